@@ -1,0 +1,251 @@
+"""Bytes on disk: canonical JSON, digests, files that appear whole or not at all, the store, and records in it.
+
+Not here: what the bytes mean (records.py), or tables and pixels (lake/).
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
+from petpark_assets.domain.records import AttemptRecord, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one spelling of a JSON value: sorted keys, no spaces, UTF-8, shortest floats, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
+    ).encode()
+
+
+def _plain(value: Any) -> Any:
+    """What json cannot spell by itself: dataclasses and read-only mappings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no canonical JSON")
+
+
+def sha256(data: bytes) -> str:
+    """Lower-case hexadecimal sha256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file, read in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """sha256 of a value's canonical JSON: the digest, and Dagster's data version, of a record."""
+    return sha256(canonical_json(value))
+
+
+@contextlib.contextmanager
+def named_disk_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into one clear line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise TransientError(
+                f"no space left on the disk while writing {target}; nothing half-written remains: "
+                "free some space and run the same command again"
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise InvalidInput(f"not allowed to write {target}: give write permission or choose another home") from error
+        raise
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Make a file that appears whole or not at all, and only if there is none of that name.
+
+    Written beside its place, synced, then linked: a reader never sees a part, and of two writers one wins.
+    Returns False when the name was taken (whatever it holds).
+    """
+    with named_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _write_beside(path, data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Make or replace a file that appears whole or not at all; for what is not a record (an index, a page)."""
+    with named_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_beside(path, data).replace(path)
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+    except BaseException:
+        temporary.unlink()
+        raise
+    return temporary
+
+
+class Store(Protocol):
+    """Where everything that must last is kept, by key (`a/b/c.json`): a folder here, a bucket elsewhere."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for messages and metadata; never a secret."""
+
+    def read(self, key: str) -> bytes:
+        """The bytes under a key. Raises NotFound."""
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        """Store bytes under a key that is not taken; False when it is."""
+
+    def exists(self, key: str) -> bool:
+        """Whether a key is taken."""
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """All keys that start with `prefix/`, sorted."""
+
+    def local_path(self, key: str) -> Path:
+        """A path on this machine with these bytes, for libraries that want one. Raises NotFound."""
+
+
+class LocalStore:
+    """The store as a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @property
+    def uri(self) -> str:
+        return str(self.root)
+
+    def read(self, key: str) -> bytes:
+        return self.local_path(key).read_bytes()
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        return write_new(self._path(key), data)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def list_keys(self, prefix: str) -> list[str]:
+        folder = self._path(prefix)
+        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return sorted(path.relative_to(self.root).as_posix() for path in paths)
+
+    def local_path(self, key: str) -> Path:
+        path = self._path(key)
+        if not path.is_file():
+            raise NotFound(f"{key} is not in the store {self.uri}")
+        return path
+
+    def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise InvalidInput(f"{key!r} is not a key of the store: it would leave {self.uri}")
+        return self.root / key
+
+
+def put(store: Store, key: str, data: bytes) -> str:
+    """Store bytes once and return their sha256; the same bytes again are fine. Raises Conflict on others."""
+    if not store.write_new(key, data) and sha256(store.read(key)) != sha256(data):
+        raise Conflict(
+            f"{key} is in the store {store.uri} with other content ({sha256(store.read(key))[:12]}, "
+            f"now {sha256(data)[:12]}); what is stored never changes: make a new version or use another home"
+        )
+    return sha256(data)
+
+
+def get_verified(store: Store, key: str, expected_sha256: str) -> bytes:
+    """Read bytes and check their digest. Raises CorruptData naming the key, NotFound."""
+    data = store.read(key)
+    if sha256(data) != expected_sha256:
+        raise CorruptData(
+            f"{key} in {store.uri} was changed after it was stored: its sha256 is {sha256(data)[:12]}…, "
+            f"recorded was {expected_sha256[:12]}…"
+        )
+    return data
+
+
+def folder_key(asset: str, dataset_version: str, attempt: str | None = None) -> str:
+    """The folder of an asset's own files: `trained_cnn/v0001/<attempt>`."""
+    return "/".join(part for part in (asset, dataset_version, attempt) if part)
+
+
+def write_record(store: Store, record: Record, circumstances: Mapping[str, Any]) -> str:
+    """Store a record under its asset, version and attempt; returns its digest.
+
+    The same content again is fine (the first circumstances stay). Raises Conflict when other content is there.
+    """
+    key = _record_key(type(record), record.dataset_version, getattr(record, "attempt", None))
+    document = {
+        "asset": record.asset, "digest": digest(record), "content": record, "circumstances": circumstances,
+    }  # fmt: skip
+    if not store.write_new(key, canonical_json(document)):
+        recorded = json.loads(store.read(key))["digest"]
+        if recorded != digest(record):
+            raise Conflict(
+                f"{key} is recorded with digest {recorded[:12]}…, this run would record {digest(record)[:12]}…; "
+                "records never change: use a new dataset version or another home"
+            )
+    return digest(record)
+
+
+def read_record(store: Store, kind: type[R], dataset_version: str, attempt: str | None = None) -> R:
+    """Read a record and check it against its own digest. Raises NotFound, CorruptData."""
+    key = _record_key(kind, dataset_version, attempt)
+    document = json.loads(store.read(key))
+    if digest(document["content"]) != document["digest"]:
+        raise CorruptData(f"{key} in {store.uri} was changed after it was recorded")
+    return kind(**{name: _frozen(value) for name, value in document["content"].items()})
+
+
+def read_circumstances(
+    store: Store, kind: type[Record], dataset_version: str, attempt: str | None = None
+) -> dict[str, Any]:
+    """What was noted beside a record: when, who, host, run id, seconds."""
+    document = json.loads(store.read(_record_key(kind, dataset_version, attempt)))
+    return dict(document["circumstances"])
+
+
+def has_record(store: Store, kind: type[Record], dataset_version: str, attempt: str | None = None) -> bool:
+    """Whether the record has been written."""
+    return store.exists(_record_key(kind, dataset_version, attempt))
+
+
+def list_attempts(store: Store, kind: type[AttemptRecord], dataset_version: str) -> list[str]:
+    """The attempts of a version that have this record, sorted."""
+    prefix = f"{kind.asset}/{dataset_version}"
+    names = (key.removeprefix(f"{prefix}/") for key in store.list_keys(prefix))
+    return [name.removesuffix(".json") for name in names if name.endswith(".json") and "/" not in name]
+
+
+def _record_key(kind: type[Record], dataset_version: str, attempt: str | None) -> str:
+    if issubclass(kind, AttemptRecord) != (attempt is not None):
+        raise AssertionError(f"{kind.__name__} and attempt {attempt!r} do not go together")
+    return folder_key(kind.asset, dataset_version, attempt) + ".json"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

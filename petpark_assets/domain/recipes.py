@@ -1,0 +1,206 @@
+"""Named recipes: what a run is told. A run is a recipe's name and, rarely, a few fields set otherwise.
+
+Not here: how any of it is carried out (images.py, model/, report.py).
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from petpark_assets.domain.errors import InvalidInput
+
+Settings = TypeVar("Settings")
+
+ALGORITHMS = ("none", "grid", "random", "tpe")
+
+
+def _require(holds: bool, name: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise InvalidInput(f"{name} is {value!r}: it must be {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """What one training is told."""
+
+    architecture: str = "petnet"
+    """`petnet`, our small residual network for CPUs, or one of torchvision's by name (`resnet18`, ...)."""
+    width: int = 32
+    """Channels of petnet's first stage; the others are multiples of it. Ignored by torchvision's networks."""
+    epochs: int = 24
+    """Passes over the training photos; the learning rate anneals to zero over all of them."""
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    """The peak of the schedule."""
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.99
+    """Of the exponential moving average of the weights, a step."""
+    crop_scale_min: float = 0.5
+    """Smallest share of a photo's area that a random crop keeps."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 up to 1")
+        _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 up to 1")
+        _require(0 < self.crop_scale_min <= 1, "crop_scale_min", self.crop_scale_min, "above 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """A hyperparameter that takes one of some values."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """A hyperparameter between two numbers, both included; `log` draws its logarithm evenly."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.low < self.high, "low", self.low, f"below high ({self.high})")
+        _require(not self.log or self.low > 0, "low", self.low, "above 0 for a logarithmic range")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How hyperparameters are looked for. The first trial is always the recipe's defaults."""
+
+    algorithm: str = "tpe"
+    """`none` (train with the recipe's values), `grid`, `random` or `tpe` (Optuna's)."""
+    num_trials: int = 8
+    """Ignored by `grid`, which tries every combination (a range at its low, middle and high)."""
+    trial_epochs: int = 3
+    """A trial's whole schedule, annealed to zero like the final training's."""
+    stops_early: bool = True
+    """ASHA: a trial that is behind the others at an equal share of its own schedule is stopped."""
+    max_concurrent_trials: int = 1
+    """One at a time makes the search repeatable; trials then share nothing and wait for nothing."""
+    cpus_per_trial: int = 2
+    gpus_per_trial: float = 0.0
+    """A share of a GPU; taken only where there is one, otherwise the trial runs on the CPU."""
+    time_budget_s: float | None = None
+    """No new trial starts after this many seconds; None sets no limit."""
+    space: Mapping[str, Choices | Range] = field(default_factory=dict)
+    """By name of the hyperparameter."""
+
+    def __post_init__(self) -> None:
+        _require(self.algorithm in ALGORITHMS, "algorithm", self.algorithm, f"one of {', '.join(ALGORITHMS)}")
+        _require(self.num_trials >= 1, "num_trials", self.num_trials, "at least 1")
+        _require(self.trial_epochs >= 1, "trial_epochs", self.trial_epochs, "at least 1")
+        _require(self.max_concurrent_trials >= 1, "max_concurrent_trials", self.max_concurrent_trials, "at least 1")
+        _require(self.gpus_per_trial >= 0, "gpus_per_trial", self.gpus_per_trial, "0 or more")
+        known = {item.name for item in dataclasses.fields(Hyperparameters)}
+        for name in self.space:
+            _require(name in known, "space", name, f"a hyperparameter: {', '.join(sorted(known))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What the test side's point estimates must reach for a model to be packaged and registered."""
+
+    accuracy: float = 0.97
+    precision: float = 0.95
+    """Of each class."""
+    recall: float = 0.95
+    """Of each class."""
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy", "precision", "recall"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, name, value, "a share from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a build is told, from the photos' resolution to the gate."""
+
+    name: str
+    description: str
+    resolution_px: int
+    """Side of the square that each photo is resized to, once."""
+    validation_share: float = 0.1
+    """Part of the train side that chooses the hyperparameters and the best epoch."""
+    hyperparameters: Hyperparameters = Hyperparameters()
+    search: Search = Search()
+    targets: Targets = Targets()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(16 <= self.resolution_px <= 512, "resolution_px", self.resolution_px, "from 16 to 512")
+        _require(0 < self.validation_share < 0.5, "validation_share", self.validation_share, "above 0, below 0.5")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="demo",
+            description="A drawn lake of a few hundred pictures, in seconds: shows every step, promises nothing.",
+            resolution_px=48,
+            hyperparameters=Hyperparameters(width=8, epochs=6, batch_size=32, ema_decay=0.9),
+            search=Search(
+                num_trials=4, trial_epochs=2, cpus_per_trial=1,
+                space={"learning_rate": Range(low=0.003, high=0.03, log=True)},
+            ),
+            targets=Targets(accuracy=0.9, precision=0.85, recall=0.85),
+        ),
+        Recipe(
+            name="laptop",
+            description="Real photos on 2 CPU cores without a GPU, in about half an hour.",
+            resolution_px=96,
+            hyperparameters=Hyperparameters(),
+            search=Search(space={
+                "learning_rate": Range(low=0.005, high=0.02, log=True),
+                "label_smoothing": Choices(values=(0.05, 0.1)),
+            }),
+            targets=Targets(accuracy=0.94, precision=0.92, recall=0.92),
+        ),
+        Recipe(
+            name="gpu",
+            description="Real photos on one GPU: the full promise of 0.97.",
+            resolution_px=128,
+            hyperparameters=Hyperparameters(width=64, epochs=60, batch_size=512),
+            search=Search(
+                num_trials=16, trial_epochs=15, max_concurrent_trials=4, gpus_per_trial=0.25, cpus_per_trial=1,
+                space={"learning_rate": Range(low=0.003, high=0.03, log=True)},
+            ),
+        ),
+    )
+}  # fmt: skip
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its name. Raises InvalidInput listing the names there are."""
+    if name not in RECIPES:
+        raise InvalidInput(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """A copy with some fields set otherwise, nested ones too. Raises InvalidInput on a field it does not have.
+
+    >>> override(RECIPES["demo"], {"targets": {"accuracy": 0.5}}).targets.accuracy
+    0.5
+    """
+    fields = {item.name for item in dataclasses.fields(settings)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(fields))}"
+            raise InvalidInput(f"{type(settings).__name__} has no field {name!r}: {hint}")
+        current = getattr(settings, name)
+        is_nested = dataclasses.is_dataclass(current) and isinstance(value, Mapping)
+        changes[name] = override(current, value) if is_nested else value
+    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
+
