@@ -1,11 +1,76 @@
 """From a photo's bytes to pixels, in one way for everybody: the one decoder and the one preprocessing record.
 
 Ingestion, training, evaluation, export and the service all use these; nothing here knows torch.
+Not here: which photos there are (lake/), or where pixels are kept (lake/pixels.py).
 """
 
+import contextlib
+import io
+import math
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from petpark_assets.domain.errors import PermanentError
 from petpark_assets.domain.records import LABELS
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 [H, W, 3], red green blue."""
+
+MAX_PIXELS = 64 * 2**20
+"""More are refused from the header (67 million: every 50 and 64 megapixel phone; decoding takes about 0.7 GB)."""
+MIN_SIDE_PX = 16
+"""A shorter side holds less than the smallest resolution a recipe may ask for."""
+HEAD_BYTES = 16
+"""How much of a file `sniff` wants to see."""
+
+IMAGE_EXTENSIONS = frozenset({
+    "apng", "avif", "bmp", "dib", "gif", "heic", "heif", "jfif", "jp2", "jpe", "jpeg", "jpg", "jxl", "mpo", "pbm",
+    "pgm", "png", "pnm", "ppm", "tga", "tif", "tiff", "webp",
+})  # fmt: skip
+"""What calls itself an image counts as seen, also when its format is not among those decoded."""
+
+QUARANTINE_REASONS: Mapping[str, str] = MappingProxyType({
+    "undecodable": "not a JPEG, PNG, GIF, WebP, BMP or TIFF image, or a damaged one",
+    "truncated": "the file ends before its picture does",
+    "too_large": f"more than {MAX_PIXELS / 1e6:.0f} million pixels",
+    "too_small": f"a side shorter than {MIN_SIDE_PX} pixels",
+    "unlabelled": "neither its folder nor its name says what it shows",
+    "unknown_label": "its label is not one of the classes",
+    "conflicting_label": "the same photo has two labels",
+    "unreadable": "the file could not be read at all",
+})  # fmt: skip
+"""The closed list of reasons, each with its meaning for people."""
+
+_MID_GREY = (128, 128, 128)
+_STATISTICS_PX = 64
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_warning_filters = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,3 +83,231 @@ class Preprocessing:
     """Red, green, blue of the train side, 0 to 1."""
     channel_deviations: tuple[float, float, float]
     labels: tuple[str, ...] = LABELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedPhoto:
+    """A photo's pixels and what its header said."""
+
+    pixels: Pixels
+    """As a person sees it: upright, so H and W may be the header's the other way round."""
+    format: str
+    """JPEG, PNG, GIF, WEBP, BMP or TIFF."""
+    mode: str
+    """Pillow's name of the colours as stored: RGB, L, P, CMYK, RGBA, I;16, ..."""
+
+    @property
+    def width_px(self) -> int:
+        """Of the upright picture."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        """Of the upright picture."""
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoStatistics:
+    """What one photo adds to the statistics of its side; measured at one size whatever the recipe's resolution."""
+
+    channel_means: tuple[float, float, float]
+    """Red, green, blue; 0 to 1."""
+    channel_squares: tuple[float, float, float]
+    """Means of the squares, 0 to 1: means and squares of many photos give their common deviation."""
+    brightness: float
+    """Mean luminance (Rec. 601), 0 to 1."""
+    sharpness: float
+    """Standard deviation of the luminance's Laplacian, 0 (flat) to 4; real photos lie near 0.2."""
+
+
+class UnreadablePhoto(PermanentError):  # noqa: N818  named like its siblings in errors.py
+    """A photo without pixels for us: `reason` is one of QUARANTINE_REASONS, the message one line for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        if reason not in QUARANTINE_REASONS:
+            raise AssertionError(f"{reason!r} is not in QUARANTINE_REASONS")
+        super().__init__(reason, message)  # both, or it could not be pickled on its way back from a worker
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def sniff(head: bytes, key: str) -> bool:
+    """Whether an object is seen (an image by its extension or its first HEAD_BYTES) or ignored."""
+    extension = key.rpartition("/")[2].rpartition(".")[2].lower()
+    return extension in IMAGE_EXTENSIONS or _find_plugin(head) is not None
+
+
+def decode(data: bytes) -> Pixels:
+    """A photo's pixels, upright, RGB, transparency over mid-grey, the first frame of several.
+
+    Colour profiles are not applied. Raises UnreadablePhoto, and nothing else, whatever the bytes are.
+    """
+    return decode_photo(data).pixels
+
+
+def decode_photo(data: bytes) -> DecodedPhoto:
+    """`decode` with the header's facts beside the pixels. Raises UnreadablePhoto."""
+    plugin = _find_plugin(data)
+    if plugin is None:
+        starts = f"it starts with {data[:8]!r}" if data else "the file is empty"
+        raise UnreadablePhoto("undecodable", f"no image of a known format (JPEG, PNG, GIF, WebP, BMP, TIFF): {starts}")
+    try:
+        with _quiet_pillow():
+            image = plugin(io.BytesIO(data))
+        _check_size(*image.size)
+        mode = image.mode
+        pixels = np.array(_upright_rgb(image))
+    except UnreadablePhoto:
+        raise
+    except Exception as error:  # hostile bytes make Pillow raise anything, MemoryError and KeyError too
+        raise _unreadable(plugin.format or "", data, error) from error
+    return DecodedPhoto(pixels=pixels, format=plugin.format or "", mode=mode)
+
+
+def resize(pixels: Pixels, resolution_px: int) -> Pixels:
+    """Pixels [H, W, 3] squeezed to [R, R, 3]: bilinear with antialiasing, the same bytes on every machine."""
+    size = (resolution_px, resolution_px)
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def measure(pixels: Pixels) -> PhotoStatistics:
+    """Statistics of pixels [H, W, 3] on a copy of 64 px; summed in whole numbers: the same on every machine."""
+    size = (_STATISTICS_PX, _STATISTICS_PX)
+    # reducing_gap averages blocks first: half the time, and a statistic does not need the better filter.
+    small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+    histogram = np.array(small.histogram(), dtype=np.int64).reshape(3, 256)
+    levels = np.arange(256)
+    luminance = np.asarray(small.convert("L"), dtype=np.int16)
+    return PhotoStatistics(
+        channel_means=_shares(histogram @ levels, full=255),
+        channel_squares=_shares(histogram @ levels**2, full=255**2),
+        brightness=int(luminance.sum()) / luminance.size / 255,
+        sharpness=_laplacian_deviation(luminance) / 255,
+    )
+
+
+def _shares(sums: npt.NDArray[np.int64], full: int) -> tuple[float, float, float]:
+    red, green, blue = (int(value) / (full * _STATISTICS_PX**2) for value in sums)
+    return red, green, blue
+
+
+def _laplacian_deviation(luminance: npt.NDArray[np.int16]) -> float:
+    """Of int16 [H, W] with levels 0 to 255, by sums that fit their integers."""
+    neighbours = luminance[:-2, 1:-1] + luminance[2:, 1:-1] + luminance[1:-1, :-2] + luminance[1:-1, 2:]
+    laplacian = (4 * luminance[1:-1, 1:-1] - neighbours).astype(np.int64).ravel()
+    count, total, squares = laplacian.size, int(laplacian.sum()), int(laplacian @ laplacian)
+    return math.sqrt(count * squares - total**2) / count
+
+
+def _find_plugin(head: bytes) -> type[ImageFile.ImageFile] | None:
+    """Pillow's reader for these first bytes, from a short list of formats.
+
+    Not Image.open: it tries 40 formats (one starts Ghostscript), and its own bomb check may warn or raise before ours.
+    A JPEG of several pictures (MPO) is read as its first.
+    """
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    if head.startswith(b"BM") and head[6:10] == bytes(4):  # "BM" alone also starts texts
+        return BmpImagePlugin.BmpImageFile
+    return next((plugin for magic, plugin in _PLUGINS.items() if head.startswith(magic)), None)
+
+
+_PLUGINS: Mapping[bytes, type[ImageFile.ImageFile]] = MappingProxyType({
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"GIF87a": GifImagePlugin.GifImageFile,
+    b"GIF89a": GifImagePlugin.GifImageFile,
+    b"II*\0": TiffImagePlugin.TiffImageFile,
+    b"MM\0*": TiffImagePlugin.TiffImageFile,
+    b"II+\0": TiffImagePlugin.TiffImageFile,
+    b"MM\0+": TiffImagePlugin.TiffImageFile,
+})  # fmt: skip
+
+
+@contextlib.contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Silence Pillow's warnings on damaged metadata (EXIF, APNG): a good photo is no worse for it, nobody can act.
+
+    Python's filters belong to the whole process, so only one thread at a time may change them; headers are read in
+    here, pixels decoded outside (save TIFF's).
+    """
+    with _warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_size(width_px: int, height_px: int) -> None:
+    """Refuse by the header alone, before memory for the pixels is taken."""
+    if width_px * height_px > MAX_PIXELS:
+        raise UnreadablePhoto(
+            "too_large", f"{width_px} x {height_px} px are more than {MAX_PIXELS / 1e6:.0f} million pixels"
+        )
+    if min(width_px, height_px) < MIN_SIDE_PX:
+        raise UnreadablePhoto("too_small", f"{width_px} x {height_px} px: each side must have {MIN_SIDE_PX} px or more")
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    with _quiet_pillow() if image.format == "TIFF" else contextlib.nullcontext():  # reads more of its header only now
+        image.load()
+    rgb = _to_rgb(image)
+    transposition = _TRANSPOSITIONS.get(_orientation(image))
+    return rgb if transposition is None else rgb.transpose(transposition)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 to 8; 1 where there is none that can be read. Pillow has turned a TIFF already."""
+    if not ("exif" in image.info or "Raw profile type exif" in image.info):
+        return 1
+    try:
+        with _quiet_pillow():
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001  damaged metadata raises anything, and must not cost us a good photo
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any of Pillow's modes to RGB; inverted CMYK (Adobe's) is Pillow's business and done."""
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    rgba = image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, _MID_GREY)
+    canvas.paste(rgba, mask=rgba.getchannel("A"))
+    return canvas
+
+
+def _to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Grey levels of 16 or 32 bits, whole or floating: full scale is 1 (floating), 255, 65535 or their own maximum."""
+    with np.errstate(invalid="ignore"):  # what is not a number becomes 0
+        levels = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    highest = float(levels.max())
+    if values.dtype == np.uint16:
+        full_scales = [65535]
+    else:
+        full_scales = [255, 65535] if np.issubdtype(values.dtype, np.integer) else [1, 255, 65535]
+    full_scale = next((scale for scale in full_scales if highest <= scale), highest)
+    return np.rint(levels * (255 / full_scale)).astype(np.uint8)
+
+
+def _unreadable(file_format: str, data: bytes, error: Exception) -> UnreadablePhoto:
+    """Which reason Pillow's failure stands for, and its words in one line without addresses of objects."""
+    if isinstance(error, Image.DecompressionBombError):
+        return UnreadablePhoto("too_large", f"a frame or tile of the {file_format} has far too many pixels")
+    words = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(f"{type(error).__name__}: {error}".split()))[:160]
+    if "truncated" in words.lower() or _ends_early(file_format, data):
+        return UnreadablePhoto("truncated", f"the {file_format} ends before its picture does, after {len(data)} bytes")
+    return UnreadablePhoto("undecodable", f"damaged {file_format}: {words}")
+
+
+def _ends_early(file_format: str, data: bytes) -> bool:
+    """Whether the format's own end is missing."""
+    if file_format == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    endings = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
+    return file_format in endings and endings[file_format] not in data[-64:]

@@ -1,0 +1,55 @@
+# The verbs of this repository, the same on a laptop and in CI. A fresh machine needs Python 3.11+, git and make.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check dev lock picture
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+UV_VERSION := 0.13.9
+
+# The first of these that is new enough and can make a virtual environment is used.
+PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14 python
+IS_PYTHON_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+# More words for pytest, as in: make test PYTEST_FLAGS="-k splits"
+PYTEST_FLAGS ?=
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## .venv with everything pinned, and the petpark command in it
+
+demo: $(STAMP) ## the whole graph on a small drawn lake, in .petpark-demo/
+	@$(BIN)/petpark demo
+
+test: $(STAMP) ## every test that needs only pip; the others skip and name the program they miss
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(STAMP) ## lint, format, types and import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+dev: $(STAMP) ## the Dagster UI with its daemon
+	@$(BIN)/petpark dev
+
+lock: $(STAMP) ## compile requirements.txt again from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.txt
+
+picture: $(STAMP) ## draw docs/asset_graph.png again (needs Debian's chromium)
+	@$(BIN)/python -m pytest petpark_assets_tests/test_ui.py --debian --picture docs/asset_graph.png
+
+# Hashes make the install exact. The project itself is installed last, in place, by the build backend pinned
+# among the rest: --no-build-isolation, or pip would fetch another one.
+$(STAMP): requirements.txt pyproject.toml
+	@test -x $(BIN)/python || { \
+	  for python in $(PYTHON); do \
+	    $$python -c '$(IS_PYTHON_USABLE)' 2>/dev/null && exec $$python -m venv .venv; \
+	  done; \
+	  echo "petpark needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "installing the pinned packages into .venv (about a minute and 7 GB the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@

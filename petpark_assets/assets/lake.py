@@ -1,0 +1,51 @@
+"""The lake, which is not ours, and the photos of one version of it."""
+
+import dagster as dg
+
+from petpark_assets.assets.metadata import OWNERS, counts, materialized
+from petpark_assets.assets.versions import DATASET_VERSIONS, show_versions
+from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.workflow import ingestion
+from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.recipe import RunRecipe
+
+lake = dg.AssetSpec(
+    "lake",
+    group_name="ingestion",
+    kinds={"file"},
+    owners=OWNERS,
+    description="The park's labelled photos, as they come: a folder with `cat/` and `dog/` in it, or files named "
+    "`cat.123.jpg`. The job `new_dataset_version` looks at it and makes a version when something changed.",
+)
+
+
+@dg.asset(
+    partitions_def=DATASET_VERSIONS,
+    deps=[lake],
+    group_name="ingestion",
+    kinds={"python", "parquet"},
+    owners=OWNERS,
+    code_version=code_version("lake", "images", "splits")[:12],
+)
+def raw_images(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
+) -> dg.MaterializeResult[None]:
+    """Every photo of this version, from an immutable manifest: what was accepted, and what was set aside and why.
+
+    The version was made by `new_dataset_version`; here its manifest is verified and its pixels are made ready. The
+    lake is not looked at again.
+    """
+    opened = home.open(run_id=context.run.run_id)
+    show_versions(context.instance, opened)
+    record = ingestion.raw_images(opened, context.partition_key, recipe.resolve().resolution_px)
+    return materialized(
+        opened,
+        record,
+        {
+            "images": counts(record.images, of="state"),
+            "accepted": counts(record.accepted_by_label, of="label"),
+            "quarantined": counts(record.quarantined_by_reason, of="reason"),
+            "manifest_sha256": record.manifest,
+            "dagster/row_count": record.images["seen"],
+        },
+    )

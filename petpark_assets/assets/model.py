@@ -1,0 +1,135 @@
+"""The CNN: the scaling of its inputs, the search for its hyperparameters, and its training."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from petpark_assets.assets.metadata import OWNERS, materialized, picture, table
+from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
+from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.workflow import training
+from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.ray_cluster import RayCluster
+from petpark_assets.resources.recipe import RunRecipe
+
+if TYPE_CHECKING:
+    from petpark_assets.domain.model.train import Epoch
+
+TRAINING_POOL = "training"
+"""One training at a time on one machine: dagster.yaml gives the pool its slots."""
+
+
+@dg.asset(
+    partitions_def=DATASET_VERSIONS,
+    deps=["train_split"],
+    group_name="training",
+    kinds={"python", "numpy"},
+    owners=OWNERS,
+    code_version=code_version("model")[:12],
+)
+def feature_scaling(context: dg.AssetExecutionContext, home: PetparkHome) -> dg.MaterializeResult[None]:
+    """Feature engineering and scaling: channel means and deviations, brightness and sharpness, measured on the train
+    side only, and the augmentation policy. This record travels with the weights into the ONNX graph.
+    """
+    opened = home.open(run_id=context.run.run_id)
+    record = training.feature_scaling(opened, context.partition_key)
+    channels = zip(("red", "green", "blue"), record.channel_means, record.channel_deviations, strict=True)
+    return materialized(
+        opened,
+        record,
+        {
+            "channels": table({"channel": name, "mean": mean, "deviation": sd} for name, mean, sd in channels),
+            "photos": table({"measure": name, **getattr(record, name)} for name in ("brightness", "sharpness")),
+            "augmentation": table({"step": step, "policy": words} for step, words in record.augmentation.items()),
+        },
+    )
+
+
+@dg.asset(
+    partitions_def=DATASET_VERSIONS,
+    deps=["train_split", feature_scaling],
+    group_name="training",
+    kinds={"ray", "optuna", "pytorch"},
+    owners=OWNERS,
+    code_version=code_version("model", "recipes", "images")[:12],
+    pool=TRAINING_POOL,
+)
+def hyperparameter_search(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, ray_cluster: RayCluster
+) -> dg.MaterializeResult[None]:
+    """Ray Tune looks for better hyperparameters than the recipe's, on short schedules, judged by the validation part
+    of the train side. The first trial is always the recipe's defaults, so that the gain is known.
+    """
+    from petpark_assets.domain.report import figures
+    from petpark_assets.domain.report.gain import search_gain
+
+    opened = home.open(run_id=context.run.run_id)
+    attempt = run_attempt(context, opened, recipe)
+
+    def log_trial(trial: Mapping[str, Any]) -> None:
+        context.log.info(f"trial {trial['number']}: {trial}")
+
+    with ray_cluster.running(needed=attempt.recipe.search.algorithm != "none"):
+        record = training.hyperparameter_search(opened, attempt, on_trial=log_trial)
+    return materialized(
+        opened,
+        record,
+        {
+            "attempt": attempt.id,
+            "recipe": record.recipe,
+            "space": dg.MetadataValue.json(dict(record.space)),
+            "trials": table(_trial_row(trial, record.space) for trial in record.trials),
+            "trials_picture": picture(figures.trials(record.trials, record.num_validation_images), "trials"),
+            "best_hyperparameters": dg.MetadataValue.json(dict(record.best_hyperparameters)),
+            "gain_on_validation": search_gain(record)["sentence"],
+        },
+    )
+
+
+@dg.asset(
+    partitions_def=DATASET_VERSIONS,
+    deps=["train_split", feature_scaling, hyperparameter_search],
+    group_name="training",
+    kinds={"pytorch"},
+    owners=OWNERS,
+    code_version=code_version("model", "recipes", "images")[:12],
+    pool=TRAINING_POOL,
+)
+def trained_cnn(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
+) -> dg.MaterializeResult[None]:
+    """The convolutional network, trained on the train side with the search's winner; the epoch that did best on the
+    validation part is kept, as safetensors.
+    """
+    from petpark_assets.domain.report import figures
+
+    opened = home.open(run_id=context.run.run_id)
+    attempt = run_attempt(context, opened, recipe)
+
+    def log_epoch(epoch: "Epoch") -> None:
+        context.log.info(
+            f"epoch {epoch.number} of {epoch.num_epochs}: training loss {epoch.train_loss:.4f}, "
+            f"validation accuracy {epoch.validation_accuracy:.4f}, {epoch.seconds:.0f} s"
+        )
+
+    record = training.trained_cnn(opened, attempt, on_epoch=log_epoch)
+    return materialized(
+        opened,
+        record,
+        {
+            "attempt": attempt.id,
+            "validation_accuracy": record.validation_accuracy,
+            "best_epoch": record.best_epoch,
+            "num_parameters": record.num_parameters,
+            "device": record.device,
+            "hyperparameters": dg.MetadataValue.json(dict(record.hyperparameters)),
+            "learning_curve": picture(figures.learning_curve(record.epochs, record.best_epoch), "learning curve"),
+        },
+    )
+
+
+def _trial_row(trial: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial with what was searched, and without the hyperparameters that all trials share."""
+    searched = {name: trial["hyperparameters"][name] for name in space}
+    return {name: value for name, value in trial.items() if name != "hyperparameters"} | searched

@@ -1,0 +1,39 @@
+"""The package: one folder with everything that is needed to use a model and to trace it."""
+
+import dagster as dg
+
+from petpark_assets.assets.metadata import OWNERS, materialized, table
+from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
+from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.workflow import packaging
+from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.recipe import RunRecipe
+
+
+@dg.asset(
+    partitions_def=DATASET_VERSIONS,
+    deps=["trained_cnn", "evaluation_report"],
+    group_name="packaging",
+    kinds={"onnx"},
+    owners=OWNERS,
+    code_version=code_version("package")[:12],
+)
+def onnx_package(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
+) -> dg.MaterializeResult[None]:
+    """ONNX with the preprocessing inside the graph: a photo of any size in, probabilities out. Proved on the whole
+    test side: the same labels as the network, and the report's accuracy from the photos' own bytes.
+    """
+    opened = home.open(run_id=context.run.run_id)
+    attempt = run_attempt(context, opened, recipe)
+    record = packaging.onnx_package(opened, attempt)
+    return materialized(
+        opened,
+        record,
+        {
+            "attempt": attempt.id,
+            "parity": dg.MetadataValue.json(dict(record.parity)),
+            "files": table({"file": name, "sha256": sha256} for name, sha256 in record.files.items()),
+            "folder": dg.MetadataValue.path(str(packaging.package_folder(opened, attempt))),
+        },
+    )

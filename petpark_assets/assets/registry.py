@@ -1,0 +1,40 @@
+"""The registry: an accepted package becomes an immutable version that can be downloaded and deployed."""
+
+import dagster as dg
+
+from petpark_assets.assets.metadata import OWNERS, materialized
+from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
+from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.workflow import registration
+from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.recipe import RunRecipe
+
+
+@dg.asset(
+    partitions_def=DATASET_VERSIONS,
+    deps=["onnx_package", "evaluation_report"],
+    group_name="registration",
+    kinds={"mlflow", "onnx"},
+    owners=OWNERS,
+    code_version=code_version("registry")[:12],
+)
+def registered_model(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
+) -> dg.MaterializeResult[None]:
+    """One immutable version in MLflow's registry, with tags that lead to every parent. It becomes `candidate`, and
+    `champion` when its accuracy is better than the champion's.
+    """
+    opened = home.open(run_id=context.run.run_id)
+    attempt = run_attempt(context, opened, recipe)
+    record = registration.registered_model(opened, attempt)
+    return materialized(
+        opened,
+        record,
+        {
+            "attempt": attempt.id,
+            "model_name": record.model_name,
+            "model_version": record.model_version,
+            "aliases": ", ".join(opened.registry.show(record.model_version).aliases) or "none",
+            "download": dg.MetadataValue.md(f"`petpark registry download {record.model_version} --to FOLDER`"),
+        },
+    )

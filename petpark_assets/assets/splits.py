@@ -1,0 +1,54 @@
+"""The two sides of a version: what the network learns from, and what it is examined on."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from petpark_assets.assets.lake import raw_images
+from petpark_assets.assets.metadata import OWNERS, counts, materialized
+from petpark_assets.assets.versions import DATASET_VERSIONS
+from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.workflow import ingestion
+from petpark_assets.resources.home import PetparkHome
+
+CODE_VERSION = code_version("splits")[:12]
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "train_split",
+            deps=[raw_images],
+            group_name="ingestion",
+            kinds={"python", "parquet"},
+            owners=OWNERS,
+            code_version=CODE_VERSION,
+            description="80 % of each class: all that training, its validation and its statistics ever see. "
+            "A photo never changes sides in a later version.",
+        ),
+        dg.AssetSpec(
+            "test_split",
+            deps=[raw_images],
+            group_name="ingestion",
+            kinds={"python", "parquet"},
+            owners=OWNERS,
+            code_version=CODE_VERSION,
+            description="20 % of each class: photos that no training sees. Only the evaluation opens them, "
+            "and packaging, to prove that the package answers as the report says.",
+        ),
+    ],
+    partitions_def=DATASET_VERSIONS,
+)
+def split(context: dg.AssetExecutionContext, home: PetparkHome) -> Iterator[dg.MaterializeResult[None]]:
+    """Read both sides from the version's manifest."""
+    opened = home.open(run_id=context.run.run_id)
+    for record in ingestion.split(opened, context.partition_key):
+        yield materialized(
+            opened,
+            record,
+            {
+                "images": counts(record.images_by_label, of="label"),
+                "members_sha256": record.members,
+                "dagster/row_count": sum(record.images_by_label.values()),
+            },
+        )

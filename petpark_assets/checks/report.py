@@ -1,0 +1,25 @@
+"""Claims about a model: the gate."""
+
+import dagster as dg
+
+from petpark_assets.assets.report import evaluation_report
+from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
+from petpark_assets.domain.files import read_record
+from petpark_assets.domain.records import EvaluationReport
+from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.recipe import RunRecipe
+
+
+@dg.asset_check(asset=evaluation_report, blocking=True, partitions_def=DATASET_VERSIONS)
+def model_satisfies(
+    context: dg.AssetCheckExecutionContext, home: PetparkHome, recipe: RunRecipe
+) -> dg.AssetCheckResult:
+    """The report's point estimates reach every target. If not, nothing goes on and the steps are repeated."""
+    opened = home.open()
+    attempt = run_attempt(context, opened, recipe)
+    record = read_record(opened.store, EvaluationReport, attempt.dataset_version, attempt.id)
+    return dg.AssetCheckResult(
+        passed=record.is_accepted,
+        description=record.verdict,
+        metadata={"accuracy": record.metrics["accuracy"], **{f"target_{k}": v for k, v in record.targets.items()}},
+    )

@@ -1,0 +1,32 @@
+"""Claims about the two sides."""
+
+import dagster as dg
+
+from petpark_assets.assets.versions import DATASET_VERSIONS
+from petpark_assets.domain import splits
+from petpark_assets.domain.lake.catalogue import side_history
+from petpark_assets.domain.workflow.sides import read_manifest
+from petpark_assets.resources.home import PetparkHome
+
+
+@dg.asset_check(asset="test_split", blocking=True, partitions_def=DATASET_VERSIONS)
+def no_photo_on_both_sides(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
+    """No photo, and no group of photos, is in train and in test; and none was on the other side in any version."""
+    opened = home.open()
+    offending = splits.leaks(read_manifest(opened, context.partition_key), side_history(opened.store))
+    return dg.AssetCheckResult(
+        passed=not offending,
+        description=f"{len(offending)} photos on both sides" if offending else "the sides share nothing",
+        metadata={"offending": offending[:20]},
+    )
+
+
+@dg.asset_check(asset="test_split", partitions_def=DATASET_VERSIONS)
+def split_is_80_to_20(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
+    """Each class is within half a percentage point, or one photo, of 80/20. Removals can put that out of reach."""
+    shares = splits.test_shares(read_manifest(home.open(), context.partition_key))
+    return dg.AssetCheckResult(
+        passed=all(share.is_balanced for share in shares.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=", ".join(f"{label}: {share.test_share:.4f} on the test side" for label, share in shares.items()),
+    )

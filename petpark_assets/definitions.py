@@ -1,0 +1,48 @@
+"""The door: everything Dagster knows of this platform, built for one environment.
+
+`defs` is what workspace.yaml loads. Tests build a house of their own with `build_defs` and never patch this one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from petpark_assets import jobs
+from petpark_assets.assets import lake, model, package, registry, report, splits
+from petpark_assets.checks import lake as lake_checks
+from petpark_assets.checks import package as package_checks
+from petpark_assets.checks import registry as registry_checks
+from petpark_assets.checks import report as report_checks
+from petpark_assets.checks import splits as splits_checks
+from petpark_assets.resources.environments import Environment, read_environment
+from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.ray_cluster import RayCluster
+from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.reports import ReportPages
+
+
+def build_defs(
+    environment: Environment,
+    overrides: Mapping[str, Any] | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+) -> dg.Definitions:
+    """The definitions of an environment; `overrides` puts other resources in by name, `loggers` other loggers."""
+    resources = {
+        "home": PetparkHome(root=str(environment.home), actor=environment.actor),
+        "recipe": RunRecipe(),
+        "ray_cluster": RayCluster(address=environment.ray_address),
+        "report_pages": ReportPages(),
+    }
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry]),
+        asset_checks=dg.load_asset_checks_from_modules(
+            [lake_checks, splits_checks, report_checks, package_checks, registry_checks]
+        ),
+        jobs=jobs.JOBS,
+        resources={**resources, **(overrides or {})},
+        loggers=loggers,
+    )
+
+
+defs = build_defs(read_environment())

@@ -1,0 +1,98 @@
+"""Attempts: a dataset version can have several models, and every one has a name that says what it was told.
+
+Nothing is ever resolved by "latest": a step is given its attempt, or finds the only one there is.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from petpark_assets.domain.errors import InvalidInput, NotFound
+from petpark_assets.domain.files import Store, digest, list_attempts, read_record, sha256, sha256_file
+from petpark_assets.domain.recipes import Choices, Range, Recipe, override
+from petpark_assets.domain.records import HyperparameterSearch
+
+DOMAIN_FOLDER = Path(__file__).parent
+
+
+@functools.cache
+def code_version(*rooms: str) -> str:
+    """sha256 over the sources of some rooms of the domain (`lake`, `images`), of all of it when none is named.
+
+    The packaging metadata's version would stay the same while somebody edits a checkout; this cannot.
+    """
+    relative = {path.relative_to(DOMAIN_FOLDER): path for path in DOMAIN_FOLDER.rglob("*")}
+    sources = {name: path for name, path in relative.items() if path.suffix in {".py", ".j2"}}
+    unknown = set(rooms) - {name.parts[0].removesuffix(".py") for name in sources}
+    assert not unknown, f"no such room: {unknown}"
+    lines = [
+        f"{sha256_file(path)}  {name.as_posix()}\n"
+        for name, path in sorted(sources.items())
+        if not rooms or name.parts[0].removesuffix(".py") in rooms
+    ]
+    return sha256("".join(lines).encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One way of making a model of one dataset version."""
+
+    dataset_version: str
+    recipe: Recipe
+    """With every field that the run set otherwise."""
+    code_version: str
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits of the sha256 of everything above, the seed being the recipe's."""
+        told = {
+            "dataset_version": self.dataset_version,
+            "recipe": self.recipe.name,
+            "configuration": self.recipe,
+            "seed": self.recipe.seed,
+            "code_version": self.code_version,
+        }
+        return digest(told)[:16]
+
+
+def new_attempt(dataset_version: str, recipe: Recipe) -> Attempt:
+    """The attempt of this recipe with the code of this process."""
+    return Attempt(dataset_version=dataset_version, recipe=recipe, code_version=code_version())
+
+
+def find_attempt(store: Store, dataset_version: str, attempt: str | None = None) -> Attempt:
+    """An attempt that has begun, from its search's record; the only one when none is named.
+
+    Raises NotFound when there is none, InvalidInput listing them when there are several and none is named.
+    """
+    begun = list_attempts(store, HyperparameterSearch, dataset_version)
+    known = ", ".join(begun) or "none"
+    if attempt is None and len(begun) > 1:
+        raise InvalidInput(f"{dataset_version} has several attempts: name one of {known} in the run's config (attempt)")
+    name = attempt or (begun[0] if begun else None)
+    if name not in begun:
+        raise NotFound(
+            f"{dataset_version} has no attempt {name or 'at all'} (there are: {known}): "
+            "materialize hyperparameter_search first, or name one of these"
+        )
+    record = read_record(store, HyperparameterSearch, dataset_version, name)
+    return Attempt(
+        dataset_version=dataset_version,
+        recipe=recipe_from_configuration(record.configuration),
+        code_version=record.code_version,
+    )
+
+
+def recipe_from_configuration(configuration: Mapping[str, Any]) -> Recipe:
+    """The recipe that was recorded as an attempt's configuration."""
+    plain = dict(configuration)
+    space = {name: _dimension(value) for name, value in plain["search"]["space"].items()}
+    blank = Recipe(name="", description="", resolution_px=plain["resolution_px"])
+    return override(blank, plain | {"search": {**plain["search"], "space": space}})
+
+
+def _dimension(value: Mapping[str, Any]) -> Choices | Range:
+    return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)

@@ -1,0 +1,212 @@
+"""Where photos come from: opening a lake, listing its objects, reading one, and what its key says it shows.
+
+A lake is only ever read. Not here: whether an object is an image, or what becomes of it (images.py, ingest.py).
+Not covered yet: lakes on S3. Hidden files and folders (a leading dot) are never listed.
+"""
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+from urllib.parse import unquote, urlsplit
+
+from petpark_assets.domain.errors import InvalidInput, TransientError
+from petpark_assets.domain.images import UnreadablePhoto
+
+SETTLED_AFTER_S = 2.0
+"""A file changed later than this before the listing may change again within one tick of the file system's clock
+(FAT's is 2 s) and keep its fingerprint; git calls such entries racy."""
+
+LabelSource = Literal["folder", "file_name"]
+_WORDS = {"cat": "cat", "cats": "cat", "dog": "dog", "dogs": "dog"}
+_NUMBERED_NAME = re.compile(r"([a-z]+)[._-]\d+\.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeObject:
+    """One object of a lake, as its listing shows it."""
+
+    key: str
+    """Path below the lake's folder, with `/`, whatever the platform."""
+    size_bytes: int
+    fingerprint: str
+    """Changes when the content is written again: size and times of a file."""
+    is_settled: bool = True
+    """False when the object changed so recently that an equal fingerprint proves nothing."""
+    problem: str | None = None
+    """Why it cannot be read at all, known from the listing alone: a broken link, a pipe, a name that is not text."""
+
+
+class Lake(Protocol):
+    """A place with photos. Workers elsewhere get a pickled copy."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, for messages and metadata; never a secret."""
+
+    @property
+    def identity(self) -> str:
+        """The same for every spelling of the same place: what a home belongs to."""
+
+    def list_objects(self) -> list[LakeObject]:
+        """All objects, sorted by key. Raises InvalidInput where a part of the lake cannot be listed."""
+
+    def read(self, key: str, num_bytes: int | None = None) -> bytes:
+        """An object's bytes, or the first of them. Raises UnreadablePhoto (`unreadable`), TransientError if gone."""
+
+
+def open_lake(uri: str) -> Lake:
+    """A lake by its address: a folder, or the same as `file://`. Raises InvalidInput for what cannot be a lake."""
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
+    if scheme == "file":
+        return FolderLake(_checked_folder(uri, Path(unquote(urlsplit(uri).path))))
+    if scheme:
+        raise InvalidInput(f"the lake {uri} cannot be opened: {scheme}:// is not supported yet, give a folder")
+    return FolderLake(_checked_folder(uri, Path(uri).expanduser()))
+
+
+def _checked_folder(uri: str, folder: Path) -> Path:
+    if not uri.strip():
+        raise InvalidInput("the lake's address is empty: give a folder with photos")
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError as error:
+        raise InvalidInput(f"the lake {uri} does not exist: give a folder with photos") from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"the lake {uri} cannot be opened: {_reason(error)}") from error
+    if not is_folder:
+        raise InvalidInput(f"the lake {uri} is not a folder: give the folder that holds the photos")
+    return folder.absolute()
+
+
+@dataclass(frozen=True)
+class FolderLake:
+    """A lake that is a folder of this machine; links to files and folders are followed."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        """The folder's absolute path."""
+        return str(self.folder)
+
+    @property
+    def identity(self) -> str:
+        """The folder's own address, whatever links led to it."""
+        return self.folder.resolve().as_uri()
+
+    def list_objects(self) -> list[LakeObject]:
+        """All files, sorted by key. Raises InvalidInput naming a folder that cannot be listed."""
+        return sorted(self._walk(self.folder, "", (), time.time()), key=lambda item: item.key)
+
+    def read(self, key: str, num_bytes: int | None = None) -> bytes:
+        """A file's bytes, or the first of them. Raises UnreadablePhoto (`unreadable`), TransientError if gone."""
+        try:
+            with (self.folder / key).open("rb") as file:
+                return file.read(-1 if num_bytes is None else num_bytes)
+        except FileNotFoundError as error:
+            raise TransientError(
+                f"{key} was taken out of the lake {self.uri} while it was being read: run the same command again"
+            ) from error
+        except OSError as error:
+            raise UnreadablePhoto("unreadable", f"the file cannot be read: {_reason(error)}") from error
+
+    def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...], now: float) -> Iterator[LakeObject]:
+        """Everything below a folder; `above` are the folders on the way, so that a link back to one ends there."""
+        identity, entries = self._open_folder(folder)
+        if identity in above:
+            return
+        for entry in entries:
+            key = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+            if entry.name.startswith("."):
+                continue
+            status = self._status(entry)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                yield from self._walk(Path(entry.path), f"{key}/", (*above, identity), now)
+            else:
+                yield _object(key, entry, status, now)
+
+    def _open_folder(self, folder: Path) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
+        """A folder's device and number, and its entries; never a part of them, which would look like removals."""
+        try:
+            status = folder.stat()
+            with os.scandir(folder) as entries:
+                return (status.st_dev, status.st_ino), list(entries)
+        except OSError as error:
+            raise self._unlistable(folder, error) from error
+
+    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Of what an entry leads to; None for a link that leads nowhere."""
+        try:
+            return entry.stat()
+        except PermissionError as error:
+            raise self._unlistable(Path(entry.path).parent, error) from error
+        except OSError as error:
+            if entry.is_symlink() and Path(entry.name).suffix:
+                return None
+            if entry.is_symlink():  # named like a folder: thousands of photos may be behind it
+                raise self._unlistable(Path(entry.path), error) from error
+            raise TransientError(
+                f"{entry.path} was taken out of the lake {self.uri} while it was being listed: "
+                "run the same command again"
+            ) from error
+
+    def _unlistable(self, folder: Path, error: OSError) -> InvalidInput:
+        return InvalidInput(
+            f"the folder {folder} of the lake {self.uri} cannot be listed ({_reason(error)}): give read permission, "
+            "or move it out of the lake; nothing was ingested, since its photos would look removed"
+        )
+
+
+def _object(key: str, entry: os.DirEntry[str], status: os.stat_result | None, now: float) -> LakeObject:
+    if status is None:
+        return LakeObject(key=key, size_bytes=0, fingerprint="", problem="it is a link that leads nowhere")
+    changed = max(status.st_mtime, status.st_ctime)
+    return LakeObject(
+        key=key,
+        size_bytes=status.st_size,
+        # The times of content and of the file's entry: a copy that keeps the first (cp -p, rsync) changes the second.
+        fingerprint=f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}",
+        is_settled=changed < now - SETTLED_AFTER_S,
+        problem=_problem(entry.name, status),
+    )
+
+
+def _problem(name: str, status: os.stat_result) -> str | None:
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"  # opening a pipe would wait for ever
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8: rename it"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """The system's words without its number and path."""
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
+
+
+def label_of(key: str) -> tuple[str | None, LabelSource | None, str | None]:
+    """What a key says the photo shows: (label, source, None), or (None, None, quarantine reason).
+
+    A folder named cat, cats, dog or dogs at any depth, in any case, or a file name like `cat.123.jpg`; both may be
+    given when they agree. `unlabelled`: it lies at the top and its name says nothing. `unknown_label`: its folders say
+    neither. `conflicting_label`: it says cat and dog.
+
+    >>> label_of("park/Dogs/rex.png"), label_of("bird/1.jpg")
+    (('dog', 'folder', None), (None, None, 'unknown_label'))
+    """
+    *folders, name = key.lower().split("/")
+    by_folder = {_WORDS[folder] for folder in folders if folder in _WORDS}
+    word = _NUMBERED_NAME.match(name)
+    by_name = {_WORDS[word[1]]} if word and word[1] in _WORDS else set()
+    if len(by_folder | by_name) > 1:
+        return None, None, "conflicting_label"
+    if by_folder or by_name:
+        return next(iter(by_folder | by_name)), "folder" if by_folder else "file_name", None
+    return None, None, "unknown_label" if folders else "unlabelled"

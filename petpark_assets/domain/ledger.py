@@ -1,0 +1,195 @@
+"""What happened, in order: an append-only file of events, each chained to the one before it.
+
+`ledger.jsonl` holds one line of canonical JSON an event:
+
+    {"actor", "digest", "event", "number", "previous", "subject", "time"}
+
+`digest` is the sha256 of the canonical JSON of the other six fields, `previous` the digest of the event before
+(64 zeros for the first), `number` counts from 1. So a flipped byte, a dropped line and a swapped line are all
+found, and named, by reading the file once. A chain cannot show a cut tail: packages and registry versions carry
+the head's digest for that.
+
+A crash in the middle of a write leaves a last line without its end. It was never acknowledged (`append` returns
+after the disk has the whole line), so readers pass over it and `verify` names it. The next `append` mends the file:
+a line that lacks only its newline is kept as an event; any other piece moves, whole, to `ledger.jsonl.torn-<sha256>`
+beside the ledger, and a `ledger_repaired` event says so.
+
+Not here: what an event means for an asset; reading the history of a model from it (audit.py).
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import CorruptData, InvalidInput
+
+EVENTS: Mapping[str, str] = {
+    "dataset_version_made": "a manifest was written: a new version of the lake",
+    "test_side_opened": "an attempt's model was examined on the test side",
+    "verdict": "the report accepted or rejected an attempt's model",
+    "package_made": "an accepted model became an ONNX package",
+    "model_registered": "a package became an immutable version of the registry",
+    "alias_moved": "candidate or champion now names another version; by whom and why",
+    "model_downloaded": "a registered version was copied out of the registry, its sums verified",
+    "ledger_repaired": "a line cut short by a crash was moved beside the ledger",
+}
+"""Every event there is, and what it says. A new one gets its row here first."""
+
+START = "0" * 64
+"""What the first event has as `previous`, and the head of a ledger without events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of the ledger."""
+
+    number: int
+    """1, 2, 3, ... without gaps."""
+    time: str
+    """When it was written, by this machine's clock: ISO 8601, UTC."""
+    actor: str
+    """Who: a person or a service."""
+    event: str
+    """One of EVENTS."""
+    subject: Mapping[str, Any]
+    """What it is about: versions, attempts, digests, reasons. JSON values."""
+    previous: str
+    """Digest of the event before this one."""
+    digest: str
+    """sha256 of the canonical JSON of all other fields."""
+
+
+class Ledger:
+    """The ledger of one home. Any number of processes may append and read at the same time."""
+
+    def __init__(self, path: Path, actor: str) -> None:
+        if not actor.strip():
+            raise InvalidInput("the ledger must know who acts: set PETPARK_ACTOR to a name")
+        self.path = path.absolute()
+        self.actor = actor
+
+    def append(self, event: str, subject: Mapping[str, Any]) -> str:
+        """Write one event and return its digest, the new head, once the disk has it.
+
+        Raises CorruptData when the ledger's last line is not what was written, TransientError on a full disk;
+        nothing is appended then.
+        """
+        if event not in EVENTS:
+            raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
+        with files.named_disk_errors(self.path), self._locked() as file:
+            previous, number = self._mend(file, *self._end(file))
+            return self._write(file, event, subject, previous=previous, number=number + 1)
+
+    def events(self) -> Iterator[Event]:
+        """All events from the first, each checked against the chain. Raises CorruptData at the first bad line."""
+        previous = START
+        for number, line in enumerate(self._lines(), start=1):
+            if not line.endswith(b"\n"):
+                return
+            event = self._read(line, f"line {number}")
+            if event.number != number or event.previous != previous:
+                raise CorruptData(
+                    f"line {number} of {self.path} does not follow the line before it: it is event {event.number} "
+                    f"after {event.previous[:12]}…, expected event {number} after {previous[:12]}…: a line was "
+                    "dropped, added or moved; restore the file from a backup"
+                )
+            previous = event.digest
+            yield event
+
+    def head(self) -> str:
+        """Digest of the last event, which fixes the whole history; START when there is none. Raises CorruptData."""
+        head = START
+        for event in self.events():
+            head = event.digest
+        return head
+
+    def verify(self) -> None:
+        """Read every line and check the whole chain. Raises CorruptData naming the first bad line."""
+        num_events = sum(1 for _ in self.events())
+        if len(self._lines()) > num_events:
+            raise CorruptData(
+                f"line {num_events + 1} of {self.path} was cut short by a crash and never counted: "
+                "the next event moves it beside the ledger"
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        """The file, opened for appending, while no other process writes to it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    def _lines(self) -> list[bytes]:
+        """The lines as they are now; never the half of one that is being written."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return file.read().splitlines(keepends=True)
+
+    def _read(self, line: bytes, where: str) -> Event:
+        """One line as an event whose digest holds."""
+        try:
+            fields = json.loads(line)
+            event = Event(**fields)
+            content = {name: value for name, value in fields.items() if name != "digest"}
+            is_intact = files.digest(content) == event.digest and files.canonical_json(fields) + b"\n" == line
+        except (ValueError, TypeError):
+            is_intact = False
+        if not is_intact:
+            raise CorruptData(f"{where} of {self.path} was changed after it was written: restore it from a backup")
+        return event
+
+    def _end(self, file: IO[bytes]) -> tuple[Event | None, bytes]:
+        """The last whole event, and the piece of a line behind it (empty, but for a crash)."""
+        end, tail = file.seek(0, os.SEEK_END), b""
+        while end > 0 and tail.count(b"\n") <= 1:
+            start = max(0, end - 64 * 1024)
+            file.seek(start)
+            tail, end = file.read(end - start) + tail, start
+        *lines, piece = tail.split(b"\n")
+        return (self._read(lines[-1] + b"\n", "the last line") if lines else None), piece
+
+    def _mend(self, file: IO[bytes], last: Event | None, piece: bytes) -> tuple[str, int]:
+        """Deal with a piece of a line that a crash left; returns the digest and number of the last event then."""
+        previous, number = (last.digest, last.number) if last else (START, 0)
+        if not piece:
+            return previous, number
+        try:
+            event = self._read(piece + b"\n", "the last line")
+        except CorruptData:
+            aside = self.path.with_name(f"{self.path.name}.torn-{files.sha256(piece)[:16]}")
+            files.write_new(aside, piece)
+            file.truncate(file.seek(0, os.SEEK_END) - len(piece))
+            subject = {"moved_to": aside.name, "size_bytes": len(piece), "sha256": files.sha256(piece)}
+            return self._write(file, "ledger_repaired", subject, previous=previous, number=number + 1), number + 1
+        self._add(file, b"\n")
+        return event.digest, event.number
+
+    def _write(self, file: IO[bytes], event: str, subject: Mapping[str, Any], *, previous: str, number: int) -> str:
+        content = {
+            "number": number, "time": datetime.now(UTC).isoformat(), "actor": self.actor,
+            "event": event, "subject": subject, "previous": previous,
+        }  # fmt: skip
+        digest = files.digest(content)
+        self._add(file, files.canonical_json({**content, "digest": digest}) + b"\n")
+        return digest
+
+    def _add(self, file: IO[bytes], data: bytes) -> None:
+        """Append and sync; on a failure (a full disk) the file is as it was."""
+        size_bytes = file.seek(0, os.SEEK_END)
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), size_bytes)
+            raise

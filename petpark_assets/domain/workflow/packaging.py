@@ -1,0 +1,105 @@
+"""Model packaging: the network as ONNX with its preprocessing inside, proved against the network and from bytes."""
+
+from pathlib import Path
+
+from petpark_assets.domain.attempts import Attempt
+from petpark_assets.domain.errors import PermanentError
+from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, write_record
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.images import Preprocessing
+from petpark_assets.domain.lake.ingest import original_key
+from petpark_assets.domain.package import contents
+from petpark_assets.domain.package.predictor import Predictor
+from petpark_assets.domain.records import (
+    EvaluationReport, FeatureScaling, HyperparameterSearch, OnnxPackage, RawImages, TestSplit, TrainedCnn, TrainSplit,
+)  # fmt: skip
+from petpark_assets.domain.workflow.sides import read_manifest
+from petpark_assets.domain.workflow.testing import open_network, open_test_side, read_report_file
+from petpark_assets.domain.workflow.training import read_weights
+
+
+def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
+    """Package an accepted model. Raises ModelRejected on any other, whatever let the run come here."""
+    version = attempt.dataset_version
+    lineage = read_lineage(home, attempt)
+    if has_record(home.store, OnnxPackage, version, attempt.id):
+        return read_record(home.store, OnnxPackage, version, attempt.id)
+    from petpark_assets.domain.model.train import load_classifier
+    from petpark_assets.domain.package import export
+
+    with home.noting() as circumstances:
+        model, report = lineage.trained_cnn, lineage.evaluation_report
+        preprocessing = _preprocessing(model)
+        onnx_model = export.export_onnx(load_classifier(read_weights(home, attempt, model)), preprocessing)
+        predictor = Predictor(onnx_model)
+        side = open_test_side(home, attempt, model, purpose="packaging")
+        parity = {
+            "same_tensors": export.check_parity(predictor, open_network(home, attempt, model), side.images),
+            "own_bytes": export.check_bytes(
+                predictor,
+                side.sha256s,
+                side.labels,
+                lambda sha256: home.store.read(original_key(sha256)),
+                report.metrics["accuracy"],
+            ),
+        }
+        files = contents.build_files(
+            onnx_model=onnx_model,
+            preprocessing=preprocessing,
+            lineage=lineage,
+            manifest=read_manifest(home, version),
+            report_files={name: read_report_file(home, attempt, report, name) for name in contents.REPORTS},
+            parity=parity,
+        )
+        record = OnnxPackage(
+            dataset_version=version,
+            attempt=attempt.id,
+            trained_cnn=digest(model),
+            evaluation_report=digest(report),
+            parity=parity,
+            files={name: put(home.store, f"{_folder(attempt)}/{name}", data) for name, data in files.items()},
+        )
+        write_record(home.store, record, circumstances())
+    subject = {"dataset_version": version, "attempt": attempt.id, "onnx_package": digest(record)}
+    home.ledger.append("package_made", {**subject, "evaluation_report": record.evaluation_report})
+    return record
+
+
+def read_lineage(home: Home, attempt: Attempt) -> contents.Lineage:
+    """Every record that a package follows from. Raises ModelRejected, or CorruptData where two do not belong together."""
+    version = attempt.dataset_version
+    return contents.Lineage(
+        raw_images=read_record(home.store, RawImages, version),
+        train_split=read_record(home.store, TrainSplit, version),
+        test_split=read_record(home.store, TestSplit, version),
+        feature_scaling=read_record(home.store, FeatureScaling, version),
+        hyperparameter_search=read_record(home.store, HyperparameterSearch, version, attempt.id),
+        trained_cnn=read_record(home.store, TrainedCnn, version, attempt.id),
+        evaluation_report=read_record(home.store, EvaluationReport, version, attempt.id),
+    )
+
+
+def package_folder(home: Home, attempt: Attempt) -> Path:
+    """The package's folder on this machine, not yet verified. Raises NotFound."""
+    return home.store.local_path(f"{_folder(attempt)}/{contents.SUMS}").parent
+
+
+def find_damage(home: Home, attempt: Attempt) -> str | None:
+    """What is wrong with a stored package, in one line; None when it is whole and can be opened."""
+    try:
+        record = read_record(home.store, OnnxPackage, attempt.dataset_version, attempt.id)
+        for name, sha256 in record.files.items():
+            get_verified(home.store, f"{_folder(attempt)}/{name}", sha256)
+        Predictor.open(package_folder(home, attempt))
+    except PermanentError as error:
+        return str(error)
+    return None
+
+
+def _preprocessing(model: TrainedCnn) -> Preprocessing:
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in model.preprocessing.items()}
+    return Preprocessing(**fields)
+
+
+def _folder(attempt: Attempt) -> str:
+    return folder_key("onnx_package", attempt.dataset_version, attempt.id)

@@ -1,0 +1,70 @@
+"""Model registration: an accepted package becomes an immutable version that can be downloaded and deployed."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from petpark_assets.domain.attempts import Attempt
+from petpark_assets.domain.errors import PermanentError
+from petpark_assets.domain.files import digest, has_record, read_record, write_record
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.package.predictor import Predictor
+from petpark_assets.domain.records import OnnxPackage, RegisteredModel
+from petpark_assets.domain.workflow.packaging import package_folder, read_lineage
+
+
+def registered_model(home: Home, attempt: Attempt) -> RegisteredModel:
+    """Register an accepted model's package, and let the aliases follow. Raises ModelRejected on any other."""
+    version = attempt.dataset_version
+    lineage = read_lineage(home, attempt)
+    if has_record(home.store, RegisteredModel, version, attempt.id):
+        return read_record(home.store, RegisteredModel, version, attempt.id)
+    with home.noting() as circumstances:
+        package = read_record(home.store, OnnxPackage, version, attempt.id)
+        tags = {"onnx_package": digest(package), "run_id": home.run_id or "none"}
+        model_version = home.registry.register(package_folder(home, attempt), tags=tags)
+        home.registry.settle_aliases(model_version)
+        record = RegisteredModel(
+            dataset_version=version,
+            attempt=attempt.id,
+            onnx_package=digest(package),
+            evaluation_report=digest(lineage.evaluation_report),
+            model_name=home.registry.model_name,
+            model_version=model_version,
+        )
+        write_record(home.store, record, circumstances())
+    return record
+
+
+def find_damage(home: Home, attempt: Attempt) -> str | None:
+    """What keeps a registered version from being downloaded, in one line; None when it comes whole and verified."""
+    try:
+        record = read_record(home.store, RegisteredModel, attempt.dataset_version, attempt.id)
+        with tempfile.TemporaryDirectory() as folder:
+            home.registry.fetch(record.model_version, Path(folder))
+    except PermanentError as error:
+        return str(error)
+    return None
+
+
+def classify(home: Home, photos: Sequence[Path], model: str) -> list[dict[str, Any]]:
+    """Ask a registered version about photos; a row for each, with an error where one cannot be read.
+
+    Raises NotFound when there is no such model, CorruptData when its files were changed.
+    """
+    model_version = home.registry.resolve(model)
+    predictor = Predictor.open(home.registry.fetch(model_version, home.cache / "models"))
+    return [_answer(predictor, photo, model_version) for photo in photos]
+
+
+def _answer(predictor: Predictor, photo: Path, model_version: int) -> dict[str, Any]:
+    row = {"path": str(photo), "label": None, "probability": None, "is_unknown": None, "model_version": model_version}
+    try:
+        answer = predictor.classify(photo.read_bytes())
+    except PermanentError as error:
+        return {**row, "error": str(error)}
+    except OSError as error:
+        return {**row, "error": f"{photo} cannot be read: {error.strerror}"}
+    found = {"label": answer.label, "probability": round(answer.probability, 4), "is_unknown": answer.is_unknown}
+    return {**row, **found, "error": None}

@@ -1,0 +1,145 @@
+"""Model testing: the exam on data the model never saw, the report, and the verdict that everything after obeys."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from petpark_assets.domain import images
+from petpark_assets.domain.attempts import Attempt
+from petpark_assets.domain.errors import NotFound
+from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, replace, write_record
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.lake.ingest import original_key
+from petpark_assets.domain.recipes import Targets
+from petpark_assets.domain.records import (
+    EvaluationReport, FeatureScaling, HyperparameterSearch, RawImages, TestSplit, TrainedCnn, TrainSplit,
+)  # fmt: skip
+from petpark_assets.domain.workflow.sides import Side, open_side
+from petpark_assets.domain.workflow.training import read_weights
+
+if TYPE_CHECKING:
+    from petpark_assets.domain.report.gallery import WrongPhoto
+    from petpark_assets.domain.report.metrics import Evaluation
+    from petpark_assets.domain.report.page import ReportContext
+
+
+def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
+    """Examine the network on the test side and write the report, whatever the verdict is."""
+    version, targets = attempt.dataset_version, attempt.recipe.targets
+    if has_record(home.store, EvaluationReport, version, attempt.id):
+        return read_record(home.store, EvaluationReport, version, attempt.id)
+    from petpark_assets.domain.report import metrics
+
+    with home.noting() as circumstances:
+        model = read_record(home.store, TrainedCnn, version, attempt.id)
+        side = open_test_side(home, attempt, model, purpose="evaluation")
+        probabilities = open_network(home, attempt, model)(side.images)
+        evaluation = metrics.evaluate(side.labels, probabilities, targets)
+        files = _draw_files(home, attempt, side, probabilities, evaluation)
+        record = EvaluationReport(
+            dataset_version=version,
+            attempt=attempt.id,
+            trained_cnn=digest(model),
+            test_split=digest(read_record(home.store, TestSplit, version)),
+            is_accepted=evaluation.is_accepted,
+            verdict=evaluation.verdict,
+            targets=asdict(targets),
+            default_targets=asdict(Targets()),
+            metrics=evaluation.metrics,
+            files={name: put(home.store, _report_key(attempt, name), data) for name, data in files.items()},
+        )
+        write_record(home.store, record, circumstances())
+    verdict = {"is_accepted": record.is_accepted, "verdict": record.verdict, "evaluation_report": digest(record)}
+    home.ledger.append("verdict", {"dataset_version": version, "attempt": attempt.id, **verdict})
+    return record
+
+
+def open_test_side(home: Home, attempt: Attempt, model: TrainedCnn, *, purpose: str) -> Side:
+    """The test side, every opening of which is in the ledger with its model and purpose."""
+    version = attempt.dataset_version
+    test_split = digest(read_record(home.store, TestSplit, version))
+    subject = {"dataset_version": version, "attempt": attempt.id, "trained_cnn": digest(model)}
+    home.ledger.append("test_side_opened", {**subject, "test_split": test_split, "purpose": purpose})
+    return open_side(home, version, "test", attempt.recipe.resolution_px)
+
+
+def open_network(home: Home, attempt: Attempt, model: TrainedCnn) -> Callable[[np.ndarray], np.ndarray]:
+    """The trained network as a function: pixels uint8 [N, R, R, 3] to the probability of dog, float32 [N]."""
+    from petpark_assets.domain.model import train
+
+    classifier = train.load_classifier(read_weights(home, attempt, model))
+    return lambda pixels: train.predict(classifier, pixels)
+
+
+def read_report_file(home: Home, attempt: Attempt, record: EvaluationReport, name: str) -> bytes:
+    """A file of the report (`report.html`, ...), checked against its record."""
+    return get_verified(home.store, _report_key(attempt, name), record.files[name])
+
+
+def draw_page(home: Home, attempt: Attempt) -> Path:
+    """Draw the report with the most wrong photos in it into the home's reports, for people; it can be drawn again."""
+    from petpark_assets.domain.report import gallery, page
+    from petpark_assets.domain.report.metrics import Evaluation
+    from petpark_assets.domain.report.predictions import read_predictions
+
+    record = read_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id)
+    answers = read_predictions(read_report_file(home, attempt, record, "predictions.parquet"))
+    evaluation = Evaluation(metrics=dict(record.metrics), is_accepted=record.is_accepted, verdict=record.verdict)
+    wrong = gallery.most_wrong(answers.sha256s, answers.labels, answers.probabilities)
+    context = _report_context(home, attempt, evaluation, wrong)
+    photos = {photo.sha256: thumbnail for photo in wrong if (thumbnail := _thumbnail(home, photo.sha256))}
+    target = home.reports / attempt.dataset_version / attempt.id / "report.html"
+    replace(target, page.render(context, photos))
+    return target
+
+
+def _draw_files(
+    home: Home, attempt: Attempt, side: Side, probabilities: np.ndarray, evaluation: "Evaluation"
+) -> dict[str, bytes]:
+    """The files that are part of the record, and may go into a package: no photo is in them."""
+    from petpark_assets.domain.report import gallery, page
+    from petpark_assets.domain.report.predictions import predictions_parquet
+
+    wrong = gallery.most_wrong(side.sha256s, side.labels, probabilities)
+    context = _report_context(home, attempt, evaluation, wrong)
+    return {
+        "report.html": page.render(context),
+        "report.json": page.report_json(context),
+        "predictions.parquet": predictions_parquet(side.sha256s, side.labels, probabilities),
+    }
+
+
+def _report_context(
+    home: Home, attempt: Attempt, evaluation: "Evaluation", wrong: "Sequence[WrongPhoto]"
+) -> "ReportContext":
+    from petpark_assets.domain.report.page import ReportContext
+
+    version = attempt.dataset_version
+    return ReportContext(
+        raw_images=read_record(home.store, RawImages, version),
+        train_split=read_record(home.store, TrainSplit, version),
+        test_split=read_record(home.store, TestSplit, version),
+        feature_scaling=read_record(home.store, FeatureScaling, version),
+        hyperparameter_search=read_record(home.store, HyperparameterSearch, version, attempt.id),
+        trained_cnn=read_record(home.store, TrainedCnn, version, attempt.id),
+        evaluation=evaluation,
+        targets=attempt.recipe.targets,
+        most_wrong=tuple(wrong),
+    )
+
+
+def _thumbnail(home: Home, sha256: str) -> bytes | None:
+    """A small JPEG of a photo; None when its original is no longer kept."""
+    from petpark_assets.domain.report.gallery import thumbnail
+
+    try:
+        return thumbnail(images.decode(home.store.read(original_key(sha256))))
+    except NotFound:
+        return None
+
+
+def _report_key(attempt: Attempt, name: str) -> str:
+    return f"{folder_key('evaluation_report', attempt.dataset_version, attempt.id)}/{name}"

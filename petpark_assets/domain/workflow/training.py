@@ -1,0 +1,123 @@
+"""Model training: feature engineering and scaling, the hyper-parameter search, the training of the network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from petpark_assets.domain.attempts import Attempt
+from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, write_record
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.model import features
+from petpark_assets.domain.recipes import Hyperparameters
+from petpark_assets.domain.records import FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
+from petpark_assets.domain.workflow.sides import open_side, read_manifest
+
+if TYPE_CHECKING:
+    from petpark_assets.domain.model.train import Epoch, TrainingData
+
+
+def feature_scaling(home: Home, dataset_version: str) -> FeatureScaling:
+    """Measure the train side, and state the augmentation policy."""
+    with home.noting() as circumstances:
+        parent = read_record(home.store, TrainSplit, dataset_version)
+        record = features.feature_scaling(parent, read_manifest(home, dataset_version))
+        write_record(home.store, record, circumstances())
+    return record
+
+
+def hyperparameter_search(
+    home: Home, attempt: Attempt, *, on_trial: Callable[[Mapping[str, Any]], None] = lambda _trial: None
+) -> HyperparameterSearch:
+    """Look for better hyperparameters than the recipe's, judged on the validation part.
+
+    Ray must be running (resources/ray_cluster.py), save for the algorithm `none`.
+    """
+    version, recipe = attempt.dataset_version, attempt.recipe
+    if has_record(home.store, HyperparameterSearch, version, attempt.id):
+        return read_record(home.store, HyperparameterSearch, version, attempt.id)
+    from petpark_assets.domain.model.search import search
+
+    with home.noting() as circumstances:
+        scaling = read_record(home.store, FeatureScaling, version)
+        data = _training_data(home, attempt)
+        preprocessing = features.preprocessing(scaling, recipe.resolution_px)
+        folder = home.cache / "search" / attempt.id
+        result = search(data, preprocessing, recipe, folder=folder, on_trial=on_trial)
+        record = HyperparameterSearch(
+            dataset_version=version,
+            attempt=attempt.id,
+            train_split=scaling.train_split,
+            feature_scaling=digest(scaling),
+            recipe=recipe.name,
+            configuration=asdict(recipe),
+            seed=recipe.seed,
+            code_version=attempt.code_version,
+            algorithm=recipe.search.algorithm,
+            space={name: asdict(dimension) for name, dimension in recipe.search.space.items()},
+            trials=result.trials,
+            best_hyperparameters=asdict(result.best_hyperparameters),
+            default_validation_accuracy=result.default_validation_accuracy,
+            best_validation_accuracy=result.best_validation_accuracy,
+            num_validation_images=int(data.validation.sum()),
+        )
+        write_record(home.store, record, circumstances())
+    return record
+
+
+def trained_cnn(
+    home: Home, attempt: Attempt, *, on_epoch: "Callable[[Epoch], None]" = lambda _epoch: None
+) -> TrainedCnn:
+    """Train the network with what the search chose; the best epoch by validation is kept."""
+    version, recipe = attempt.dataset_version, attempt.recipe
+    if has_record(home.store, TrainedCnn, version, attempt.id):
+        return read_record(home.store, TrainedCnn, version, attempt.id)
+    from petpark_assets.domain.model import train
+
+    with home.noting() as circumstances:
+        scaling = read_record(home.store, FeatureScaling, version)
+        searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
+        hyperparameters = Hyperparameters(**searched.best_hyperparameters)
+        preprocessing = features.preprocessing(scaling, recipe.resolution_px)
+        data = _training_data(home, attempt)
+        fitted = train.fit(data, preprocessing, hyperparameters, seed=recipe.seed, on_epoch=on_epoch)
+        weights = train.save_weights(fitted.weights, hyperparameters, preprocessing)
+        record = TrainedCnn(
+            dataset_version=version,
+            attempt=attempt.id,
+            train_split=scaling.train_split,
+            feature_scaling=digest(scaling),
+            hyperparameter_search=digest(searched),
+            hyperparameters=asdict(hyperparameters),
+            preprocessing=asdict(preprocessing),
+            seed=recipe.seed,
+            device=fitted.device,
+            num_parameters=fitted.num_parameters,
+            epochs=tuple(_curve_point(epoch) for epoch in fitted.epochs),
+            best_epoch=fitted.best_epoch,
+            validation_accuracy=fitted.epochs[fitted.best_epoch - 1].validation_accuracy,
+            weights=put(home.store, _weights_key(attempt), weights),
+        )
+        write_record(home.store, record, circumstances())
+    return record
+
+
+def read_weights(home: Home, attempt: Attempt, record: TrainedCnn) -> bytes:
+    """The safetensors file of a trained network, checked against its record."""
+    return get_verified(home.store, _weights_key(attempt), record.weights)
+
+
+def _weights_key(attempt: Attempt) -> str:
+    return folder_key("trained_cnn", attempt.dataset_version, attempt.id) + "/weights.safetensors"
+
+
+def _training_data(home: Home, attempt: Attempt) -> "TrainingData":
+    from petpark_assets.domain.model.train import TrainingData, carve_validation
+
+    side = open_side(home, attempt.dataset_version, "train", attempt.recipe.resolution_px)
+    validation = carve_validation(side.sha256s, side.labels, attempt.recipe.validation_share)
+    return TrainingData(images=side.images, labels=side.labels, validation=validation)
+
+
+def _curve_point(epoch: "Epoch") -> dict[str, float]:
+    """An epoch without its seconds: the same work must give the same record."""
+    return {name: value for name, value in asdict(epoch).items() if name != "seconds"}

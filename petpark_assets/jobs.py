@@ -1,0 +1,52 @@
+"""Named selections of what exists, each with a description, and the one job that makes versions.
+
+Not here: what wakes them (sensors/).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from petpark_assets.assets.versions import DATASET_VERSIONS, show_versions
+from petpark_assets.domain.workflow import ingestion
+from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.recipe import RunRecipe
+
+
+class LakeConfig(dg.Config):
+    """Which lake to look at."""
+
+    lake: str = Field(description="The folder of photos: cat/ and dog/ in it, or files named cat.123.jpg.")
+
+
+@dg.op(description="List the lake, decode what is new, assign the sides, and write the next manifest if any changed.")
+def look_at_the_lake(
+    context: dg.OpExecutionContext, config: LakeConfig, home: PetparkHome, recipe: RunRecipe
+) -> tuple[str, bool]:
+    """One version more, if the lake changed; either way the partitions are those of the manifests."""
+    opened = home.open(run_id=context.run.run_id)
+    result = ingestion.new_dataset_version(opened, config.lake, recipe.resolve().resolution_px)
+    show_versions(context.instance, opened)
+    version = result.dataset_version
+    news = f"made {version}" if result.is_new else f"nothing changed: the newest version is still {version}"
+    images = ", ".join(f"{number} {state}" for state, number in result.raw_images.images.items())
+    context.log.info(f"{news}: {images}")
+    return version, result.is_new
+
+
+@dg.job(
+    description="Data ingestion: look at the lake and make the next dataset version, if anything changed. "
+    "Then materialize the assets of that version (job build).",
+)
+def new_dataset_version() -> None:
+    """The only way a version comes to be."""
+    look_at_the_lake()
+
+
+build = dg.define_asset_job(
+    "build",
+    selection=dg.AssetSelection.groups("ingestion", "training", "testing", "packaging", "registration"),
+    partitions_def=DATASET_VERSIONS,
+    description="One dataset version from its photos to a registered model: all five steps of the workflow.",
+)
+
+JOBS = (new_dataset_version, build)

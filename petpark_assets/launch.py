@@ -1,0 +1,116 @@
+"""Run the jobs in this process, in the Dagster instance of the home: what `petpark build` and `demo` do.
+
+The runs are the same as those from the UI and are seen there. Not here: what a person types and reads (cli.py).
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from petpark_assets.assets.versions import ATTEMPT_TAG
+from petpark_assets.definitions import build_defs
+from petpark_assets.domain.attempts import Attempt, new_attempt
+from petpark_assets.domain.errors import PermanentError, PetparkError
+from petpark_assets.domain.home import open_home
+from petpark_assets.domain.recipes import find_recipe
+from petpark_assets.domain.workflow import ingestion, summary
+from petpark_assets.resources.environments import Environment
+
+Show = Callable[[str], None]
+
+
+def build_lake(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> dict[str, Any]:
+    """Build the newest version of a lake with a recipe, as far as it is not built; the summary of what came of it.
+
+    `show` is given a line for each thing worth telling. Raises PetparkError when a step failed; a rejected model is
+    no failure: the summary says so.
+    """
+    recipe = find_recipe(recipe_name)
+    version, is_new = ingest_lake(environment, lake_uri, recipe_name, show=show)
+    attempt = new_attempt(version, recipe)
+    home = open_home(environment.home, actor=environment.actor)
+    if summary.is_finished(home, attempt):
+        show(f"{version} with recipe {recipe_name} is finished already (attempt {attempt.id})")
+    else:
+        _build_version(environment, attempt, show=show)
+    return summary.summarize(home, lake_uri, attempt, is_new=is_new)
+
+
+def ingest_lake(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> tuple[str, bool]:
+    """Make the next version if the lake changed; the newest version, and whether it is new."""
+    find_recipe(recipe_name)
+    config = {"ops": {"look_at_the_lake": {"config": {"lake": lake_uri}}}}
+    result = _run_job(environment, "new_dataset_version", recipe_name, show=show, run_config=config)
+    return result.output_for_node("look_at_the_lake")
+
+
+def _build_version(environment: Environment, attempt: Attempt, *, show: Show) -> None:
+    home = open_home(environment.home, actor=environment.actor)
+    show(f"building {attempt.dataset_version} with recipe {attempt.recipe.name} (attempt {attempt.id})")
+    result = _run_job(
+        environment,
+        "build",
+        attempt.recipe.name,
+        show=show,
+        partition_key=attempt.dataset_version,
+        tags={ATTEMPT_TAG: attempt.id},
+        must_succeed=False,
+    )
+    if not result.success and not summary.is_finished(home, attempt):
+        raise _failure(result)
+
+
+def _run_job(
+    environment: Environment,
+    name: str,
+    recipe_name: str,
+    *,
+    show: Show,
+    run_config: Mapping[str, Any] | None = None,
+    must_succeed: bool = True,
+    **execution: Any,
+) -> dg.ExecuteInProcessResult:
+    definitions = build_defs(environment, loggers={"console": _shown_by(show)})
+    result = definitions.resolve_job_def(name).execute_in_process(
+        instance=dg.DagsterInstance.get(),
+        run_config={**(run_config or {}), "resources": {"recipe": {"config": {"recipe": recipe_name}}}},
+        raise_on_error=False,
+        **execution,
+    )
+    if must_succeed and not result.success:
+        raise _failure(result)
+    return result
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> PetparkError:
+    """The first failed step's own error as one line, by its name and its message."""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            kind, _, message = error.message.strip().partition(": ")
+            is_ours = kind.startswith(f"{PetparkError.__module__}.")
+            line = " ".join((message if is_ours else error.message).split())
+            return PermanentError(f"{event.step_key} failed: {line}" if not is_ours else line)
+    return PermanentError(f"run {result.run_id} failed before its first step: look at it with petpark dev")
+
+
+def _shown_by(show: Show) -> dg.LoggerDefinition:
+    """A Dagster logger that passes on what steps say themselves, and not what Dagster says of them."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            meta = getattr(record, "dagster_meta", {})
+            if meta.get("dagster_event") is None:
+                show(str(meta.get("orig_message", record.getMessage())))
+
+    @dg.logger(description="The terminal.")
+    def terminal(_context: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("petpark", level=logging.INFO)  # noqa: LOG001 - its own, not shared by name
+        logger.addHandler(Handler())
+        return logger
+
+    return terminal

@@ -1,0 +1,55 @@
+"""The one reader of the process's environment: where this process works, as whom, and with which engines.
+
+Not here: what is done with it. A variable gets its row in README before it is read here.
+"""
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from petpark_assets.domain.errors import InvalidInput
+
+ENVIRONMENTS = ("local", "ci")
+"""`local` is a person's machine; `ci` is the same with nothing that asks or draws."""
+
+PROJECT_FOLDER = Path(__file__).resolve().parents[2]
+"""The checkout: holds dagster.yaml and workspace.yaml."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the environment says, checked once."""
+
+    name: str
+    home: Path
+    """Absolute; everything this process keeps is under it."""
+    actor: str
+    """Who is noted in records and in the ledger."""
+    photos: Path | None
+    """A folder of real photos, for tests and benchmarks."""
+    ray_address: str | None
+    """A Ray cluster to use instead of a Ray of our own."""
+
+
+def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
+    """The environment of this process. Raises InvalidInput on an unknown PETPARK_ENV."""
+    name = variables.get("PETPARK_ENV", "local")
+    if name not in ENVIRONMENTS:
+        raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(ENVIRONMENTS)}")
+    photos = variables.get("PETPARK_PHOTOS")
+    return Environment(
+        name=name,
+        home=Path(variables.get("PETPARK_HOME", ".petpark")).absolute(),
+        actor=variables.get("PETPARK_ACTOR") or getpass.getuser(),
+        photos=Path(photos).absolute() if photos else None,
+        ray_address=variables.get("RAY_ADDRESS") or None,
+    )
+
+
+def enter_home(home: Path) -> None:
+    """Point this process, and Dagster in it and below it, at a home: the one writer of the environment."""
+    os.environ["PETPARK_HOME"] = str(home.absolute())
+    os.environ["DAGSTER_HOME"] = str(PROJECT_FOLDER)
+    os.environ["PETPARK_DAGSTER"] = str(home.absolute() / "dagster")  # dagster.yaml cannot join a folder to a variable

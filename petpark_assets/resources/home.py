@@ -1,0 +1,19 @@
+"""The home of this process as a Dagster resource."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from petpark_assets.domain.workflow import Home, open_home
+
+
+class PetparkHome(dg.ConfigurableResource[Home]):
+    """Where everything is kept, and who is noted as having made it."""
+
+    root: str = Field(description="The folder of the home; PETPARK_HOME.")
+    actor: str = Field(description="Who is noted in records and in the ledger; PETPARK_ACTOR.")
+
+    def open(self, *, run_id: str | None = None) -> Home:
+        """The home as the domain knows it; `run_id` is noted beside what the run makes."""
+        return open_home(Path(self.root), actor=self.actor, run_id=run_id)

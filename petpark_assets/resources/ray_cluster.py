@@ -1,0 +1,208 @@
+"""How a run gets Ray: a local one of its own, or a cluster's; and how it is gone again afterwards.
+
+`started()` is the whole of it and knows no Dagster: tests and plain Python use it as it is. `RayCluster` is the same as
+a Dagster resource. Not here: what runs on Ray (domain/model/search.py).
+
+A local Ray listens on 127.0.0.1 only, asks every client for a token made for this process, has no dashboard, reports
+no usage, and keeps its files in a temporary folder that goes with it. None of its processes outlives the `with`: not
+after an error, not after an interruption, and, as they are tied to this process, not after `kill -9` either.
+"""
+
+import functools
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dagster_ray import Lifecycle, LocalRay
+from pydantic import Field
+
+import petpark_assets
+
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
+"""Trials are handed paths, never photos, so little travels through Ray (its default is 30 % of the memory)."""
+
+LONGEST_TEMPORARY_FOLDER = 40
+"""A socket's path has at most 107 characters, of which Ray's own folders below ours take 62."""
+
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard file a trial: on_trial is the log
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl+C must reach whoever started the search, at once
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 this is silence; the new output still prints a banner
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial finds relative paths where its driver does
+}
+
+
+@contextmanager
+def started(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[None]:
+    """Ray, initialised for this process; shut down, its processes ended, on the way out.
+
+    Args:
+        address: `host:port` of a cluster that runs already and is left running. None starts a local Ray.
+        num_cpus: processor cores of a local Ray; None: all this process may use.
+    """
+    with _quiet(), _environment(TUNE_SETTINGS):
+        if address is not None:
+            with _joined(address):
+                yield
+            return
+        with _temporary_folder() as folder, _environment(_local_settings()), _local(folder, num_cpus):
+            yield
+
+
+class RayCluster(LocalRay):
+    """Ray for a step that asks for it: `with ray_cluster.connected(): ...`.
+
+    A dagster-ray resource, so that whatever takes one of theirs takes ours. LocalRay itself would start Ray for every
+    step that requires it, a search by no algorithm included, spend 9 s on Ray Data which we do not use, listen on the
+    machine's network address, and leave it to the interpreter's exit to end Ray's processes.
+    """
+
+    lifecycle: Lifecycle = Field(default_factory=lambda: Lifecycle(connect=False))
+    address: str | None = Field(
+        default=None, description="`host:port` of a Ray cluster; without one a local Ray is started when needed."
+    )
+    num_cpus: int | None = Field(default=None, description="Processor cores of a local Ray; all there are by default.")
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Ray, initialised for this process, for the time of the `with`."""
+        with started(self.address, num_cpus=self.num_cpus):
+            yield
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    """A cluster that others started."""
+    import ray
+
+    with _signal_handlers_kept():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
+    """A Ray of our own, all of whose processes are gone afterwards."""
+    import ray
+
+    try:
+        with _signal_handlers_kept():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+            )
+        yield
+    finally:
+        processes = _processes(folder)
+        try:
+            ray.shutdown()
+        finally:
+            _end(processes)
+
+
+def _processes(folder: Path) -> list[Any]:
+    """Processes of the Ray that lives in a folder: its daemons name the folder, and workers are their children."""
+    import psutil  # Ray brings its own copy and is imported by now
+
+    daemons = [child for child in psutil.Process().children() if str(folder) in " ".join(child.cmdline())]
+    return [process for daemon in daemons for process in (*daemon.children(recursive=True), daemon)]
+
+
+def _end(processes: list[Any]) -> None:
+    """Wait for processes that were told to go; kill those that stay, as they do after an interruption."""
+    import psutil
+
+    _, alive = psutil.wait_procs(processes, timeout=3)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=3)
+
+
+def _local_settings() -> dict[str, str]:
+    packages = str(Path(petpark_assets.__file__).parents[1])
+    python_path = os.environ.get("PYTHONPATH")
+    return {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all listeners on 127.0.0.1; node_ip_address alone is not enough
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, asked for by a warning
+        "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or _token(),
+        "PYTHONPATH": f"{packages}{os.pathsep}{python_path}" if python_path else packages,
+    }
+
+
+@functools.cache
+def _token() -> str:
+    """What clients of this process's local Ray must show. One a process: Ray remembers the first that it sees.
+
+    Without it Ray would write one to `~/.ray/auth_token` and share it among all clusters of the user.
+    """
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for Ray's sockets and logs with a short path, removed afterwards."""
+    parent = tempfile.gettempdir()
+    is_short = len(parent) + len("/petpark-ray-12345678") <= LONGEST_TEMPORARY_FOLDER
+    folder = Path(tempfile.mkdtemp(prefix="petpark-ray-", dir=parent if is_short else "/tmp"))  # noqa: S108
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # a log line written by a dying process must not fail the search
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables that Ray and its processes read; as they were before, afterwards."""
+    before = {name: os.environ.get(name) for name in (*settings, "RAY_AUTH_MODE")}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Put back what ray.init sets: with its handler, a terminated Dagster step would exit, not be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's Python side says only what is wrong."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

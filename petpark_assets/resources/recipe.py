@@ -1,0 +1,67 @@
+"""The recipe of a run as run config: what a person sets in the launchpad, with a line under each field.
+
+Every field left alone is the recipe's own. Not here: the recipes and what their fields mean (domain/recipes.py);
+a test holds the fields of both together.
+"""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from petpark_assets.domain.recipes import RECIPES, Recipe, find_recipe, override
+
+RECIPE_DESCRIPTION = "Named recipe. " + " ".join(f"{name}: {recipe.description}" for name, recipe in RECIPES.items())
+
+
+class TargetsConfig(dg.Config):
+    """The gate, where this run's differs from the recipe's. Shares from 0 to 1."""
+
+    accuracy: float | None = Field(default=None, description="Least accuracy on the test side.")
+    precision: float | None = Field(default=None, description="Least precision of each class.")
+    recall: float | None = Field(default=None, description="Least recall of each class.")
+
+
+class SearchConfig(dg.Config):
+    """The hyper-parameter search, where this run's differs from the recipe's."""
+
+    algorithm: str | None = Field(default=None, description="none, grid, random or tpe (Optuna's).")
+    num_trials: int | None = Field(default=None, description="Trials, the recipe's defaults being the first of them.")
+    trial_epochs: int | None = Field(default=None, description="Epochs of a trial's whole schedule.")
+    stops_early: bool | None = Field(default=None, description="ASHA: stop trials that are behind the others.")
+    max_concurrent_trials: int | None = Field(default=None, description="1 makes the search repeatable.")
+    cpus_per_trial: int | None = Field(default=None, description="Processor cores, and threads, of a trial.")
+    gpus_per_trial: float | None = Field(default=None, description="Share of a GPU a trial takes, where there is one.")
+    time_budget_s: float | None = Field(default=None, description="No new trial starts after this many seconds.")
+
+
+class RunRecipe(dg.ConfigurableResource[Recipe]):
+    """A named recipe and the few fields a run may set otherwise."""
+
+    recipe: str = Field(default="laptop", description=RECIPE_DESCRIPTION)
+    seed: int | None = Field(default=None, description="Seed of everything drawn by chance.")
+    targets: TargetsConfig = TargetsConfig()
+    search: SearchConfig = SearchConfig()
+    hyperparameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Hyperparameters set by hand, by name; with the search algorithm none they are trained as given.",
+    )
+    attempt: str | None = Field(
+        default=None,
+        description="For a run of part of the graph: the attempt to go on with, when the version has several.",
+    )
+
+    def resolve(self) -> Recipe:
+        """The recipe with this run's fields. Raises InvalidInput naming a field or value that cannot be."""
+        changes: dict[str, Any] = {
+            "targets": _set_fields(self.targets),
+            "search": _set_fields(self.search),
+            "hyperparameters": self.hyperparameters,
+        }
+        if self.seed is not None:
+            changes["seed"] = self.seed
+        return override(find_recipe(self.recipe), changes)
+
+
+def _set_fields(config: dg.Config) -> dict[str, Any]:
+    return {name: value for name, value in config.model_dump().items() if value is not None}

@@ -1,0 +1,122 @@
+"""How `petpark` speaks: results on stdout (one JSON document, or for people), all the rest on stderr, one-line errors.
+
+Not here: verbs (cli.py), or anything that knows what a result means beyond its own printing.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from petpark_assets.domain.errors import PetparkError
+
+Document = Any
+terminal = Console(stderr=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    terminal.print(line, markup=False, style="dim")
+
+
+@contextmanager
+def answering(*, as_json: bool, errors_folder: Path) -> Iterator[Callable[[Document, Callable[[Document], None]], None]]:
+    """The one way a verb answers: `answer(document, show)` prints the document as JSON, or shows it to people.
+
+    While the work goes on, whatever libraries print to stdout goes to stderr, so that `--json` stays one document.
+    Errors of ours become one line and exit code 1; a bug becomes one line and a traceback in errors.log.
+    """
+    answers: list[tuple[Document, Callable[[Document], None]]] = []
+    try:
+        with _stdout_to_stderr():
+            yield lambda document, show: answers.append((document, show))
+    except PetparkError as error:
+        _fail(str(error), as_json=as_json)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on where this one was", as_json=as_json, code=130)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, the log the traceback
+        _fail(_note_bug(error, errors_folder), as_json=as_json)
+    for document, show in answers:
+        if as_json:
+            print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201 - this is the output
+        else:
+            show(document)
+
+
+def _fail(message: str, *, as_json: bool, code: int = 1) -> None:
+    if as_json:
+        print(json.dumps({"error": message}, ensure_ascii=False))  # noqa: T201
+    terminal.print(f"petpark: {message}", markup=False, soft_wrap=True, style="red")
+    raise typer.Exit(code)
+
+
+def _note_bug(error: Exception, folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "errors.log").open("a") as log:
+        log.write("".join(traceback.format_exception(error)) + "\n")
+    line = " ".join(str(error).split()) or "no message"
+    return f"a bug of ours: {type(error).__name__}: {line[:300]} (traceback in {folder / 'errors.log'})"
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Point file descriptor 1 at stderr for a while: Ray's and MLflow's processes and C code print there too."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def show_build(summary: Mapping[str, Any]) -> None:
+    """A build's summary, for people."""
+    out = Console(highlight=False)
+    images = ", ".join(f"{number} {state}" for state, number in summary["images"].items())
+    news = "new" if summary["is_new"] else "unchanged since it was made"
+    out.print(f"[bold]{summary['dataset_version']}[/] ({news}): {images}")
+    for reason, number in summary["quarantined_by_reason"].items():
+        out.print(f"  set aside: {number} {reason}")
+    if summary["train_images"] is not None:
+        out.print(f"train side {summary['train_images']}, test side {summary['test_images']} photos")
+    if summary["accuracy"] is None:
+        return
+    out.print(f"accuracy on the test side [bold]{summary['accuracy']:.4f}[/]")
+    show_rows(
+        {"class": label, "precision": f"{summary['precision'][label]:.4f}", "recall": f"{recall:.4f}"}
+        for label, recall in summary["recall"].items()
+    )
+    out.print(f"[{'green' if summary['is_accepted'] else 'red'}]{summary['verdict']}[/]")
+    if summary["model_version"] is not None:
+        out.print(f"registered as version [bold]{summary['model_version']}[/]")
+    out.print(f"{sum(summary['seconds'].values()):.0f} s of work, attempt {summary['attempt']}", style="dim")
+
+
+def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """A table with the columns of its first row."""
+    rows = list(rows)
+    if not rows:
+        Console().print("none")
+        return
+    table = Table(box=None, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def show_fields(document: Mapping[str, Any]) -> None:
+    """One thing, a line a field."""
+    show_rows({"field": name, "value": value} for name, value in document.items())

@@ -1,0 +1,113 @@
+"""What holds for every test: a home, caches and temporary folders of its own, and no network but loopback.
+
+Not here: toy lakes, records and homes; each test draws its own.
+"""
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LEAKING_PREFIXES = ("PETPARK_", "DAGSTER_", "MLFLOW_", "RAY_", "AWS_")
+"""Settings of the person's shell that would lead a test to that person's lake, registry or cluster."""
+
+TEST_FOLDER = Path(__file__).parents[1] / ".petpark-test"
+"""Kept between runs and ignored by git: the browser's last screenshot, caches worth keeping."""
+
+_SCRATCH = pytest.StashKey[Path]()
+
+
+class NoNetworkError(OSError):
+    """What a machine without a network answers, so that nothing here can depend on one."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Make `--debian` (no test may skip for want of a Debian program) and `--picture FILE` known."""
+    group = parser.getgroup("petpark")
+    group.addoption("--debian", action="store_true", help="a missing Debian program is a failure, not a skip")
+    group.addoption("--picture", type=Path, help="keep the browser's picture of the asset graph in this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported: some libraries read the environment once, on import."""
+    scratch = Path(tempfile.mkdtemp(prefix="petpark-"))  # short: Ray's sockets have a path of at most 107 bytes
+    config.stash[_SCRATCH] = scratch
+    for name in [name for name in os.environ if name.startswith(LEAKING_PREFIXES)]:
+        if name != "PETPARK_PHOTOS":  # made for tests
+            del os.environ[name]
+    (scratch / "home").mkdir()
+    os.environ |= {
+        "HOME": str(scratch / "home"),  # Ray writes its token there, MLflow and Chromium their settings
+        "PETPARK_HOME": str(scratch / "petpark"),
+        "PETPARK_ACTOR": "tester",
+        "RAY_TMPDIR": str(scratch / "ray"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MPLCONFIGDIR": str(TEST_FOLDER / "matplotlib"),  # its list of fonts takes seconds to make
+    }
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind in the temporary folder."""
+    shutil.rmtree(config.stash[_SCRATCH], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With `--debian`, a test marked `debian` that skips has failed: CI installs every program it needs."""
+    report: Any = yield
+    is_needed = item.config.getoption("--debian") and item.get_closest_marker("debian") is not None
+    if is_needed and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome, report.longrepr = "failed", f"no skip is allowed under --debian: {reason}"
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def connect_on_loopback(self: socket.socket, address: Any) -> None:
+        is_remote = self.family != socket.AF_UNIX and not _is_loopback(str(address[0]))
+        if is_remote and self.type != socket.SOCK_DGRAM:  # an unsent datagram is how a host learns its own address
+            raise NoNetworkError(errno.ENETUNREACH, f"a test connects to {address!r}: only loopback is allowed")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_on_loopback)
+
+
+def _is_loopback(host: str) -> bool:
+    own_addresses = {"localhost", "::1", socket.gethostname()}
+    return host in own_addresses or host.startswith("127.") or host in _addresses_of_this_machine()
+
+
+def _addresses_of_this_machine() -> set[str]:
+    return {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+
+
+@pytest.fixture
+def debian_program() -> Callable[[str], str]:
+    """Find an installed program by name, or skip the test naming it and its remedy."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"needs Debian's {name}: apt-get install {name}")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def photos() -> Path:
+    """The folder of real photos, or skip."""
+    folder = os.environ.get("PETPARK_PHOTOS")
+    if not folder:
+        pytest.skip("needs PETPARK_PHOTOS, a folder of real photos")
+    return Path(folder).absolute()
