@@ -123,7 +123,9 @@ def registry_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Every registered version, with its aliases and accuracy."""
     environment = _enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        answer(_open(environment).registry.list_versions(), show_rows)
+        from petpark_assets.domain.workflow import registration
+
+        answer(registration.describe_models(_open(environment)), show_rows)
 
 
 @registry_app.command("show")
@@ -131,7 +133,9 @@ def registry_show(model: ModelArgument, home: HomeOption = None, as_json: JsonOp
     """One version with its files and the digests of every parent."""
     environment = _enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        answer(_open(environment).registry.show(model), show_fields)
+        from petpark_assets.domain.workflow import registration
+
+        answer(registration.describe_model(_open(environment), model), show_fields)
 
 
 @registry_app.command("download")
@@ -160,7 +164,9 @@ def registry_promote(
     """Make a version the champion, by a person's decision."""
     environment = _enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        answer(_open(environment).registry.promote(model, by=by, because=because), show_fields)
+        from petpark_assets.domain.workflow import registration
+
+        answer(registration.promote(_open(environment), model, by=by, because=because), show_fields)
 
 
 @registry_app.command("history")
@@ -168,7 +174,8 @@ def registry_history(home: HomeOption = None, as_json: JsonOption = False) -> No
     """Every registration and every move of an alias: when, who, and why."""
     environment = _enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        answer(_open(environment).registry.history(), show_rows)
+        home_opened = _open(environment)
+        answer(home_opened.registry.history(home_opened.ledger.events()), show_rows)
 
 
 @app.command()
@@ -240,7 +247,7 @@ def _show_demo(summary: dict[str, Any], environment: Environment) -> None:
 def _run_until_stopped(arguments: list[str]) -> int:
     """Run `dagster` in a process group of its own and end the whole group on Ctrl-C or TERM."""
     command = [sys.executable, "-m", "dagster", *arguments]
-    process = subprocess.Popen(command, cwd=PROJECT_FOLDER, start_new_session=True)
+    process = subprocess.Popen(command, cwd=PROJECT_FOLDER, start_new_session=True)  # noqa: S603 - our own words only
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(process.pid, signal.SIGINT))
     try:
         return process.wait()

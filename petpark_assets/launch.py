@@ -15,7 +15,7 @@ from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.errors import PermanentError, PetparkError
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.recipes import find_recipe
-from petpark_assets.domain.workflow import ingestion, summary
+from petpark_assets.domain.workflow import summary
 from petpark_assets.resources.environments import Environment
 
 Show = Callable[[str], None]
@@ -44,6 +44,13 @@ def ingest_lake(environment: Environment, lake_uri: str, recipe_name: str, *, sh
     config = {"ops": {"look_at_the_lake": {"config": {"lake": lake_uri}}}}
     result = _run_job(environment, "new_dataset_version", recipe_name, show=show, run_config=config)
     return result.output_for_node("look_at_the_lake")
+
+
+def ingest_only(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> dict[str, Any]:
+    """Make the next version if the lake changed, and nothing more; the summary of the newest version."""
+    version, is_new = ingest_lake(environment, lake_uri, recipe_name, show=show)
+    home = open_home(environment.home, actor=environment.actor)
+    return summary.summarize(home, lake_uri, new_attempt(version, find_recipe(recipe_name)), is_new=is_new)
 
 
 def _build_version(environment: Environment, attempt: Attempt, *, show: Show) -> None:

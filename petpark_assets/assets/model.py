@@ -70,8 +70,7 @@ def hyperparameter_search(
     def log_trial(trial: Mapping[str, Any]) -> None:
         context.log.info(f"trial {trial['number']}: {trial}")
 
-    with ray_cluster.running(needed=attempt.recipe.search.algorithm != "none"):
-        record = training.hyperparameter_search(opened, attempt, on_trial=log_trial)
+    record = training.hyperparameter_search(opened, attempt, running_ray=ray_cluster.connected, on_trial=log_trial)
     return materialized(
         opened,
         record,

@@ -1,0 +1,1 @@
+"""How it is done: plain Python that has never heard of Dagster. A room imports only rooms before it in the flow."""

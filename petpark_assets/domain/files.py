@@ -64,7 +64,9 @@ def named_disk_errors(target: Path) -> Iterator[None]:
                 "free some space and run the same command again"
             ) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise InvalidInput(f"not allowed to write {target}: give write permission or choose another home") from error
+            raise InvalidInput(
+                f"not allowed to write {target}: give write permission or choose another home"
+            ) from error
         raise
 
 
@@ -139,23 +141,29 @@ class LocalStore:
 
     @property
     def uri(self) -> str:
+        """The folder."""
         return str(self.root)
 
     def read(self, key: str) -> bytes:
+        """See Store."""
         return self.local_path(key).read_bytes()
 
     def write_new(self, key: str, data: bytes) -> bool:
+        """See Store."""
         return write_new(self._path(key), data)
 
     def exists(self, key: str) -> bool:
+        """See Store."""
         return self._path(key).is_file()
 
     def list_keys(self, prefix: str) -> list[str]:
+        """See Store."""
         folder = self._path(prefix)
         paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         return sorted(path.relative_to(self.root).as_posix() for path in paths)
 
     def local_path(self, key: str) -> Path:
+        """See Store."""
         path = self._path(key)
         if not path.is_file():
             raise NotFound(f"{key} is not in the store {self.uri}")

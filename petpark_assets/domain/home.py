@@ -42,10 +42,12 @@ class Home:
 
     @property
     def cache(self) -> Path:
+        """Copies of what is stored elsewhere: all of it can be deleted."""
         return self.root / "cache"
 
     @property
     def reports(self) -> Path:
+        """Pages with photos in them, for people."""
         return self.root / "reports"
 
     @contextmanager

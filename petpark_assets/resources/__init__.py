@@ -1,1 +1,1 @@
-"""What the platform plugs into: the environment, the home, the recipe of a run, Ray. Thin: each hands out a domain object."""
+"""What the platform plugs into: environment, home, recipe, Ray, pages. Thin: each hands out a domain object."""

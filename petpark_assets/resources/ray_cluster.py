@@ -58,7 +58,7 @@ def started(address: str | None = None, *, num_cpus: int | None = None) -> Itera
 
 
 class RayCluster(LocalRay):
-    """Ray for a step that asks for it: `with ray_cluster.connected(): ...`.
+    """Ray for a step that asks for it: `with ray_cluster.running(): ...`.
 
     A dagster-ray resource, so that whatever takes one of theirs takes ours. LocalRay itself would start Ray for every
     step that requires it, a search by no algorithm included, spend 9 s on Ray Data which we do not use, listen on the
@@ -72,7 +72,7 @@ class RayCluster(LocalRay):
     num_cpus: int | None = Field(default=None, description="Processor cores of a local Ray; all there are by default.")
 
     @contextmanager
-    def connected(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Ray, initialised for this process, for the time of the `with`."""
         with started(self.address, num_cpus=self.num_cpus):
             yield
@@ -118,7 +118,7 @@ def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
 
 def _processes(folder: Path) -> list[Any]:
     """Processes of the Ray that lives in a folder: its daemons name the folder, and workers are their children."""
-    import psutil  # Ray brings its own copy and is imported by now
+    import psutil  # type: ignore[import-untyped]  # Ray brings its own copy, and is imported by now
 
     daemons = [child for child in psutil.Process().children() if str(folder) in " ".join(child.cmdline())]
     return [process for daemon in daemons for process in (*daemon.children(recursive=True), daemon)]
@@ -126,7 +126,7 @@ def _processes(folder: Path) -> list[Any]:
 
 def _end(processes: list[Any]) -> None:
     """Wait for processes that were told to go; kill those that stay, as they do after an interruption."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     _, alive = psutil.wait_procs(processes, timeout=3)
     for process in alive:

@@ -1,0 +1,1 @@
+"""What wakes the house. Nothing yet: a person does, in the UI or with `petpark build`."""

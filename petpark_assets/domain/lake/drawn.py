@@ -30,7 +30,7 @@ Photos lie in cat/ and dog/; files named broken-* are broken on purpose. This fi
 """
 
 _CANVAS_PX = 256
-_LYING_SHARE = 0.06
+_LYING_SHARE = 0.04
 """How often one trait is drawn as the other class has it."""
 _INK = (25, 20, 20)
 _PINK = (225, 130, 140)
@@ -63,8 +63,8 @@ def draw_one(rng: np.random.Generator, label: str) -> Image.Image:
     width_px, height_px = (int(side) for side in rng.integers(120, 221, size=2))
     picture = _background(rng, width_px, height_px)
     animal = _animal(rng, label)
-    side_px = int(min(width_px, height_px) * rng.uniform(0.85, 1.1))
-    animal = animal.rotate(rng.uniform(-15, 15), Image.Resampling.BILINEAR).resize((side_px, side_px))
+    side_px = int(min(width_px, height_px) * rng.uniform(0.9, 1.1))
+    animal = animal.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR).resize((side_px, side_px))
     spare = np.array([width_px - side_px, height_px - side_px])
     left, top = (int(value) for value in spare * rng.uniform(0, 1, size=2))
     picture.paste(animal, (left, top), mask=animal)
@@ -229,7 +229,7 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.4)))
     levels = np.asarray(picture, dtype=np.float32) * rng.uniform(0.6, 1.2)
-    levels += rng.normal(0, rng.uniform(2, 14), size=levels.shape)
+    levels += rng.normal(0, rng.uniform(2, 12), size=levels.shape)
     return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
 
 

@@ -1,0 +1,1 @@
+"""The package: the network as ONNX with all that is needed to use and to trace it, and its predictor."""

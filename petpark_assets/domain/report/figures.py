@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from petpark_assets.domain.recipes import Targets
+from petpark_assets.domain.records import LABELS
 from petpark_assets.domain.report.canvas import CAT, DOG, INK, MUTED, PAPER, WIDTH_IN, name_axes, new_figure, style
 from petpark_assets.domain.report.gain import standard_error
 from petpark_assets.domain.report.metrics import gated
-from petpark_assets.domain.records import LABELS
 
 Metrics = Mapping[str, Any]
 COLOURS = dict(zip(LABELS, (CAT, DOG), strict=True))
@@ -113,7 +113,8 @@ def calibration(metrics: Metrics) -> Figure:
     """Whether of the photos called a dog with 0.8, eight in ten are dogs."""
     bins = metrics["calibration"]["bins"]
     predicted, observed, low, high = (
-        np.array([row[name] for row in bins]) for name in ("mean_probability", "share_of_dogs", "share_low", "share_high")
+        np.array([row[name] for row in bins])
+        for name in ("mean_probability", "share_of_dogs", "share_low", "share_high")
     )
     figure = new_figure()
     axes = figure.add_subplot()
@@ -137,7 +138,9 @@ def scores(metrics: Metrics) -> Figure:
     for label, line in zip(LABELS, ("-", "--"), strict=True):
         counts = histogram["num_images"][label]
         axes.stairs(counts, histogram["edges"], color=COLOURS[label], fill=True, alpha=0.25)
-        axes.stairs(counts, histogram["edges"], color=COLOURS[label], linewidth=1.6, linestyle=line, label=f"true {label}")
+        axes.stairs(
+            counts, histogram["edges"], color=COLOURS[label], linewidth=1.6, linestyle=line, label=f"true {label}"
+        )
     axes.axvline(metrics["threshold"], color=INK, linewidth=1, label=f"threshold {metrics['threshold']}")
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(bottom=0)

@@ -3,6 +3,7 @@
 Not here: the search itself (model/search.py).
 """
 
+import math
 from typing import Any
 
 from petpark_assets.domain.records import HyperparameterSearch
@@ -10,7 +11,7 @@ from petpark_assets.domain.records import HyperparameterSearch
 
 def standard_error(share: float, num_images: int) -> float:
     """Standard error of a share counted on so many photos: sqrt(p (1 - p) / n)."""
-    return (share * (1 - share) / num_images) ** 0.5
+    return math.sqrt(share * (1 - share) / num_images)
 
 
 def search_gain(search: HyperparameterSearch) -> dict[str, Any]:
@@ -24,8 +25,8 @@ def search_gain(search: HyperparameterSearch) -> dict[str, Any]:
     if default is None or best is None:
         return facts | {"gain": None, "standard_error": None, "sentence": _nothing_compared(search)}
     num_images = search.num_validation_images
-    error = (standard_error(default, num_images) ** 2 + standard_error(best, num_images) ** 2) ** 0.5
-    sentence = _sentence(best - default, error, len(search.trials), num_images)
+    error = math.hypot(standard_error(default, num_images), standard_error(best, num_images))
+    sentence = f"{_size(default, best, len(search.trials))} {_certainty(best - default, error, num_images)}"
     return facts | {"gain": best - default, "standard_error": error, "sentence": sentence}
 
 
@@ -35,15 +36,18 @@ def _nothing_compared(search: HyperparameterSearch) -> str:
     return "The recipe's defaults or the best trial have no validation accuracy: what was gained is not known."
 
 
-def _sentence(gain: float, error: float, num_trials: int, num_images: int) -> str:
-    counted = f"{num_trials} trials, counted on {num_images:,} validation photos, standard error {error:.4f}"
+def _size(default: float, best: float, num_trials: int) -> str:
+    gained = f"gained {best - default:.4f}" if best > default else "gained nothing"
+    seen = f"defaults {default:.4f}, best of {num_trials} trials {best:.4f}"
+    return f"The search {gained} over the recipe's defaults ({seen})."
+
+
+def _certainty(gain: float, error: float, num_images: int) -> str:
+    counted = f"Counted on {num_images:,} validation photos, such a difference has a standard error of {error:.4f}"
     if gain <= 0:
-        return f"The search gained nothing over the recipe's defaults ({counted})."
-    size = (
-        "less than one standard error: it may well be noise"
-        if gain < error
-        else "less than two standard errors: it may be noise"
-        if gain < 2 * error
-        else "more than two standard errors"
-    )
-    return f"The search gained {gain:.4f} over the recipe's defaults ({counted}); this is {size}."
+        return f"{counted}."
+    if gain < error:
+        return f"{counted}: this gain is less than one, and may well be noise."
+    if gain < 2 * error:
+        return f"{counted}: this gain is less than two, and may be noise."
+    return f"{counted}: this gain is more than two."

@@ -6,7 +6,7 @@ pictures in figures.py, the page's words stand in page.html.j2 and its looks in 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class ReportContext:
     evaluation: Evaluation
     targets: Targets
     """What the gate asked for."""
-    default_targets: Targets = Targets()
+    default_targets: Targets = field(default_factory=Targets)
     """What it asks where no recipe or configuration says otherwise."""
     most_wrong: tuple[WrongPhoto, ...]
     """gallery.most_wrong of the test side."""
@@ -71,7 +71,11 @@ def _mismatched_parents(records: Mapping[str, Record]) -> list[str]:
     digests = {asset: digest(record) for asset, record in records.items()}
     versions = {record.dataset_version for record in records.values()}
     attempts = {record.attempt for record in records.values() if isinstance(record, AttemptRecord)}
-    several = [f"{name} {', '.join(sorted(v))}" for name, v in (("versions", versions), ("attempts", attempts)) if len(v) > 1]
+    several = [
+        f"{name} {', '.join(sorted(found))}"
+        for name, found in (("versions", versions), ("attempts", attempts))
+        if len(found) > 1
+    ]
     return several + [
         f"{asset} was made from another {item.name} ({getattr(record, item.name)[:12]}…, given {digests[item.name][:12]}…)"
         for asset, record in records.items()

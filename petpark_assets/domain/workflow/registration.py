@@ -11,6 +11,7 @@ from petpark_assets.domain.files import digest, has_record, read_record, write_r
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.package.predictor import Predictor
 from petpark_assets.domain.records import OnnxPackage, RegisteredModel
+from petpark_assets.domain.registry import CHAMPION, RegisteredVersion
 from petpark_assets.domain.workflow.packaging import package_folder, read_lineage
 
 
@@ -46,6 +47,34 @@ def find_damage(home: Home, attempt: Attempt) -> str | None:
     except PermanentError as error:
         return str(error)
     return None
+
+
+def describe_models(home: Home) -> list[dict[str, Any]]:
+    """Every registered version, oldest first, a row each."""
+    return [_row(known) for known in home.registry.list_versions()]
+
+
+def describe_model(home: Home, model: str) -> dict[str, Any]:
+    """One version with its files and the digest of every parent. Raises NotFound listing what there is."""
+    known = home.registry.show(model)
+    return {**_row(known), "package": known.package, **known.tags, "files": home.registry.list_files(known.version)}
+
+
+def promote(home: Home, model: str, *, by: str, because: str) -> dict[str, Any]:
+    """Make a version champion by a person's decision, which the ledger keeps. Raises InvalidInput, NotFound."""
+    move = home.registry.promote(model, by=by, because=because)
+    return {"champion": home.registry.resolve(CHAMPION), "is_moved": move is not None, "by": by, "because": because}
+
+
+def _row(known: RegisteredVersion) -> dict[str, Any]:
+    return {
+        "version": known.version,
+        "aliases": list(known.aliases),
+        "accuracy": known.accuracy,
+        "dataset_version": known.tags["dataset_version"],
+        "recipe": known.tags["recipe"],
+        "registered_at": known.registered_at,
+    }
 
 
 def classify(home: Home, photos: Sequence[Path], model: str) -> list[dict[str, Any]]:

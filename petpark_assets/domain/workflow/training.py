@@ -1,6 +1,7 @@
 """Model training: feature engineering and scaling, the hyper-parameter search, the training of the network."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,16 @@ def feature_scaling(home: Home, dataset_version: str) -> FeatureScaling:
 
 
 def hyperparameter_search(
-    home: Home, attempt: Attempt, *, on_trial: Callable[[Mapping[str, Any]], None] = lambda _trial: None
+    home: Home,
+    attempt: Attempt,
+    *,
+    running_ray: Callable[[], AbstractContextManager[None]],
+    on_trial: Callable[[Mapping[str, Any]], None] = lambda _trial: None,
 ) -> HyperparameterSearch:
     """Look for better hyperparameters than the recipe's, judged on the validation part.
 
-    Ray must be running (resources/ray_cluster.py), save for the algorithm `none`.
+    `running_ray` gives Ray for the time of the search (resources/ray_cluster.py); it is entered only when trials are
+    to be run.
     """
     version, recipe = attempt.dataset_version, attempt.recipe
     if has_record(home.store, HyperparameterSearch, version, attempt.id):
@@ -42,7 +48,8 @@ def hyperparameter_search(
         data = _training_data(home, attempt)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         folder = home.cache / "search" / attempt.id
-        result = search(data, preprocessing, recipe, folder=folder, on_trial=on_trial)
+        with nullcontext() if recipe.search.algorithm == "none" else running_ray():
+            result = search(data, preprocessing, recipe, folder=folder, on_trial=on_trial)
         record = HyperparameterSearch(
             dataset_version=version,
             attempt=attempt.id,

@@ -6,7 +6,14 @@ import numpy as np
 
 from petpark_assets.domain.files import digest, sha256
 from petpark_assets.domain.recipes import Targets
-from petpark_assets.domain.records import FeatureScaling, HyperparameterSearch, RawImages, TestSplit, TrainedCnn, TrainSplit
+from petpark_assets.domain.records import (
+    FeatureScaling,
+    HyperparameterSearch,
+    RawImages,
+    TestSplit,
+    TrainedCnn,
+    TrainSplit,
+)
 from petpark_assets.domain.report.gallery import most_wrong
 from petpark_assets.domain.report.metrics import evaluate
 from petpark_assets.domain.report.page import ReportContext
@@ -84,10 +91,12 @@ def context(targets: Targets | None = None, *, skill: float = 3.2, **search_fiel
     """A report's context; with the skill given the network gets about 0.95 of its test side right."""
     raw = raw_images()
     train = TrainSplit(
-        dataset_version=VERSION, raw_images=digest(raw), members=sha256(b"train"), images_by_label={"cat": 800, "dog": 800}
+        dataset_version=VERSION, raw_images=digest(raw), members=sha256(b"train"),
+        images_by_label={"cat": 800, "dog": 800},
     )  # fmt: skip
     test = TestSplit(
-        dataset_version=VERSION, raw_images=digest(raw), members=sha256(b"test"), images_by_label={"cat": 200, "dog": 200}
+        dataset_version=VERSION, raw_images=digest(raw), members=sha256(b"test"),
+        images_by_label={"cat": 200, "dog": 200},
     )  # fmt: skip
     scaling = FeatureScaling(
         dataset_version=VERSION, train_split=digest(train), channel_means=(0.48, 0.45, 0.41),

@@ -1,0 +1,74 @@
+"""Claims about attempts: a name for everything a model was told, and nothing found by "latest"."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from petpark_assets.domain.attempts import code_version, find_attempt, new_attempt, recipe_from_configuration
+from petpark_assets.domain.errors import InvalidInput, NotFound
+from petpark_assets.domain.files import LocalStore, canonical_json, write_record
+from petpark_assets.domain.recipes import RECIPES, Recipe, override
+from petpark_assets.domain.records import HyperparameterSearch
+
+
+def _begin(store: LocalStore, recipe: Recipe) -> str:
+    attempt = new_attempt("v0001", recipe)
+    record = HyperparameterSearch(
+        dataset_version="v0001", attempt=attempt.id, train_split="a" * 64, feature_scaling="b" * 64,
+        recipe=recipe.name, configuration=asdict(recipe), seed=recipe.seed, code_version=attempt.code_version,
+        algorithm="none", space={}, trials=(), best_hyperparameters={}, default_validation_accuracy=None,
+        best_validation_accuracy=None, num_validation_images=1,
+    )  # fmt: skip
+    write_record(store, record, {})
+    return attempt.id
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_a_recorded_configuration_is_the_recipe_again(recipe: Recipe):
+    """A run that goes on with an attempt must be told exactly what the attempt was told."""
+    again = recipe_from_configuration(asdict(recipe))
+    assert canonical_json(again) == canonical_json(recipe)
+
+
+def test_whatever_a_run_is_told_changes_the_attempt():
+    """Two models made differently may never share a name."""
+    recipe = RECIPES["demo"]
+    told = [
+        recipe,
+        RECIPES["laptop"],
+        override(recipe, {"seed": 1}),
+        override(recipe, {"targets": {"recall": 0.5}}),
+        override(recipe, {"hyperparameters": {"epochs": 3}}),
+    ]
+    names = {new_attempt("v0001", each).id for each in told} | {new_attempt("v0002", recipe).id}
+    assert len(names) == len(told) + 1
+
+
+def test_the_only_attempt_needs_no_name(tmp_path: Path):
+    """Most versions have one model: nobody should have to copy its name."""
+    store = LocalStore(tmp_path)
+    name = _begin(store, RECIPES["demo"])
+    assert find_attempt(store, "v0001").id == name
+
+
+def test_of_several_attempts_one_must_be_named(tmp_path: Path):
+    """Picking the newest would be a guess; the list is given instead."""
+    store = LocalStore(tmp_path)
+    names = [_begin(store, override(RECIPES["demo"], {"seed": seed})) for seed in (0, 1)]
+    with pytest.raises(InvalidInput, match=", ".join(sorted(names))):
+        find_attempt(store, "v0001")
+    assert find_attempt(store, "v0001", names[1]).id == names[1]
+
+
+def test_an_attempt_that_never_began_is_refused(tmp_path: Path):
+    """With what there is, and what to do first."""
+    with pytest.raises(NotFound, match="materialize hyperparameter_search first"):
+        find_attempt(LocalStore(tmp_path), "v0001", "0123456789abcdef")
+
+
+def test_code_versions_are_by_room():
+    """An edit of the report must not make the lake's assets look out of date."""
+    assert code_version("lake") != code_version("report") != code_version()
+    with pytest.raises(AssertionError, match="no such room"):
+        code_version("attic")

@@ -1,0 +1,138 @@
+"""Claims about bytes on disk: what a reader sees is whole, and what is stored never changes."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
+from petpark_assets.domain.records import RawImages, TrainedCnn, TrainSplit
+
+SPLIT = TrainSplit(dataset_version="v0001", raw_images="a" * 64, members="b" * 64, images_by_label={"dog": 2, "cat": 1})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> files.LocalStore:
+    return files.LocalStore(tmp_path / "store")
+
+
+def test_canonical_json_has_one_spelling():
+    """Digests compare meaning only while one value has one spelling."""
+    spelled = files.canonical_json({"b": (1, 2.5), "a": {"é": None}})
+    assert spelled == '{"a":{"é":null},"b":[1,2.5]}'.encode()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_canonical_json_refuses_what_json_cannot_say(value):
+    """A NaN in a record would be unreadable for everybody else."""
+    with pytest.raises((ValueError, TypeError)):
+        files.canonical_json(value)
+
+
+def test_a_name_is_taken_once(tmp_path: Path):
+    """Creation by name is how a version's number is taken: two writers must never both win."""
+    target = tmp_path / "a" / "file"
+    assert files.write_new(target, b"first")
+    assert not files.write_new(target, b"second")
+    assert target.read_bytes() == b"first"
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+def _try(arguments: tuple[Path, int]) -> bool:
+    return files.write_new(arguments[0], bytes(arguments[1]))
+
+
+def test_of_many_writers_one_wins(tmp_path: Path):
+    """The same claim with real processes at once."""
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        won = pool.map(_try, [(tmp_path / "one", number) for number in range(16)], chunksize=1)
+    assert sum(won) == 1
+
+
+def test_the_same_bytes_again_are_fine_and_others_are_refused(store: files.LocalStore):
+    """A re-run stores what is there already; different work under the same name is a conflict, never an overwrite."""
+    assert files.put(store, "a/b", b"one") == files.put(store, "a/b", b"one")
+    with pytest.raises(Conflict, match="a/b is in the store"):
+        files.put(store, "a/b", b"two")
+    assert store.read("a/b") == b"one"
+
+
+def test_changed_bytes_are_named(store: files.LocalStore):
+    """An auditor must learn which file was changed."""
+    digest = files.put(store, "a/b", b"one")
+    store.local_path("a/b").write_bytes(b"ONE")
+    with pytest.raises(CorruptData, match="a/b in .* was changed"):
+        files.get_verified(store, "a/b", digest)
+
+
+@pytest.mark.parametrize("key", ["../outside", "/etc/passwd", "a/../../outside"])
+def test_no_key_leaves_the_store(store: files.LocalStore, key: str):
+    """Keys come from records and archives: none may reach a file elsewhere."""
+    with pytest.raises(InvalidInput, match="not a key"):
+        store.write_new(key, b"")
+
+
+def test_a_missing_key_is_named(store: files.LocalStore):
+    """The message says what was looked for, and where."""
+    with pytest.raises(NotFound, match=r"a/b is not in the store"):
+        store.read("a/b")
+
+
+def test_a_record_reads_back_equal(store: files.LocalStore):
+    """What was digested is what is read, so the digest can be trusted."""
+    digest = files.write_record(store, SPLIT, {"who": "me"})
+    read = files.read_record(store, TrainSplit, "v0001")
+    assert files.digest(read) == digest == files.digest(SPLIT)
+    assert files.read_circumstances(store, TrainSplit, "v0001") == {"who": "me"}
+
+
+def test_circumstances_are_not_part_of_the_digest(store: files.LocalStore):
+    """The same work tomorrow has the same digest; the first circumstances stay."""
+    first = files.write_record(store, SPLIT, {"when": "today"})
+    assert files.write_record(store, SPLIT, {"when": "tomorrow"}) == first
+    assert files.read_circumstances(store, TrainSplit, "v0001") == {"when": "today"}
+
+
+def test_a_record_is_never_rewritten(store: files.LocalStore):
+    """Other content under the same version is refused with both digests."""
+    files.write_record(store, SPLIT, {})
+    with pytest.raises(Conflict, match="records never change"):
+        files.write_record(store, TrainSplit(**{**vars(SPLIT), "members": "c" * 64}), {})
+
+
+def test_an_edited_record_is_noticed(store: files.LocalStore):
+    """One changed number in a record's file must not pass."""
+    files.write_record(store, SPLIT, {})
+    path = store.local_path("train_split/v0001.json")
+    document = json.loads(path.read_bytes())
+    document["content"]["images_by_label"]["cat"] = 99
+    path.write_bytes(files.canonical_json(document))
+    with pytest.raises(CorruptData, match=r"train_split/v0001.json .* was changed"):
+        files.read_record(store, TrainSplit, "v0001")
+
+
+def test_attempts_are_listed_without_their_folders(store: files.LocalStore):
+    """An attempt's record and its folder of files share a prefix; only the record makes it an attempt."""
+    store.write_new("trained_cnn/v0001/aa.json", b"{}")
+    store.write_new("trained_cnn/v0001/bb/weights.safetensors", b"")
+    assert files.list_attempts(store, TrainedCnn, "v0001") == ["aa"]
+    assert not files.has_record(store, RawImages, "v0001")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path):
+    """On a disk of 64 KB a file of 1 MB is refused in one line, and no part of it stays."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mount], capture_output=True).returncode:
+        pytest.skip("this machine does not let a test mount a small file system")
+    try:
+        with pytest.raises(TransientError, match="no space left on the disk while writing .*/big"):
+            files.write_new(mount / "big", bytes(1 << 20))
+        assert list(mount.iterdir()) == []
+    finally:
+        subprocess.run(["umount", mount], check=True)

@@ -1,0 +1,70 @@
+"""The local Dagster instance, dagster.yaml, as Dagster itself reads it."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from petpark_assets.resources.environments import PROJECT_FOLDER, enter_home
+
+
+@pytest.fixture
+def instance(tmp_path, monkeypatch):
+    """The instance of a home that does not exist yet."""
+    for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, "replaced by enter_home, and put back after the test")
+    enter_home(tmp_path)
+    with dg.DagsterInstance.get() as loaded:
+        yield loaded
+
+
+@dg.asset
+def said():
+    """Something that a run writes: an event, an output and a log."""
+    print("hello")  # noqa: T201 - what the compute log keeps
+    return 1
+
+
+def test_everything_stays_in_the_home(instance, tmp_path):
+    """Runs and logs are the home's: they survive a restart, and deleting the home deletes them."""
+    before = set(PROJECT_FOLDER.iterdir())
+    assert dg.materialize([said], instance=instance).success
+    assert {path.name for path in (tmp_path / "dagster").iterdir()} >= {"history", "schedules", "storage"}
+    assert set(PROJECT_FOLDER.iterdir()) == before
+
+
+def test_runs_survive_a_restart(instance):
+    """What was built yesterday is seen in the UI today."""
+    run_id = dg.materialize([said], instance=instance).run_id
+    with dg.DagsterInstance.get() as restarted:
+        assert restarted.get_run_by_id(run_id).is_success
+
+
+def test_failed_step_is_not_retried(instance):
+    """A rejected model fails its run by intent: training it again would give the same model and the same verdict."""
+    assert instance.run_retries_enabled
+    assert not instance.run_retries_retry_on_asset_or_op_failure
+
+
+def test_one_training_at_a_time(instance):
+    """Two trainings on one machine take twice as long each, and SQLite locks under many runs."""
+    config = instance.get_concurrency_config()
+    assert config.pool_config.default_pool_limit == 1
+    assert config.run_queue_config.max_concurrent_runs == 2
+
+
+def test_nothing_is_reported_to_anybody(instance):
+    """What a park does with its photos is its own business."""
+    assert not instance.telemetry_enabled
+    assert not instance.nux_enabled
+
+
+def test_workspace_loads_the_door():
+    """The UI, the daemon and every tool of Dagster's load the same definitions."""
+    workspace = yaml.safe_load(Path(PROJECT_FOLDER / "workspace.yaml").read_text())
+    assert workspace == {
+        "load_from": [
+            {"python_module": {"module_name": "petpark_assets.definitions", "location_name": "petpark_assets"}}
+        ]
+    }
