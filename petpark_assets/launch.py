@@ -43,7 +43,8 @@ def ingest_lake(environment: Environment, lake_uri: str, recipe_name: str, *, sh
     find_recipe(recipe_name)
     config = {"ops": {"look_at_the_lake": {"config": {"lake": lake_uri}}}}
     result = _run_job(environment, "new_dataset_version", recipe_name, show=show, run_config=config)
-    return result.output_for_node("look_at_the_lake")
+    version, is_new = result.output_for_node("look_at_the_lake")
+    return str(version), bool(is_new)
 
 
 def ingest_only(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> dict[str, Any]:
@@ -114,10 +115,9 @@ def _shown_by(show: Show) -> dg.LoggerDefinition:
             if meta.get("dagster_event") is None:
                 show(str(meta.get("orig_message", record.getMessage())))
 
-    @dg.logger(description="The terminal.")
     def terminal(_context: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("petpark", level=logging.INFO)  # noqa: LOG001 - its own, not shared by name
         logger.addHandler(Handler())
         return logger
 
-    return terminal
+    return dg.LoggerDefinition(terminal, description="The terminal.")

@@ -19,6 +19,7 @@ from rich.table import Table
 from petpark_assets.domain.errors import PetparkError
 
 Document = Any
+Show = Callable[[Document], None]
 terminal = Console(stderr=True, highlight=False)
 
 
@@ -28,13 +29,13 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def answering(*, as_json: bool, errors_folder: Path) -> Iterator[Callable[[Document, Callable[[Document], None]], None]]:
+def answering(*, as_json: bool, errors_folder: Path) -> Iterator[Callable[[Document, Show], None]]:
     """The one way a verb answers: `answer(document, show)` prints the document as JSON, or shows it to people.
 
     While the work goes on, whatever libraries print to stdout goes to stderr, so that `--json` stays one document.
     Errors of ours become one line and exit code 1; a bug becomes one line and a traceback in errors.log.
     """
-    answers: list[tuple[Document, Callable[[Document], None]]] = []
+    answers: list[tuple[Document, Show]] = []
     try:
         with _stdout_to_stderr():
             yield lambda document, show: answers.append((document, show))

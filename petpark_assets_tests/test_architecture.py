@@ -50,6 +50,7 @@ FRESH = {
 
 
 def run_contracts(folder):
+    """Lint the package that lies in a folder, by the contracts beside it."""
     return subprocess.run(
         [Path(sys.executable).parent / "lint-imports", "--no-cache"],
         cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},

@@ -18,7 +18,7 @@ def test_with_a_program(debian_program):
 """
 
 
-@pytest.mark.parametrize(("flags", "outcome"), [((), "1 skipped"), (("--debian",), "1 error")])
+@pytest.mark.parametrize(("flags", "outcome"), [((), "1 skipped"), (("--debian",), "1 failed")])
 def test_missing_program_is_named_and_fails_only_in_ci(flags, outcome, tmp_path):
     """A laptop without a browser tests everything else; CI that silently skips the browser tests nothing."""
     shutil.copy(Path(__file__).parent / "conftest.py", tmp_path)

@@ -1,20 +1,26 @@
 """The local Dagster instance, dagster.yaml, as Dagster itself reads it."""
 
-from pathlib import Path
-
 import dagster as dg
 import pytest
-import yaml
 
 from petpark_assets.resources.environments import PROJECT_FOLDER, enter_home
 
 
-@pytest.fixture
-def instance(tmp_path, monkeypatch):
-    """The instance of a home that does not exist yet."""
-    for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
-        monkeypatch.setenv(name, "replaced by enter_home, and put back after the test")
-    enter_home(tmp_path)
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home that this process has entered, and leaves again."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
+            patch.setenv(name, "set by enter_home, and put back afterwards")
+        folder = tmp_path_factory.mktemp("home")
+        enter_home(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def instance(home):
+    """The instance of that home, as `petpark` and the UI open it."""
+    assert home.is_dir()
     with dg.DagsterInstance.get() as loaded:
         yield loaded
 
@@ -26,11 +32,11 @@ def said():
     return 1
 
 
-def test_everything_stays_in_the_home(instance, tmp_path):
+def test_everything_stays_in_the_home(instance, home):
     """Runs and logs are the home's: they survive a restart, and deleting the home deletes them."""
     before = set(PROJECT_FOLDER.iterdir())
     assert dg.materialize([said], instance=instance).success
-    assert {path.name for path in (tmp_path / "dagster").iterdir()} >= {"history", "schedules", "storage"}
+    assert {path.name for path in (home / "dagster").iterdir()} >= {"history", "schedules", "storage"}
     assert set(PROJECT_FOLDER.iterdir()) == before
 
 
@@ -58,13 +64,3 @@ def test_nothing_is_reported_to_anybody(instance):
     """What a park does with its photos is its own business."""
     assert not instance.telemetry_enabled
     assert not instance.nux_enabled
-
-
-def test_workspace_loads_the_door():
-    """The UI, the daemon and every tool of Dagster's load the same definitions."""
-    workspace = yaml.safe_load(Path(PROJECT_FOLDER / "workspace.yaml").read_text())
-    assert workspace == {
-        "load_from": [
-            {"python_module": {"module_name": "petpark_assets.definitions", "location_name": "petpark_assets"}}
-        ]
-    }

@@ -29,8 +29,9 @@ TRAINING_POOL = "training"
     code_version=code_version("model")[:12],
 )
 def feature_scaling(context: dg.AssetExecutionContext, home: PetparkHome) -> dg.MaterializeResult[None]:
-    """Feature engineering and scaling: channel means and deviations, brightness and sharpness, measured on the train
-    side only, and the augmentation policy. This record travels with the weights into the ONNX graph.
+    """Feature engineering and scaling: channel means and deviations, brightness, sharpness, and the augmentation.
+
+    Measured on the train side only. This record travels with the weights into the ONNX graph.
     """
     opened = home.open(run_id=context.run.run_id)
     record = training.feature_scaling(opened, context.partition_key)
@@ -58,8 +59,10 @@ def feature_scaling(context: dg.AssetExecutionContext, home: PetparkHome) -> dg.
 def hyperparameter_search(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, ray_cluster: RayCluster
 ) -> dg.MaterializeResult[None]:
-    """Ray Tune looks for better hyperparameters than the recipe's, on short schedules, judged by the validation part
-    of the train side. The first trial is always the recipe's defaults, so that the gain is known.
+    """Ray Tune looks for better hyperparameters than the recipe's, on short schedules.
+
+    The judge is the validation part of the train side. The first trial is always the recipe's defaults, so that the
+    gain is known.
     """
     from petpark_assets.domain.report import figures
     from petpark_assets.domain.report.gain import search_gain
@@ -98,8 +101,9 @@ def hyperparameter_search(
 def trained_cnn(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.MaterializeResult[None]:
-    """The convolutional network, trained on the train side with the search's winner; the epoch that did best on the
-    validation part is kept, as safetensors.
+    """The convolutional network, trained on the train side with what the search chose, as safetensors.
+
+    The epoch that did best on the validation part is kept.
     """
     from petpark_assets.domain.report import figures
 

@@ -21,8 +21,9 @@ from petpark_assets.resources.recipe import RunRecipe
 def onnx_package(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.MaterializeResult[None]:
-    """ONNX with the preprocessing inside the graph: a photo of any size in, probabilities out. Proved on the whole
-    test side: the same labels as the network, and the report's accuracy from the photos' own bytes.
+    """ONNX with the preprocessing inside the graph: a photo of any size in, probabilities out.
+
+    Proved on the whole test side: the same labels as the network, and the report's accuracy from the photos' own bytes.
     """
     opened = home.open(run_id=context.run.run_id)
     attempt = run_attempt(context, opened, recipe)

@@ -21,8 +21,9 @@ from petpark_assets.resources.recipe import RunRecipe
 def registered_model(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.MaterializeResult[None]:
-    """One immutable version in MLflow's registry, with tags that lead to every parent. It becomes `candidate`, and
-    `champion` when its accuracy is better than the champion's.
+    """One immutable version in MLflow's registry, with tags that lead to every parent.
+
+    It becomes `candidate`, and `champion` when its accuracy is better than the champion's.
     """
     opened = home.open(run_id=context.run.run_id)
     attempt = run_attempt(context, opened, recipe)

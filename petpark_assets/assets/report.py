@@ -22,8 +22,10 @@ from petpark_assets.resources.reports import ReportPages
 def evaluation_report(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, report_pages: ReportPages
 ) -> dg.MaterializeResult[None]:
-    """Accuracy, precision, recall, and true and false positives and negatives on the test side, with intervals,
-    curves, and the most wrong photos. The verdict is the gate: a rejected model is neither packaged nor registered.
+    """Accuracy, precision, recall, and true and false positives and negatives on data the model never saw.
+
+    With intervals, curves, and the most wrong photos. The verdict is the gate: a rejected model is neither packaged
+    nor registered, and the steps are repeated.
     """
     from petpark_assets.domain.report import figures
 

@@ -24,7 +24,9 @@ def show_versions(instance: dg.DagsterInstance, home: Home) -> None:
         instance.delete_dynamic_partition(name, gone)
 
 
-def run_attempt(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, home: Home, run: RunRecipe) -> Attempt:
+def run_attempt(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, home: Home, run: RunRecipe
+) -> Attempt:
     """The attempt of this run, which is tagged with it.
 
     A run that searches begins the attempt of its recipe; any other goes on with the one its config names, or with the

@@ -11,7 +11,7 @@ from petpark_assets.resources.home import PetparkHome
 
 @dg.asset_check(asset=raw_images, blocking=True, partitions_def=DATASET_VERSIONS)
 def every_photo_is_counted_once(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
-    """seen = accepted + duplicate + quarantined, counted again from the manifest's rows."""
+    """Seen = accepted + duplicate + quarantined, counted again from the manifest's rows."""
     images = counts(read_manifest(home.open(), context.partition_key))["images"]
     total = images["accepted"] + images["duplicate"] + images["quarantined"]
     return dg.AssetCheckResult(

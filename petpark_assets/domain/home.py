@@ -21,7 +21,7 @@ from typing import Any
 from petpark_assets.domain.files import LocalStore, Store
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.ledger import Ledger
-from petpark_assets.domain.registry import Registry
+from petpark_assets.domain.registry.versions import Registry
 
 MODEL_NAME = "pet-classifier"
 """The registered model: one name, many versions."""

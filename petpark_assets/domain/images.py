@@ -121,7 +121,7 @@ class PhotoStatistics:
     """Standard deviation of the luminance's Laplacian, 0 (flat) to 4; real photos lie near 0.2."""
 
 
-class UnreadablePhoto(PermanentError):  # noqa: N818  named like its siblings in errors.py
+class UnreadablePhoto(PermanentError):
     """A photo without pixels for us: `reason` is one of QUARANTINE_REASONS, the message one line for people."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -137,8 +137,8 @@ class UnreadablePhoto(PermanentError):  # noqa: N818  named like its siblings in
 
 def sniff(head: bytes, key: str) -> bool:
     """Whether an object is seen (an image by its extension or its first HEAD_BYTES) or ignored."""
-    extension = key.rpartition("/")[2].rpartition(".")[2].lower()
-    return extension in IMAGE_EXTENSIONS or _find_plugin(head) is not None
+    _, dot, extension = key.rpartition("/")[2].rpartition(".")
+    return bool(dot and extension.lower() in IMAGE_EXTENSIONS) or _find_plugin(head) is not None
 
 
 def decode(data: bytes) -> Pixels:
@@ -271,12 +271,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes to RGB; inverted CMYK (Adobe's) is Pillow's business and done."""
+    """Any of Pillow's modes to RGB; Pillow takes all CMYK JPEGs as Adobe writes them, inverted, like browsers do."""
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    rgba = image.convert("RGBA")
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow knows no shorter way
     canvas = Image.new("RGB", image.size, _MID_GREY)
     canvas.paste(rgba, mask=rgba.getchannel("A"))
     return canvas

@@ -40,14 +40,23 @@ class Hyperparameters:
     """Of the exponential moving average of the weights, a step."""
     crop_scale_min: float = 0.5
     """Smallest share of a photo's area that a random crop keeps."""
+    first_resolution_share: float = 0.67
+    """Side of the first epoch's crops as a share of the resolution photos are answered at."""
+    last_resolution_share: float = 1.0
+    """The same of the last epoch; the side grows evenly between them."""
 
     def __post_init__(self) -> None:
+        _require(self.width >= 2, "width", self.width, "at least 2")
         _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 up to 1")
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 up to 1")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 < self.crop_scale_min <= 1, "crop_scale_min", self.crop_scale_min, "above 0, at most 1")
+        for name in ("first_resolution_share", "last_resolution_share"):
+            share = getattr(self, name)
+            _require(0 < share <= 1, name, share, "above 0, at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)

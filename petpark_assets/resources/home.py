@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from petpark_assets.domain.workflow import Home, open_home
+from petpark_assets.domain.home import Home, open_home
 
 
 class PetparkHome(dg.ConfigurableResource[Home]):

@@ -126,7 +126,7 @@ def _processes(folder: Path) -> list[Any]:
 
 def _end(processes: list[Any]) -> None:
     """Wait for processes that were told to go; kill those that stay, as they do after an interruption."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     _, alive = psutil.wait_procs(processes, timeout=3)
     for process in alive:

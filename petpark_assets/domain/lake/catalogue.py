@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,21 +28,27 @@ SCHEMA = pa.schema([
     pa.field("sha256", pa.string()),  # null: the bytes could not be read
     pa.field("label", pa.string()),
     pa.field("label_source", pa.string()),  # folder, file_name
-    pa.field("format", pa.string()),  # from here: null where the photo was never decoded
+    pa.field("first_version", pa.string()),  # that read these bytes as a labelled photo; null before
+    pa.field("format", pa.string()),  # from here to channel_squares: null where it was never decoded
     pa.field("width_px", pa.int32()),  # of the upright picture, as stored in the lake
     pa.field("height_px", pa.int32()),
     pa.field("mode", pa.string()),
-    pa.field("group", pa.string()),  # photos of one group stay on one side; the photo's own sha256 for now
-    pa.field("split", pa.string()),  # train, test; null unless accepted
-    pa.field("state", pa.string(), nullable=False),
-    pa.field("reason", pa.string()),  # one of images.QUARANTINE_REASONS; null unless quarantined
-    pa.field("detail", pa.string()),  # the reason for people; of a duplicate the key that was accepted
     pa.field("brightness", pa.float32()),
     pa.field("sharpness", pa.float32()),
     pa.field("channel_means", pa.list_(pa.float32(), 3)),
     pa.field("channel_squares", pa.list_(pa.float32(), 3)),
-    pa.field("first_version", pa.string(), nullable=False),  # the first that held these bytes
+    pa.field("group", pa.string()),  # photos of one group stay on one side; the photo's own sha256 for now
+    pa.field("split", pa.string()),  # train, test; null unless accepted
+    pa.field("state", pa.string(), nullable=False),
+    pa.field("reason", pa.string()),  # one of images.QUARANTINE_REASONS; null unless quarantined
+    pa.field("detail", pa.string()),  # for people: more about the reason, or which photo this is a duplicate of
 ])  # fmt: skip
+
+FACTS = (
+    "first_version", "format", "width_px", "height_px", "mode", "brightness", "sharpness", "channel_means",
+    "channel_squares",
+)  # fmt: skip
+"""Columns that depend on the bytes alone."""
 
 _VERSION = re.compile(r"v\d{4,}")
 _NOTES = b"petpark"
@@ -131,6 +137,12 @@ def _read(store: files.Store, version: str) -> bytes:
         raise NotFound(f"there is no dataset version {version} in {store.uri}; there is: {existing}") from error
 
 
+def sha256_by_key(store: files.Store, version: str) -> dict[str, str | None]:
+    """Which bytes a version saw under which key: what two versions are compared by."""
+    table = read_manifest(store, version, columns=["key", "sha256"])
+    return dict(zip(table["key"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+
+
 def raw_images(table: pa.Table, version: str, manifest: str) -> RawImages:
     """The record of a manifest, from the manifest alone."""
     counted = counts(table)
@@ -169,22 +181,31 @@ def _notes(table: pa.Table) -> dict[str, Any]:
 def side_history(store: files.Store) -> dict[str, str]:
     """Of every photo that any version accepted, by sha256: `train` or `test`, which it stays for ever."""
     sides: dict[str, str] = {}
-    for table in newest_rows(store, ["sha256", "split"], having="split"):
-        sides.update(zip(table.column("sha256").to_pylist(), table.column("split").to_pylist(), strict=True))
+    for table in _newest_rows(store, ["sha256", "split"], lambda rows: pc.is_valid(rows["split"])):
+        sides.update(zip(table["sha256"].to_pylist(), table["split"].to_pylist(), strict=True))
     return sides
 
 
-def newest_rows(store: files.Store, columns: Sequence[str], *, having: str) -> Iterator[pa.Table]:
-    """Over all versions, newest first: one row for each sha256 where the column `having` is not null.
+def known_facts(store: files.Store) -> dict[str, dict[str, Any]]:
+    """What any version learned from bytes, by sha256: the columns FACTS, and reason and detail if it was refused."""
+    facts: dict[str, dict[str, Any]] = {}
+    for table in _newest_rows(store, ["sha256", *FACTS, "reason", "detail"], lambda rows: pc.is_valid(rows[FACTS[0]])):
+        for row in table.to_pylist():
+            wanted = FACTS if row["format"] is not None else (*FACTS, "reason", "detail")
+            facts[row["sha256"]] = {name: row[name] for name in wanted}
+    return facts
 
-    Columns are read and compared whole: 100 versions of 20,000 photos take seconds, and no version is held in memory.
-    """
+
+def _newest_rows(
+    store: files.Store, columns: Sequence[str], is_wanted: Callable[[pa.Table], pa.Array]
+) -> Iterator[pa.Table]:
+    """Over all versions, newest first: of each sha256 its first row that is wanted; one version in memory at a time."""
     known = pa.array([], pa.string())
     for version in reversed(list_versions(store)):
         table = read_manifest(store, version, columns=columns)
-        is_new = pc.and_(pc.is_valid(table.column(having)), pc.invert(pc.is_in(table.column("sha256"), known)))
+        is_new = pc.and_(is_wanted(table), pc.invert(pc.is_in(table["sha256"], known)))
         table = _first_of_each(table.filter(is_new))
-        known = pa.concat_arrays([known, *table.column("sha256").chunks])
+        known = pa.concat_arrays([known, *table["sha256"].chunks])
         yield table
 
 

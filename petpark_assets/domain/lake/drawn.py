@@ -39,9 +39,9 @@ _PINK = (225, 130, 140)
 def draw_lake(folder: Path, *, num_images: int = 400, num_broken: int = 8, seed: int = 0) -> None:
     """Draw a lake: `num_images` good pictures, half of them cats, `num_broken` broken files and a README.txt.
 
-    The folder appears whole or not at all, and is the same for the same numbers. Raises Conflict when it exists.
+    The folder appears whole or not at all, the same for the same numbers. Raises Conflict when it holds anything.
     """
-    if folder.exists():
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(f"{folder} exists already: a lake is drawn once; remove it or name another folder")
     with named_disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -73,19 +73,22 @@ def draw_one(rng: np.random.Generator, label: str) -> Image.Image:
 
 def _files(num_images: int, num_broken: int, seed: int) -> Iterator[tuple[str, bytes]]:
     yield "README.txt", README.encode()
-    for number in range(num_images):
-        label = LABELS[number % 2]
-        rng = np.random.default_rng([seed, number])
-        file_format = "PNG" if number % 20 == 7 else "JPEG"
-        extension = file_format.lower().replace("jpeg", "jpg")
-        yield f"{label}/{number:05d}.{extension}", _encoded(rng, draw_one(rng, label), file_format)
+    yield from (_photo(seed, number) for number in range(num_images))
     kinds = tuple(BROKEN)
     for number in range(num_broken):
         kind = kinds[number % len(kinds)]
-        rng = np.random.default_rng([seed, number, 1])
-        good = _encoded(rng, draw_one(rng, "dog"), "JPEG")
         folder, _, extension = BROKEN[kind].rpartition("*")
-        yield f"{folder}broken-{number + 1}-{kind}{extension}", _broken(kind, good, seed)
+        yield f"{folder}broken-{number + 1}-{kind}{extension}", _broken(kind, seed, number)
+
+
+def _photo(seed: int, number: int) -> tuple[str, bytes]:
+    """Key and bytes of one good photo: even numbers are cats."""
+    label = LABELS[number % 2]
+    rng = np.random.default_rng([seed, number])
+    picture = draw_one(rng, label)
+    if _chance(rng, 0.05):
+        return f"{label}/{number:05d}.png", _encoded(picture, "PNG")
+    return f"{label}/{number:05d}.jpg", _encoded(picture, "JPEG", quality=int(rng.integers(60, 95)))
 
 
 BROKEN: Mapping[str, str] = MappingProxyType({
@@ -101,22 +104,19 @@ BROKEN: Mapping[str, str] = MappingProxyType({
 """What is broken on purpose, in this order, and where it lies: `cat/broken-1-text.jpg`."""
 
 
-def _broken(kind: str, good: bytes, seed: int) -> bytes:
-    """The bytes of a broken file, made from a good photo's."""
-    if kind == "text":
-        return b"This was meant to be a photo.\n"
-    if kind == "truncated":
-        return good[: len(good) // 2]
-    if kind == "empty":
-        return b""
-    if kind == "duplicate":
-        rng = np.random.default_rng([seed, 1])
-        return _encoded(rng, draw_one(rng, "dog"), "JPEG")
-    if kind == "bomb":
-        return _png_of_header(20_000, 20_000)
-    if kind == "tiny":
-        return _png_of_header(4, 4)
-    return good
+def _broken(kind: str, seed: int, number: int) -> bytes:
+    """The bytes of a broken file."""
+    good = _encoded(draw_one(np.random.default_rng([seed, number, 1]), "dog"), "JPEG", quality=80)
+    return {
+        "text": b"This was meant to be a photo.\n",
+        "truncated": good[: len(good) // 2],
+        "empty": b"",
+        "unlabelled": good,
+        "duplicate": _photo(seed, 1)[1],
+        "bomb": _png_of_header(20_000, 20_000),
+        "tiny": _png_of_header(4, 4),
+        "unknown": good,
+    }[kind]
 
 
 def _png_of_header(width_px: int, height_px: int) -> bytes:
@@ -128,10 +128,14 @@ def _png_of_header(width_px: int, height_px: int) -> bytes:
     )
 
 
-def _encoded(rng: np.random.Generator, picture: Image.Image, file_format: str) -> bytes:
+def _encoded(picture: Image.Image, file_format: str, **options: int) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, file_format, quality=int(rng.integers(60, 95)))  # PNG takes no notice of it
+    picture.save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def _chance(rng: np.random.Generator, share: float) -> bool:
+    return bool(rng.uniform() < share)
 
 
 def _background(rng: np.random.Generator, width_px: int, height_px: int) -> Image.Image:
@@ -151,7 +155,7 @@ def _background(rng: np.random.Generator, width_px: int, height_px: int) -> Imag
 def _animal(rng: np.random.Generator, label: str) -> Image.Image:
     """Head and shoulders, RGBA, on a transparent square; each trait lies now and then."""
     other = LABELS[1 - LABELS.index(label)]
-    traits = {name: other if rng.uniform() < _LYING_SHARE else label for name in ("ears", "head", "muzzle", "whiskers")}
+    traits = {name: other if _chance(rng, _LYING_SHARE) else label for name in ("ears", "head", "muzzle", "whiskers")}
     fur, eye = _fur(rng), _colour(rng)
     light, dark = _shade(fur, 1.35), _shade(fur, 0.6)
     layer = Image.new("RGBA", (_CANVAS_PX, _CANVAS_PX))
@@ -165,7 +169,7 @@ def _animal(rng: np.random.Generator, label: str) -> Image.Image:
     if traits["ears"] == "dog":
         _hanging_ears(rng, draw, dark)
     turned_px = rng.uniform(-16, 16)  # the face looks left or right
-    _face(rng, draw, turned_px, traits["muzzle"], light, eye)
+    _face(rng, draw, turned_px, muzzle=traits["muzzle"], light=light, eye=eye)
     if traits["whiskers"] == "cat":
         _whiskers(rng, draw, turned_px)
     return layer
@@ -188,7 +192,7 @@ def _hanging_ears(rng: np.random.Generator, draw: ImageDraw.ImageDraw, colour: C
 
 def _markings(rng: np.random.Generator, draw: ImageDraw.ImageDraw, colour: Colour) -> None:
     """Stripes or spots: either class has them."""
-    if rng.uniform() < 0.5:
+    if _chance(rng, 0.5):
         for offset in (-16, 0, 16):
             draw.line((128 + offset, 72, 128 + offset * 0.7, 98), fill=colour, width=6)
         return
@@ -198,13 +202,13 @@ def _markings(rng: np.random.Generator, draw: ImageDraw.ImageDraw, colour: Colou
 
 
 def _face(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, turned_px: float, muzzle: str, light: Colour, eye: Colour
+    rng: np.random.Generator, draw: ImageDraw.ImageDraw, turned_px: float, *, muzzle: str, light: Colour, eye: Colour
 ) -> None:
     middle = 128 + turned_px
     if muzzle == "dog":
         _ellipse(draw, (middle, 162), (rng.uniform(26, 36), rng.uniform(24, 34)), light)
         _ellipse(draw, (middle, 150), (15, 10), _INK)
-        if rng.uniform() < 0.5:
+        if _chance(rng, 0.5):
             _ellipse(draw, (middle + rng.uniform(-6, 6), 188), (9, 16), _PINK)
     else:
         _ellipse(draw, (middle, 158), (rng.uniform(14, 22), 13), light)
@@ -216,7 +220,7 @@ def _face(
 
 
 def _whiskers(rng: np.random.Generator, draw: ImageDraw.ImageDraw, turned_px: float) -> None:
-    colour = (245, 245, 245) if rng.uniform() < 0.5 else _INK
+    colour = (245, 245, 245) if _chance(rng, 0.5) else _INK
     for side in (-1, 1):
         for rise in (-14, 0, 14):
             start = (128 + turned_px + side * 18, 158 + rise * 0.3)
@@ -225,7 +229,7 @@ def _whiskers(rng: np.random.Generator, draw: ImageDraw.ImageDraw, turned_px: fl
 
 def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     """Mirrored or not, out of focus or not, in some light, with a sensor's noise."""
-    if rng.uniform() < 0.5:
+    if _chance(rng, 0.5):
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.4)))
     levels = np.asarray(picture, dtype=np.float32) * rng.uniform(0.6, 1.2)

@@ -1,6 +1,7 @@
 """What a listing alone can tell: the sha256 of files that have not changed since they were last read.
 
-A cache: it can be deleted at any time, and then every file of the lake is read again. Not here: reading (inspection.py).
+A cache: it can be deleted at any time, and then every file of the lake is read again.
+Not here: the reading (inspection.py).
 """
 
 import json

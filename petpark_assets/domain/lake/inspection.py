@@ -62,21 +62,21 @@ class Inspector:
 
     lake: Lake
     store: files.Store
-    known: frozenset[str]
-    """sha256s whose facts are known already."""
     resolution_px: int
+    known: frozenset[str] = frozenset()
+    """sha256s whose facts are known already."""
 
     def __call__(self, shard: Sequence[LakeObject]) -> list[Inspected]:
         """Read objects, each of them once."""
         return [self._inspect(item) for item in shard]
 
     def _inspect(self, item: LakeObject) -> Inspected:
+        if item.problem is not None:
+            return Inspected(key=item.key, facts={"reason": "unreadable", "detail": item.problem})
         try:
-            if item.problem is not None:
-                raise images.UnreadablePhoto("unreadable", item.problem)
             data = self.lake.read(item.key)
         except images.UnreadablePhoto as error:
-            return Inspected(key=item.key, facts={"reason": error.reason, "detail": str(error)})
+            return Inspected(key=item.key, facts=_refusal(error))
         sha256 = files.sha256(data)
         is_wanted = label_of(item.key)[0] is not None and sha256 not in self.known
         return self._decode(item.key, sha256, data) if is_wanted else Inspected(key=item.key, sha256=sha256)
@@ -85,11 +85,15 @@ class Inspector:
         try:
             photo = images.decode_photo(data)
         except images.UnreadablePhoto as error:
-            return Inspected(key=key, sha256=sha256, facts={"reason": error.reason, "detail": str(error)})
+            return Inspected(key=key, sha256=sha256, facts=_refusal(error))
         self.store.write_new(original_key(sha256), data)
         return Inspected(
             key=key, sha256=sha256, facts=_facts(photo), pixels=images.resize(photo.pixels, self.resolution_px)
         )
+
+
+def _refusal(error: images.UnreadablePhoto) -> dict[str, Any]:
+    return {"reason": error.reason, "detail": str(error)}
 
 
 def _facts(photo: images.DecodedPhoto) -> dict[str, Any]:
@@ -138,6 +142,7 @@ def inspect(
                     drawn[item.sha256] = item.pixels
                 yield Inspected(key=item.key, sha256=item.sha256, facts=item.facts)
         _append_missing(pixels, drawn, inspector.resolution_px)
+    pixels.sync(inspector.resolution_px)
 
 
 def redraw(
@@ -154,6 +159,7 @@ def redraw(
         pixels.append(batch, drawn, redrawer.resolution_px)
         num_done += len(batch)
         on_progress(num_done, len(sha256s))
+    pixels.sync(redrawer.resolution_px)
 
 
 def _append_missing(pixels: PixelStore, drawn: dict[str, images.Pixels], resolution_px: int) -> None:

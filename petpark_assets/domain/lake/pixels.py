@@ -53,7 +53,7 @@ class PixelStore:
             _append(table, self._path(resolution_px))
 
     def sync(self, resolution_px: int) -> None:
-        """Bring what was appended to the disk, which Lance leaves to the system: a manifest must not outlive its pixels.
+        """Bring what was appended to the disk: Lance leaves that to the system, and a manifest must not outlive pixels.
 
         Once after many appends; files that are there already cost some microseconds each.
         """

@@ -4,6 +4,7 @@ A lake is only ever read. Not here: whether an object is an image, or what becom
 Not covered yet: lakes on S3. Hidden files and folders (a leading dot) are never listed.
 """
 
+import errno
 import os
 import re
 import stat
@@ -20,6 +21,9 @@ from petpark_assets.domain.images import UnreadablePhoto
 SETTLED_AFTER_S = 2.0
 """A file changed later than this before the listing may change again within one tick of the file system's clock
 (FAT's is 2 s) and keep its fingerprint; git calls such entries racy."""
+
+_OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR}
+"""Refusals that are about one file; others (too many open files, a mount that went away) are about all of them."""
 
 LabelSource = Literal["folder", "file_name"]
 _WORDS = {"cat": "cat", "cats": "cat", "dog": "dog", "dogs": "dog"}
@@ -113,6 +117,10 @@ class FolderLake:
                 f"{key} was taken out of the lake {self.uri} while it was being read: run the same command again"
             ) from error
         except OSError as error:
+            if error.errno not in _OF_THE_FILE:
+                raise TransientError(
+                    f"{key} of the lake {self.uri} could not be read ({_reason(error)}): run the same command again"
+                ) from error
             raise UnreadablePhoto("unreadable", f"the file cannot be read: {_reason(error)}") from error
 
     def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...], now: float) -> Iterator[LakeObject]:

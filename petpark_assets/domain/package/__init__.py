@@ -1,1 +1,1 @@
-"""The package: the network as ONNX with all that is needed to use and to trace it, and its predictor."""
+"""Model packaging: export.py makes and proves the model file, contents.py the folder around it, predictor.py answers."""

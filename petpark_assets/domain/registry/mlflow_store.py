@@ -1,7 +1,7 @@
 """MLflow as the keeper of versions, tags, aliases and files: quiet, with clear errors, and only what we need of it.
 
-By default SQLite and a folder under the home. Opening it costs 2 to 3 s, its first use 3 s more (the database's tables),
-so nothing is opened before it is asked for. Not here: any rule about versions and aliases (versions.py).
+By default SQLite and a folder under the home. Importing and opening MLflow costs seconds, the first opening some more
+(the database's tables), so nothing is opened before it is asked for. Not here: any rule about versions and aliases (versions.py).
 """
 
 import fcntl

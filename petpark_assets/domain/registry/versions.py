@@ -192,10 +192,7 @@ class Registry:
             CorruptData: a file was changed in the registry, or is gone; the message names it.
         """
         found = self.show(name)
-        if file is None:
-            paths = self._copy_package(found, to)
-        else:
-            paths = [self._copy_file(found, to, file)]
+        paths = self._copy_package(found, to) if file is None else [self._copy_file(found, to, file)]
         self._record_event("model_downloaded", {**self._subject(found), "files": sorted(path.name for path in paths)})
         return paths
 
@@ -233,7 +230,7 @@ class Registry:
         """Beside its place first, then renamed: `to` is never half a package."""
         if to.exists() and not (to.is_dir() and not any(to.iterdir())):
             raise Conflict(f"{to} is there already and not empty: nothing was written, choose another folder")
-        to = to.absolute()
+        to = to.resolve()
         with named_disk_errors(to):
             to.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part"))

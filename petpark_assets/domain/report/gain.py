@@ -47,7 +47,7 @@ def _certainty(gain: float, error: float, num_images: int) -> str:
     if gain <= 0:
         return f"{counted}."
     if gain < error:
-        return f"{counted}: this gain is less than one, and may well be noise."
+        return f"{counted}: the gain is smaller than that, and may well be noise."
     if gain < 2 * error:
-        return f"{counted}: this gain is less than two, and may be noise."
-    return f"{counted}: this gain is more than two."
+        return f"{counted}: the gain is less than twice that, and may be noise."
+    return f"{counted}: the gain is more than twice that."

@@ -77,7 +77,8 @@ def _mismatched_parents(records: Mapping[str, Record]) -> list[str]:
         if len(found) > 1
     ]
     return several + [
-        f"{asset} was made from another {item.name} ({getattr(record, item.name)[:12]}…, given {digests[item.name][:12]}…)"
+        f"{asset} was made from another {item.name} "
+        f"({getattr(record, item.name)[:12]}…, given {digests[item.name][:12]}…)"
         for asset, record in records.items()
         for item in fields(record)
         if item.name in digests and getattr(record, item.name) != digests[item.name]
@@ -177,7 +178,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"share": _share, "count": "{:,}".format, "plain": _plain}
+    environment.filters |= {"share": _share, "count": "{:,}".format, "plain": _plain, "choice": _choice}
     return environment
 
 
@@ -186,10 +187,15 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"  # noqa: RUF001  a dash between or for numbers
 
 
+def _choice(value: Mapping[str, Any]) -> str:
+    """What a search may choose from: recipes.Choices or recipes.Range."""
+    if "values" in value:
+        return _plain(value["values"])
+    return f"{_plain(value['low'])} to {_plain(value['high'])}{', logarithmic' if value.get('log') else ''}"
+
+
 def _plain(value: Any) -> str:
-    """A setting as people write it: numbers short, lists and ranges in words."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {_plain(item)}" for name, item in value.items())
+    """A setting as people write it: numbers short, lists with commas."""
     if isinstance(value, list | tuple):
         return ", ".join(_plain(item) for item in value)
     if isinstance(value, bool) or value is None:

@@ -7,11 +7,18 @@ from petpark_assets.domain.errors import PermanentError
 from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, write_record
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.lake.ingest import original_key
+from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.package import contents
 from petpark_assets.domain.package.predictor import Predictor
 from petpark_assets.domain.records import (
-    EvaluationReport, FeatureScaling, HyperparameterSearch, OnnxPackage, RawImages, TestSplit, TrainedCnn, TrainSplit,
+    EvaluationReport,
+    FeatureScaling,
+    HyperparameterSearch,
+    OnnxPackage,
+    RawImages,
+    TestSplit,
+    TrainedCnn,
+    TrainSplit,
 )  # fmt: skip
 from petpark_assets.domain.workflow.sides import read_manifest
 from petpark_assets.domain.workflow.testing import open_network, open_test_side, read_report_file
@@ -29,7 +36,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
 
     with home.noting() as circumstances:
         model, report = lineage.trained_cnn, lineage.evaluation_report
-        preprocessing = _preprocessing(model)
+        preprocessing = Preprocessing(**model.preprocessing)
         onnx_model = export.export_onnx(load_classifier(read_weights(home, attempt, model)), preprocessing)
         predictor = Predictor(onnx_model)
         side = open_test_side(home, attempt, model, purpose="packaging")
@@ -66,7 +73,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
 
 
 def read_lineage(home: Home, attempt: Attempt) -> contents.Lineage:
-    """Every record that a package follows from. Raises ModelRejected, or CorruptData where two do not belong together."""
+    """Every record that a package follows from. Raises ModelRejected, CorruptData where two do not belong together."""
     version = attempt.dataset_version
     return contents.Lineage(
         raw_images=read_record(home.store, RawImages, version),
@@ -94,11 +101,6 @@ def find_damage(home: Home, attempt: Attempt) -> str | None:
     except PermanentError as error:
         return str(error)
     return None
-
-
-def _preprocessing(model: TrainedCnn) -> Preprocessing:
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in model.preprocessing.items()}
-    return Preprocessing(**fields)
 
 
 def _folder(attempt: Attempt) -> str:

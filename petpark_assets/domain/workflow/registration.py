@@ -11,7 +11,8 @@ from petpark_assets.domain.files import digest, has_record, read_record, write_r
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.package.predictor import Predictor
 from petpark_assets.domain.records import OnnxPackage, RegisteredModel
-from petpark_assets.domain.registry import CHAMPION, RegisteredVersion
+from petpark_assets.domain.registry.mlflow_store import RegisteredVersion
+from petpark_assets.domain.registry.versions import CHAMPION
 from petpark_assets.domain.workflow.packaging import package_folder, read_lineage
 
 

@@ -62,7 +62,7 @@ def summarize(home: Home, lake_uri: str, attempt: Attempt, *, is_new: bool) -> d
 
 
 def _sides(home: Home, version: str) -> dict[str, Any]:
-    kinds = {"train_images": TrainSplit, "test_images": TestSplit}
+    kinds: dict[str, type[TrainSplit | TestSplit]] = {"train_images": TrainSplit, "test_images": TestSplit}
     return {
         name: sum(read_record(home.store, kind, version).images_by_label.values())
         if has_record(home.store, kind, version)

@@ -10,12 +10,27 @@ import numpy as np
 from petpark_assets.domain import images
 from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.errors import NotFound
-from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, replace, write_record
+from petpark_assets.domain.files import (
+    digest,
+    folder_key,
+    get_verified,
+    has_record,
+    put,
+    read_record,
+    replace,
+    write_record,
+)
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake.ingest import original_key
+from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.recipes import Targets
 from petpark_assets.domain.records import (
-    EvaluationReport, FeatureScaling, HyperparameterSearch, RawImages, TestSplit, TrainedCnn, TrainSplit,
+    EvaluationReport,
+    FeatureScaling,
+    HyperparameterSearch,
+    RawImages,
+    TestSplit,
+    TrainedCnn,
+    TrainSplit,
 )  # fmt: skip
 from petpark_assets.domain.workflow.sides import Side, open_side
 from petpark_assets.domain.workflow.training import read_weights

@@ -1,0 +1,96 @@
+"""Which points a search may try: the recipe's defaults, a grid, random draws; and what a trial of a point trains with.
+
+Plain Python: no Ray, and no algorithm that learns from results (search.py).
+"""
+
+import dataclasses
+import itertools
+import math
+import random
+from typing import Any
+
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe
+
+Values = dict[str, Any]
+"""One point of the space: a value for each of its hyperparameters."""
+
+
+def check_space(recipe: Recipe) -> None:
+    """Raises InvalidInput, before anything is trained, for a space of which some point cannot be trained."""
+    space = recipe.search.space
+    if not space:
+        raise InvalidInput("search.space is empty: name a hyperparameter to look for, or set search.algorithm to none")
+    for name, domain in space.items():
+        default = getattr(recipe.hyperparameters, name)
+        if isinstance(domain, Range) and not isinstance(default, int | float):
+            raise InvalidInput(f"search.space has a range for {name}, whose values are words: give it choices")
+        if isinstance(domain, Choices) and not domain.values:
+            raise InvalidInput(f"search.space has no values for {name}: give it some, or leave it out")
+        for value in _grid_values(domain, default):
+            trial_hyperparameters(recipe, {name: value})
+
+
+def default_values(recipe: Recipe) -> Values:
+    """The recipe's own values of what is looked for; they may lie outside the space."""
+    return {name: getattr(recipe.hyperparameters, name) for name in recipe.search.space}
+
+
+def is_inside(recipe: Recipe, values: Values) -> bool:
+    """Whether the space has this point."""
+    return all(
+        values[name] in domain.values if isinstance(domain, Choices) else domain.low <= values[name] <= domain.high
+        for name, domain in recipe.search.space.items()
+    )
+
+
+def grid_points(recipe: Recipe) -> list[Values]:
+    """The defaults, then every combination; the defaults come once, also where the grid has them."""
+    space, default = recipe.search.space, default_values(recipe)
+    axes = [_grid_values(domain, default[name]) for name, domain in space.items()]
+    points = [dict(zip(space, values, strict=True)) for values in itertools.product(*axes)]
+    return [default, *(point for point in points if point != default)]
+
+
+def random_points(recipe: Recipe) -> list[Values]:
+    """The defaults, then points drawn evenly by the recipe's seed; `num_trials` in all."""
+    dice, default = random.Random(recipe.seed), default_values(recipe)  # noqa: S311 - drawn to be repeated, not secret
+    points = (
+        {name: _draw(domain, default[name], dice) for name, domain in recipe.search.space.items()}
+        for _ in range(recipe.search.num_trials - 1)
+    )
+    return [default, *points]
+
+
+def trial_hyperparameters(recipe: Recipe, values: Values) -> Hyperparameters:
+    """What the trial of a point trains with: `trial_epochs` epochs, unless epochs are what is looked for."""
+    epochs = {} if "epochs" in recipe.search.space else {"epochs": recipe.search.trial_epochs}
+    return dataclasses.replace(recipe.hyperparameters, **{**epochs, **values})
+
+
+def final_hyperparameters(recipe: Recipe, values: Values) -> Hyperparameters:
+    """What the final training of a point trains with: the recipe's own epochs, unless epochs were looked for."""
+    return dataclasses.replace(recipe.hyperparameters, **values)
+
+
+def _grid_values(domain: Choices | Range, default: Any) -> list[Any]:
+    """Choices as they are; a range at its low, middle and high."""
+    if isinstance(domain, Choices):
+        return list(domain.values)
+    middle = math.sqrt(domain.low * domain.high) if domain.log else (domain.low + domain.high) / 2
+    return list(dict.fromkeys(_like(default, value) for value in (domain.low, middle, domain.high)))
+
+
+def _draw(domain: Choices | Range, default: Any, dice: random.Random) -> Any:
+    if isinstance(domain, Choices):
+        return dice.choice(domain.values)
+    if domain.log:
+        value = math.exp(dice.uniform(math.log(domain.low), math.log(domain.high)))
+    else:
+        value = dice.uniform(domain.low, domain.high)
+    return _like(default, min(max(value, domain.low), domain.high))  # exp(log(x)) may leave the range by its last bit
+
+
+def _like(default: Any, value: float) -> float:
+    """A whole number where the hyperparameter is one."""
+    return round(value) if isinstance(default, int) else float(value)

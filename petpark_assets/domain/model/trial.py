@@ -1,0 +1,88 @@
+"""One trial of a search, in a process of its own: it is handed paths, opens its photos there, trains and reports.
+
+Not here: who starts it, and on what machine (search.py); the training loop (train.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from petpark_assets.domain.images import Preprocessing
+from petpark_assets.domain.model import space
+from petpark_assets.domain.recipes import Recipe
+
+if TYPE_CHECKING:  # torch comes with it: seconds that only the trial itself should spend
+    from petpark_assets.domain.model.train import Epoch, TrainingData
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedData:
+    """The train side as files: what trials are handed in place of arrays."""
+
+    images: Path
+    labels: Path
+    validation: Path
+
+    def open(self) -> "TrainingData":
+        """The data, its photos memory-mapped: trials of one machine share their pages."""
+        from petpark_assets.domain.model.train import TrainingData
+
+        return TrainingData(
+            images=np.load(self.images, mmap_mode="r"), labels=np.load(self.labels), validation=np.load(self.validation)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What all trials of a search have in common."""
+
+    data: SavedData
+    preprocessing: Preprocessing
+    recipe: Recipe
+    cpus: int
+    """Threads of a trial."""
+    gpus: float
+    """Share of a GPU; 0: it trains on the CPU, also where there is a GPU."""
+
+
+def save(data: "TrainingData", folder: Path) -> SavedData:
+    """Make sure that the train side is on disk: photos that are a memory map of a .npy file stay where they are."""
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    images = _npy_path(data.images)
+    if images is None:
+        images = folder / "images.npy"
+        np.save(images, data.images)
+    np.save(folder / "labels.npy", data.labels)
+    np.save(folder / "validation.npy", data.validation)
+    return SavedData(images=images, labels=folder / "labels.npy", validation=folder / "validation.npy")
+
+
+def _npy_path(images: npt.NDArray[np.uint8]) -> Path | None:
+    """The .npy file that this array is a memory map of, whole and in order; None if it is something else."""
+    if not isinstance(images, np.memmap) or images.filename is None or not images.flags.c_contiguous:
+        return None
+    path = Path(images.filename).absolute()
+    is_whole = path.suffix == ".npy" and np.load(path, mmap_mode="r").shape == images.shape
+    return path if is_whole else None
+
+
+def train(task: Task, values: space.Values, on_epoch: Callable[["Epoch"], None]) -> None:
+    """Train with a point of the space; what on_epoch raises ends the trial."""
+    import torch
+
+    from petpark_assets.domain.model.train import fit
+
+    torch.set_num_threads(max(1, task.cpus))
+    fit(
+        task.data.open(),
+        task.preprocessing,
+        space.trial_hyperparameters(task.recipe, values),
+        seed=task.recipe.seed,
+        device="auto" if task.gpus else "cpu",
+        on_epoch=on_epoch,
+    )

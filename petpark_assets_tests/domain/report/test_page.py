@@ -1,0 +1,201 @@
+"""The page is what park employees and auditors see, and a file of the package: complete, safe, always the same."""
+
+import dataclasses
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.files import LocalStore, digest, read_record, sha256, write_record
+from petpark_assets.domain.recipes import Targets
+from petpark_assets.domain.report.gallery import thumbnail
+from petpark_assets.domain.report.page import render, report_json
+from petpark_assets_tests.domain.report import toy
+
+CONTEXT = toy.context()
+PAGE = render(CONTEXT).decode()
+PHOTO = thumbnail(np.full((40, 40, 3), 90, dtype=np.uint8))
+
+PRINT_DIGESTS = """
+from petpark_assets.domain.files import sha256
+from petpark_assets.domain.report import canvas, figures, predictions
+from petpark_assets.domain.report.page import render, report_json
+from petpark_assets_tests.domain.report import toy
+context = toy.context()
+png = canvas.to_png(figures.confusion_matrix(context.evaluation.metrics))
+made = [render(context), report_json(context), png, predictions.predictions_parquet(*toy.answers())]
+print([sha256(data) for data in made])
+"""
+
+
+class Elements(HTMLParser):
+    """All start tags of a page with their attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+
+def text_of(page):
+    """What a reader sees, tags and looks taken away, in single spaces."""
+    body = re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(body).split())
+
+
+def test_two_processes_write_the_same_bytes():
+    """The files' digests are the asset's data version: the same work must give the same digest on any day."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", PRINT_DIGESTS], stdout=subprocess.PIPE, env=os.environ | extra)
+        for extra in (
+            {"PYTHONHASHSEED": "1", "TZ": "UTC"},
+            {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "SOURCE_DATE_EPOCH": "1", "LC_ALL": "C"},
+        )
+    ]
+    first, second = (process.communicate(timeout=200)[0] for process in processes)
+    assert first == second
+    assert first.count(b"'") == 8
+
+
+def test_records_read_again_from_their_files_give_the_same_page(tmp_path):
+    """A page drawn a year later from the store is the page of the package."""
+    store = LocalStore(tmp_path)
+    for record in CONTEXT.records.values():
+        write_record(store, record, {})
+    again = {
+        asset: read_record(store, type(record), toy.VERSION, getattr(record, "attempt", None))
+        for asset, record in CONTEXT.records.items()
+    }
+    context = dataclasses.replace(CONTEXT, **again)
+    assert report_json(context) == report_json(CONTEXT)
+    assert render(context).decode() == PAGE
+
+
+def test_nothing_in_the_page_points_out_of_it():
+    """It works offline, and opening an audit's file tells nobody."""
+    for tag, attributes in Elements(render(CONTEXT, {CONTEXT.most_wrong[0].sha256: PHOTO}).decode()).tags:
+        assert tag not in {"script", "link", "iframe", "object", "base", "form"}
+        for name in ("src", "href", "xlink:href", "srcset", "action"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/"))
+    assert not re.search(r"url\((?!#)|@import", PAGE)
+
+
+def test_tables_and_pictures_can_be_heard():
+    """Who listens to the page needs captions, header cells and words for every picture; ids must be unique."""
+    elements = Elements(render(CONTEXT, {photo.sha256: PHOTO for photo in CONTEXT.most_wrong}).decode()).tags
+    names = [tag for tag, _ in elements]
+    assert names.count("table") == names.count("caption") > 5
+    assert all("scope" in attributes for tag, attributes in elements if tag == "th")
+    assert all(attributes.get("alt") for tag, attributes in elements if tag == "img")
+    assert all(attributes.get("aria-label") for tag, attributes in elements if tag == "svg")
+    assert names.count("svg") == 7
+    assert names.count("h1") == 1
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    levels = [int(name[1]) for name in names if re.fullmatch(r"h\d", name)]
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_asked_and_default_targets_stand_side_by_side():
+    """A smaller promise must look like one: accepted by its own target, missed by the default."""
+    assert CONTEXT.evaluation.is_accepted
+    assert "accuracy 0.9675 0.9452 to 0.9809 0.94 ✓ reached 0.97 ✕ missed" in text_of(PAGE)
+    assert json.loads(report_json(CONTEXT))["default_targets"]["accuracy"] == 0.97
+
+
+def test_a_rejected_model_says_why_and_what_follows():
+    """The first thing seen is the verdict."""
+    context = toy.context(Targets())
+    page = text_of(render(context).decode())
+    assert "✕ Rejected accuracy 0.9675 is below its target 0.97" in page
+    assert "neither packaged nor registered" in page
+    assert json.loads(report_json(context))["verdict"] == context.evaluation.verdict
+
+
+def test_the_page_leads_to_every_parent():
+    """From the page alone an auditor can find every record that it was made from."""
+    expected = [digest(record) for record in CONTEXT.records.values()]
+    expected += [CONTEXT.raw_images.manifest, CONTEXT.trained_cnn.weights, toy.ATTEMPT, toy.VERSION]
+    expected += [CONTEXT.hyperparameter_search.code_version]
+    assert [value for value in expected if value not in text_of(PAGE)] == []
+
+
+def test_what_was_quarantined_is_counted_by_reason():
+    """Photos that were left out change what the numbers mean."""
+    page = text_of(PAGE)
+    assert "2,014 seen = 2,000 accepted + 3 duplicate + 11 quarantined" in page
+    assert "truncated 4 the file ends before its picture does" in page
+    raw = dataclasses.replace(CONTEXT.raw_images, quarantined_by_reason={})
+    assert "No file was quarantined." in text_of(render(rebuilt(raw)).decode())
+
+
+def rebuilt(raw):
+    """The toy context upon another first record, the digests of the chain made right again."""
+    train = dataclasses.replace(CONTEXT.train_split, raw_images=digest(raw))
+    test = dataclasses.replace(CONTEXT.test_split, raw_images=digest(raw))
+    scaling = dataclasses.replace(CONTEXT.feature_scaling, train_split=digest(train))
+    search = toy.hyperparameter_search(train, scaling)
+    return dataclasses.replace(
+        CONTEXT, raw_images=raw, train_split=train, test_split=test, feature_scaling=scaling,
+        hyperparameter_search=search, trained_cnn=toy.trained_cnn(train, scaling, search),
+    )  # fmt: skip
+
+
+def test_the_searchs_gain_is_told_with_its_noise():
+    """Also what was gained is evidence: 0.0212 on 160 photos is within the noise, and the page says so."""
+    assert "The search gained 0.0212 over the recipe's defaults" in text_of(PAGE)
+    assert "may well be noise" in text_of(PAGE)
+    none = {"algorithm": "none", "space": {}, "trials": ()}
+    page = text_of(
+        render(toy.context(**none, default_validation_accuracy=None, best_validation_accuracy=None)).decode()
+    )
+    assert "No search was made" in page
+
+
+def test_a_package_holds_no_photo_and_the_homes_view_shows_them():
+    """A forgotten photo must not live on in an immutable package; at home it is shown, or said to be gone."""
+    shown, gone = CONTEXT.most_wrong[0], CONTEXT.most_wrong[-1]
+    assert "<img" not in PAGE
+    assert "data:" not in PAGE.replace("img-src data:", "")
+    assert all(photo.sha256 in PAGE for photo in CONTEXT.most_wrong)
+    view = render(CONTEXT, {shown.sha256: PHOTO}).decode()
+    assert view.count("<img") == 1
+    assert view.count("no longer in the store") == len(CONTEXT.most_wrong) - 1
+    assert f'title="{gone.sha256}"' in view
+
+
+def test_names_from_outside_are_escaped():
+    """A recipe's or a device's name is text, never markup."""
+    hostile = "<img src=x onerror=alert(1)>"
+    search = dataclasses.replace(CONTEXT.hyperparameter_search, recipe=hostile)
+    network = dataclasses.replace(CONTEXT.trained_cnn, hyperparameter_search=digest(search), device=hostile)
+    page = render(dataclasses.replace(CONTEXT, hyperparameter_search=search, trained_cnn=network)).decode()
+    assert "<img" not in page
+    assert page.count(html.escape(hostile)) == 2
+
+
+def test_records_of_different_attempts_are_refused_by_name():
+    """A report of one network upon another's records would be a forged paper."""
+    split = dataclasses.replace(CONTEXT.train_split, members=sha256(b"others"))
+    with pytest.raises(InvalidInput, match="feature_scaling was made from another train_split") as refused:
+        dataclasses.replace(CONTEXT, train_split=split)
+    assert "trained_cnn was made from another train_split" in str(refused.value)
+    with pytest.raises(InvalidInput, match="attempts 0123456789abcdef, ffff"):
+        dataclasses.replace(CONTEXT, trained_cnn=dataclasses.replace(CONTEXT.trained_cnn, attempt="ffff"))
+
+
+def test_an_exam_on_other_photos_is_refused():
+    """The whole test side is answered, each photo once: fewer would be a chosen sample."""
+    small = dataclasses.replace(CONTEXT.test_split, images_by_label={"cat": 200, "dog": 201})
+    with pytest.raises(InvalidInput, match="the test side has"):
+        dataclasses.replace(CONTEXT, test_split=small)

@@ -1,0 +1,34 @@
+"""Claims about the environment: read once, checked, and refused with the received value."""
+
+from pathlib import Path
+
+import pytest
+
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.resources.environments import PROJECT_FOLDER, read_environment
+
+
+def test_defaults_are_one_persons_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Nothing needs to be set for a first try."""
+    monkeypatch.chdir(tmp_path)
+    environment = read_environment({"LOGNAME": "anna"})
+    assert environment.name == "local"
+    assert environment.home == tmp_path / ".petpark"
+    assert environment.photos is None
+
+
+def test_an_unknown_environment_is_refused_with_the_list():
+    """A typo in a deployment must not silently be the default."""
+    with pytest.raises(InvalidInput, match="PETPARK_ENV is 'prod': it must be one of local, ci"):
+        read_environment({"PETPARK_ENV": "prod"})
+
+
+def test_the_home_is_absolute(tmp_path: Path):
+    """Dagster's processes work in other folders: a relative home would be several homes."""
+    assert read_environment({"PETPARK_HOME": "somewhere"}).home.is_absolute()
+    assert read_environment({"PETPARK_HOME": str(tmp_path), "PETPARK_ACTOR": "anna"}).actor == "anna"
+
+
+def test_the_project_folder_holds_the_instance_and_the_code_location():
+    """`petpark` points DAGSTER_HOME at it."""
+    assert {"dagster.yaml", "workspace.yaml"} <= {path.name for path in PROJECT_FOLDER.iterdir()}

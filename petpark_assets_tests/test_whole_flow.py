@@ -1,0 +1,190 @@
+"""The whole flow on a tiny lake, twice: as plain Python, then as Dagster runs, to the same digests."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from petpark_assets.assets.versions import ATTEMPT_TAG
+from petpark_assets.definitions import build_defs
+from petpark_assets.domain import files
+from petpark_assets.domain.attempts import Attempt, new_attempt
+from petpark_assets.domain.errors import ModelRejected
+from petpark_assets.domain.home import Home, open_home
+from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.records import AttemptRecord, EvaluationReport, OnnxPackage, RegisteredModel
+from petpark_assets.domain.workflow import ingestion, packaging, registration, summary, testing, training
+from petpark_assets.resources.environments import Environment
+from petpark_assets.resources.ray_cluster import started
+from petpark_assets.resources.recipe import RunRecipe
+
+TINY = {
+    "recipe": "demo",
+    "search": {"num_trials": 2, "trial_epochs": 1},
+    "hyperparameters": {"epochs": 2, "width": 4},
+    "targets": {"accuracy": 0.0, "precision": 0.0, "recall": 0.0},
+}
+"""Two trials and two epochs: what is learned does not matter here, that it is the same does."""
+HOPELESS = {**TINY, "targets": {"accuracy": 1.0, "precision": 1.0, "recall": 1.0}}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lake") / "photos"
+    draw_lake(folder, num_images=60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain_home(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home built step by step, without Dagster."""
+    home = open_home(tmp_path_factory.mktemp("plain") / "home", actor="tester")
+    recipe = _recipe(TINY)
+    version = ingestion.new_dataset_version(home, str(lake), recipe.resolution_px).dataset_version
+    ingestion.raw_images(home, version, recipe.resolution_px)
+    ingestion.split(home, version)
+    training.feature_scaling(home, version)
+    attempt = new_attempt(version, recipe)
+    training.hyperparameter_search(home, attempt, running_ray=started)
+    training.trained_cnn(home, attempt)
+    testing.evaluation_report(home, attempt)
+    packaging.onnx_package(home, attempt)
+    registration.registered_model(home, attempt)
+    return home
+
+
+class House:
+    """A home with a Dagster instance of its own, and its two jobs."""
+
+    def __init__(self, root: Path, lake: Path) -> None:
+        environment = Environment(name="ci", home=root, actor="tester", photos=None, ray_address=None)
+        self.home = open_home(root, actor="tester")
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.definitions = build_defs(environment)
+        self.lake = lake
+
+    def ingest(self) -> dg.ExecuteInProcessResult:
+        config = {"ops": {"look_at_the_lake": {"config": {"lake": str(self.lake)}}}}
+        return self._run("new_dataset_version", run_config={**config, **_run_config(TINY)})
+
+    def build(self, told: dict, *, only: list[str] | None = None) -> dg.ExecuteInProcessResult:
+        selection = [dg.AssetKey(name) for name in only] if only else None
+        return self._run("build", run_config=_run_config(told), partition_key="v0001", asset_selection=selection)
+
+    def _run(self, job: str, **execution) -> dg.ExecuteInProcessResult:
+        found = self.definitions.resolve_job_def(job)
+        return found.execute_in_process(instance=self.instance, raise_on_error=False, **execution)
+
+
+@pytest.fixture(scope="module")
+def house(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A home built by the two jobs, as from the UI."""
+    house = House(tmp_path_factory.mktemp("dagster") / "home", lake)
+    assert house.ingest().success
+    assert house.build(TINY).success
+    return house
+
+
+def _recipe(told: dict):
+    return RunRecipe(**told).resolve()
+
+
+def _run_config(told: dict) -> dict:
+    return {"resources": {"recipe": {"config": told}}}
+
+
+def _digests(home: Home, attempt: Attempt) -> dict[str, str]:
+    return {
+        kind.asset: files.digest(
+            files.read_record(
+                home.store, kind, attempt.dataset_version, attempt.id if issubclass(kind, AttemptRecord) else None
+            )
+        )
+        for kind in summary.FLOW
+    }
+
+
+def test_both_ways_give_the_same_digests(plain_home: Home, house: House):
+    """Dagster decides when work is done, never what comes of it: an auditor can repeat a run without it."""
+    attempt = new_attempt("v0001", _recipe(TINY))
+    assert _digests(plain_home, attempt) == _digests(house.home, attempt)
+
+
+def test_data_versions_are_the_records_digests(house: House):
+    """What the UI shows as an asset's data version is what the files prove."""
+    attempt = new_attempt("v0001", _recipe(TINY))
+    for asset, digest in _digests(house.home, attempt).items():
+        event = house.instance.get_latest_materialization_event(dg.AssetKey(asset))
+        assert event.asset_materialization.partition == "v0001"
+        assert event.asset_materialization.tags["dagster/data_version"] == digest
+
+
+def test_the_run_carries_its_attempt(house: House):
+    """From a run in the UI one finds the records, and the other way round."""
+    attempt = new_attempt("v0001", _recipe(TINY))
+    runs = house.instance.get_runs(dg.RunsFilter(tags={ATTEMPT_TAG: attempt.id}))
+    noted = files.read_circumstances(house.home.store, RegisteredModel, "v0001", attempt.id)
+    assert noted["run_id"] in {run.run_id for run in runs}
+
+
+def test_the_registered_version_leads_to_every_parent(house: House):
+    """registry -> package -> report -> model -> splits -> lake, from the registry's tags alone."""
+    attempt = new_attempt("v0001", _recipe(TINY))
+    tags = registration.describe_model(house.home, "champion")
+    digests = _digests(house.home, attempt)
+    for asset in ("raw_images", "train_split", "test_split", "trained_cnn", "evaluation_report", "onnx_package"):
+        assert tags[asset] == digests[asset]
+
+
+def test_the_champion_answers_about_photos(house: House, lake: Path):
+    """What was registered can be asked; a broken photo is a row with an error, not the end of the others."""
+    good = sorted((lake / "cat").glob("*"))[0]
+    answers = registration.classify(house.home, [good, lake / "README.txt"], "champion")
+    assert answers[0]["label"] in {"cat", "dog"}
+    assert answers[0]["error"] is None
+    assert answers[1]["label"] is None
+    assert "README.txt" in answers[1]["path"]
+    assert answers[1]["error"]
+
+
+def test_a_second_run_on_an_unchanged_lake_makes_nothing(house: House):
+    """The same lake is the same version: no number is spent, and the run says so."""
+    result = house.ingest()
+    assert result.output_for_node("look_at_the_lake") == ("v0001", False)
+
+
+def test_materializing_again_does_no_work_and_changes_nothing(house: House):
+    """A finished attempt is shown again: re-execution in the UI is safe."""
+    attempt = new_attempt("v0001", _recipe(TINY))
+    before = _digests(house.home, attempt)
+    result = house.build(TINY, only=["trained_cnn", "evaluation_report"])
+    assert result.success
+    assert _digests(house.home, attempt) == before
+
+
+def test_a_rejected_model_is_neither_packaged_nor_registered(house: House):
+    """The gate is a blocking check: what comes after it is skipped, and the check's line says why."""
+    result = house.build({**HOPELESS, "search": {"algorithm": "none"}})
+    rejected = new_attempt("v0001", _recipe({**HOPELESS, "search": {"algorithm": "none"}}))
+    assert not result.success
+    (verdict,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "model_satisfies"]
+    assert not verdict.passed
+    assert verdict.description.startswith("rejected: accuracy")
+    assert files.has_record(house.home.store, EvaluationReport, "v0001", rejected.id)
+    assert not files.has_record(house.home.store, OnnxPackage, "v0001", rejected.id)
+
+
+def test_a_run_past_the_gate_is_refused_by_the_verdict_itself(house: House):
+    """A run of part of the graph passes by the check: packaging reads the verdict again and refuses."""
+    rejected = new_attempt("v0001", _recipe({**HOPELESS, "search": {"algorithm": "none"}}))
+    result = house.build({"attempt": rejected.id}, only=["onnx_package", "registered_model"])
+    assert not result.success
+    with pytest.raises(ModelRejected, match="rejected: accuracy"):
+        packaging.onnx_package(house.home, rejected)
+
+
+def test_part_of_the_graph_needs_its_attempt_named_when_there_are_several(house: House):
+    """Nothing is resolved by "latest"."""
+    result = house.build({}, only=["trained_cnn"])
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    assert "has several attempts: name one of" in failure.step_failure_data.error.to_string()
