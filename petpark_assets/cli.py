@@ -69,13 +69,15 @@ def build(
 @app.command()
 def dev(
     port: Annotated[int, typer.Option(help="Where the Dagster UI listens, on 127.0.0.1.")] = 3000,
+    reports_port: Annotated[int, typer.Option(help="Where the home's reports are served, on 127.0.0.1.")] = 3001,
     home: HomeOption = None,
 ) -> None:
     """Open the Dagster UI with its daemon on this home, and serve the home's reports, on 127.0.0.1 only."""
     environment = _enter(home)
     from petpark_assets.resources.reports import serve_reports
 
-    with answering(as_json=False, errors_folder=environment.home), serve_reports(environment.home / "reports") as url:
+    reports = serve_reports(environment.home / "reports", reports_port)
+    with answering(as_json=False, errors_folder=environment.home), reports as url:
         terminal.print(f"Dagster UI: http://127.0.0.1:{port}   reports: {url}   (Ctrl-C stops both)")
         code = _run_until_stopped(["dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)])
     raise typer.Exit(code)
@@ -204,7 +206,7 @@ def _enter(home: Path | None) -> Environment:
     """Work in a home: this process, and whatever it starts."""
     try:
         if home is not None:
-            os.environ["PETPARK_HOME"] = str(home)
+            enter_home(home)
         environment = read_environment()
     except InvalidInput as error:
         terminal.print(f"petpark: {error}", markup=False, style="red")
@@ -247,8 +249,10 @@ def _show_demo(summary: dict[str, Any], environment: Environment) -> None:
 def _run_until_stopped(arguments: list[str]) -> int:
     """Run `dagster` in a process group of its own and end the whole group on Ctrl-C or TERM."""
     command = [sys.executable, "-m", "dagster", *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script that starts us with & ignores it for us too
     process = subprocess.Popen(command, cwd=PROJECT_FOLDER, start_new_session=True)  # noqa: S603 - our own words only
-    signal.signal(signal.SIGTERM, lambda *_: os.killpg(process.pid, signal.SIGINT))
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # also when the terminal is closed
+        signal.signal(ending, lambda *_: os.killpg(process.pid, signal.SIGINT))
     try:
         return process.wait()
     except KeyboardInterrupt:

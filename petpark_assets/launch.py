@@ -4,10 +4,11 @@ The runs are the same as those from the UI and are seen there. Not here: what a 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.definitions import build_defs
@@ -19,6 +20,7 @@ from petpark_assets.domain.workflow import summary
 from petpark_assets.resources.environments import Environment
 
 Show = Callable[[str], None]
+OUR_ERRORS = f"{PetparkError.__module__}."
 
 
 def build_lake(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> dict[str, Any]:
@@ -80,10 +82,11 @@ def _run_job(
     must_succeed: bool = True,
     **execution: Any,
 ) -> dg.ExecuteInProcessResult:
-    definitions = build_defs(environment, loggers={"console": _shown_by(show)})
+    definitions = build_defs(environment, loggers={"terminal": _shown_by(show)})
+    config = {"resources": {"recipe": {"config": {"recipe": recipe_name}}}, "loggers": {"terminal": {}}}
     result = definitions.resolve_job_def(name).execute_in_process(
         instance=dg.DagsterInstance.get(),
-        run_config={**(run_config or {}), "resources": {"recipe": {"config": {"recipe": recipe_name}}}},
+        run_config={**(run_config or {}), **config},
         raise_on_error=False,
         **execution,
     )
@@ -93,17 +96,25 @@ def _run_job(
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> PetparkError:
-    """The first failed step's own error as one line, by its name and its message."""
+    """The first failed step as one line: our own error's message, or the name and message of whatever else it was."""
     for event in result.filter_events(lambda event: event.is_step_failure):
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            kind, _, message = error.message.strip().partition(": ")
-            is_ours = kind.startswith(f"{PetparkError.__module__}.")
-            line = " ".join((message if is_ours else error.message).split())
-            return PermanentError(f"{event.step_key} failed: {line}" if not is_ours else line)
+        ours = [error for error in _causes(event.step_failure_data.error) if error.message.startswith(OUR_ERRORS)]
+        if ours:
+            return PermanentError(_one_line(ours[-1].message.partition(": ")[2]))
+        causes = list(_causes(event.step_failure_data.error))
+        return PermanentError(f"{event.step_key} failed: {_one_line(causes[-1].message)}")
     return PermanentError(f"run {result.run_id} failed before its first step: look at it with petpark dev")
+
+
+def _causes(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorInfo]:
+    """An error, what caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.cause
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _shown_by(show: Show) -> dg.LoggerDefinition:
@@ -112,7 +123,7 @@ def _shown_by(show: Show) -> dg.LoggerDefinition:
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             meta = getattr(record, "dagster_meta", {})
-            if meta.get("dagster_event") is None:
+            if record.levelno <= logging.INFO and meta.get("dagster_event") is None:
                 show(str(meta.get("orig_message", record.getMessage())))
 
     def terminal(_context: dg.InitLoggerContext) -> logging.Logger:

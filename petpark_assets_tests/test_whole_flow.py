@@ -43,8 +43,8 @@ def plain_home(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     version = ingestion.new_dataset_version(home, str(lake), recipe.resolution_px).dataset_version
     ingestion.raw_images(home, version, recipe.resolution_px)
     ingestion.split(home, version)
-    training.feature_scaling(home, version)
     attempt = new_attempt(version, recipe)
+    training.feature_scaling(home, attempt)
     training.hyperparameter_search(home, attempt, running_ray=started)
     training.trained_cnn(home, attempt)
     testing.evaluation_report(home, attempt)

@@ -28,18 +28,22 @@ TRAINING_POOL = "training"
     owners=OWNERS,
     code_version=code_version("model")[:12],
 )
-def feature_scaling(context: dg.AssetExecutionContext, home: PetparkHome) -> dg.MaterializeResult[None]:
+def feature_scaling(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
+) -> dg.MaterializeResult[None]:
     """Feature engineering and scaling: channel means and deviations, brightness, sharpness, and the augmentation.
 
     Measured on the train side only. This record travels with the weights into the ONNX graph.
     """
     opened = home.open(run_id=context.run.run_id)
-    record = training.feature_scaling(opened, context.partition_key)
+    attempt = run_attempt(context, opened, recipe)
+    record = training.feature_scaling(opened, attempt)
     channels = zip(("red", "green", "blue"), record.channel_means, record.channel_deviations, strict=True)
     return materialized(
         opened,
         record,
         {
+            "attempt": attempt.id,
             "channels": table({"channel": name, "mean": mean, "deviation": sd} for name, mean, sd in channels),
             "photos": table({"measure": name, **getattr(record, name)} for name in ("brightness", "sharpness")),
             "augmentation": table({"step": step, "policy": words} for step, words in record.augmentation.items()),
@@ -73,7 +77,7 @@ def hyperparameter_search(
     def log_trial(trial: Mapping[str, Any]) -> None:
         context.log.info(f"trial {trial['number']}: {trial}")
 
-    record = training.hyperparameter_search(opened, attempt, running_ray=ray_cluster.connected, on_trial=log_trial)
+    record = training.hyperparameter_search(opened, attempt, running_ray=ray_cluster.running, on_trial=log_trial)
     return materialized(
         opened,
         record,

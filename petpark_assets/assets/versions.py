@@ -12,7 +12,8 @@ from petpark_assets.resources.recipe import RunRecipe
 
 DATASET_VERSIONS = dg.DynamicPartitionsDefinition(name="dataset_version")
 ATTEMPT_TAG = "petpark/attempt"
-SEARCH = dg.AssetKey("hyperparameter_search")
+BEGINNINGS = {dg.AssetKey("feature_scaling"), dg.AssetKey("hyperparameter_search")}
+"""A run with one of these begins an attempt, or comes back to the one that was told the same."""
 
 
 def show_versions(instance: dg.DagsterInstance, home: Home) -> None:
@@ -29,11 +30,11 @@ def run_attempt(
 ) -> Attempt:
     """The attempt of this run, which is tagged with it.
 
-    A run that searches begins the attempt of its recipe; any other goes on with the one its config names, or with the
+    A run that scales or searches begins the attempt of its recipe; any other goes on with the one its config names, or with the
     only one there is. Raises InvalidInput with the list when there are several, NotFound when there is none.
     """
     version = context.partition_key
-    if SEARCH in context.job_def.asset_layer.executable_asset_keys:
+    if BEGINNINGS & context.job_def.asset_layer.executable_asset_keys:
         attempt = new_attempt(version, run.resolve())
     else:
         attempt = find_attempt(home.store, version, run.attempt)

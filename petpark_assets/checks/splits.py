@@ -24,7 +24,7 @@ def no_photo_on_both_sides(context: dg.AssetCheckExecutionContext, home: Petpark
 @dg.asset_check(asset="test_split", partitions_def=DATASET_VERSIONS)
 def split_is_80_to_20(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
     """Each class is within half a percentage point, or one photo, of 80/20. Removals can put that out of reach."""
-    shares = splits.test_shares(read_manifest(home.open(), context.partition_key))
+    shares = splits.balance(read_manifest(home.open(), context.partition_key))
     return dg.AssetCheckResult(
         passed=all(share.is_balanced for share in shares.values()),
         severity=dg.AssetCheckSeverity.WARN,

@@ -24,8 +24,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, InvalidInput
@@ -89,19 +90,8 @@ class Ledger:
 
     def events(self) -> Iterator[Event]:
         """All events from the first, each checked against the chain. Raises CorruptData at the first bad line."""
-        previous = START
-        for number, line in enumerate(self._lines(), start=1):
-            if not line.endswith(b"\n"):
-                return
-            event = self._read(line, f"line {number}")
-            if event.number != number or event.previous != previous:
-                raise CorruptData(
-                    f"line {number} of {self.path} does not follow the line before it: it is event {event.number} "
-                    f"after {event.previous[:12]}…, expected event {number} after {previous[:12]}…: a line was "
-                    "dropped, added or moved; restore the file from a backup"
-                )
-            previous = event.digest
-            yield event
+        lines, _ = self._lines()
+        yield from self._chained(lines)
 
     def head(self) -> str:
         """Digest of the last event, which fixes the whole history; START when there is none. Raises CorruptData."""
@@ -112,28 +102,44 @@ class Ledger:
 
     def verify(self) -> None:
         """Read every line and check the whole chain. Raises CorruptData naming the first bad line."""
-        num_events = sum(1 for _ in self.events())
-        if len(self._lines()) > num_events:
+        lines, piece = self._lines()
+        num_events = sum(1 for _ in self._chained(lines))
+        if piece:
             raise CorruptData(
                 f"line {num_events + 1} of {self.path} was cut short by a crash and never counted: "
                 "the next event moves it beside the ledger"
             )
 
+    def _chained(self, lines: list[bytes]) -> Iterator[Event]:
+        previous = START
+        for number, line in enumerate(lines, start=1):
+            event = self._read(line, f"line {number}")
+            if event.number != number or event.previous != previous:
+                raise CorruptData(
+                    f"line {number} of {self.path} does not follow the line before it: it is event {event.number} "
+                    f"after {event.previous[:12]}…, expected event {number} after {previous[:12]}…: a line was "
+                    "dropped, added or moved; restore the file from a backup"
+                )
+            previous = event.digest
+            yield event
+
     @contextmanager
-    def _locked(self) -> Iterator[IO[bytes]]:
+    def _locked(self) -> Iterator[FileIO]:
         """The file, opened for appending, while no other process writes to it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
+        # Unbuffered: what a full disk refused must not be written after all when the file is closed.
+        with self.path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file
 
-    def _lines(self) -> list[bytes]:
-        """The lines as they are now; never the half of one that is being written."""
+    def _lines(self) -> tuple[list[bytes], bytes]:
+        """The whole lines, without their ends, and the piece behind them that a crash left; no half of a write."""
         if not self.path.exists():
-            return []
+            return [], b""
         with self.path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            return file.read().splitlines(keepends=True)
+            *lines, piece = file.read().split(b"\n")
+        return lines, piece
 
     def _read(self, line: bytes, where: str) -> Event:
         """One line as an event whose digest holds."""
@@ -141,14 +147,14 @@ class Ledger:
             fields = json.loads(line)
             event = Event(**fields)
             content = {name: value for name, value in fields.items() if name != "digest"}
-            is_intact = files.digest(content) == event.digest and files.canonical_json(fields) + b"\n" == line
+            is_intact = files.digest(content) == event.digest and files.canonical_json(fields) == line
         except (ValueError, TypeError):
             is_intact = False
         if not is_intact:
             raise CorruptData(f"{where} of {self.path} was changed after it was written: restore it from a backup")
         return event
 
-    def _end(self, file: IO[bytes]) -> tuple[Event | None, bytes]:
+    def _end(self, file: FileIO) -> tuple[Event | None, bytes]:
         """The last whole event, and the piece of a line behind it (empty, but for a crash)."""
         end, tail = file.seek(0, os.SEEK_END), b""
         while end > 0 and tail.count(b"\n") <= 1:
@@ -156,15 +162,15 @@ class Ledger:
             file.seek(start)
             tail, end = file.read(end - start) + tail, start
         *lines, piece = tail.split(b"\n")
-        return (self._read(lines[-1] + b"\n", "the last line") if lines else None), piece
+        return (self._read(lines[-1], "the last line") if lines else None), piece
 
-    def _mend(self, file: IO[bytes], last: Event | None, piece: bytes) -> tuple[str, int]:
+    def _mend(self, file: FileIO, last: Event | None, piece: bytes) -> tuple[str, int]:
         """Deal with a piece of a line that a crash left; returns the digest and number of the last event then."""
         previous, number = (last.digest, last.number) if last else (START, 0)
         if not piece:
             return previous, number
         try:
-            event = self._read(piece + b"\n", "the last line")
+            event = self._read(piece, "the last line")
         except CorruptData:
             aside = self.path.with_name(f"{self.path.name}.torn-{files.sha256(piece)[:16]}")
             files.write_new(aside, piece)
@@ -174,7 +180,7 @@ class Ledger:
         self._add(file, b"\n")
         return event.digest, event.number
 
-    def _write(self, file: IO[bytes], event: str, subject: Mapping[str, Any], *, previous: str, number: int) -> str:
+    def _write(self, file: FileIO, event: str, subject: Mapping[str, Any], *, previous: str, number: int) -> str:
         content = {
             "number": number, "time": datetime.now(UTC).isoformat(), "actor": self.actor,
             "event": event, "subject": subject, "previous": previous,
@@ -183,12 +189,12 @@ class Ledger:
         self._add(file, files.canonical_json({**content, "digest": digest}) + b"\n")
         return digest
 
-    def _add(self, file: IO[bytes], data: bytes) -> None:
+    def _add(self, file: FileIO, data: bytes) -> None:
         """Append and sync; on a failure (a full disk) the file is as it was."""
         size_bytes = file.seek(0, os.SEEK_END)
         try:
-            file.write(data)
-            file.flush()
+            while data:
+                data = data[file.write(data) :]
             os.fsync(file.fileno())
         except OSError:
             os.ftruncate(file.fileno(), size_bytes)

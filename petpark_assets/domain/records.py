@@ -70,8 +70,11 @@ class TestSplit(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureScaling(Record):
-    """Image statistics of the train side alone, and the augmentation policy: travels with the weights."""
+class FeatureScaling(AttemptRecord):
+    """Image statistics of the train side alone, and the augmentation policy: travels with the weights.
+
+    Of an attempt, since the policy is code: a version's splits outlive the code that made them, a policy does not.
+    """
 
     asset: ClassVar[str] = "feature_scaling"
     train_split: str

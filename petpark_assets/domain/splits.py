@@ -4,6 +4,7 @@ Not here: the validation part of the train side (model/train.py), or where sides
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from petpark_assets.domain.records import LABELS, RawImages, TestSplit, TrainSpl
 Side = Literal["train", "test"]
 
 TEST_SHARE = 0.2
+BALANCE_TOLERANCE = 0.005
 
 
 def assign(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Side]:
@@ -93,3 +95,38 @@ def members_digest(photos: pa.Table) -> str:
 def _count_by_label(photos: pa.Table) -> dict[str, int]:
     labels = photos["label"].to_pylist()
     return {label: labels.count(label) for label in LABELS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """How one class of a version is divided."""
+
+    test_share: float
+    """Of its photos on the test side, 0 to 1."""
+    is_balanced: bool
+    """Within half a percentage point of 20 %, or one photo."""
+
+
+def balance(manifest: pa.Table) -> dict[str, Balance]:
+    """The division of each class that has photos."""
+    sides = {side: _count_by_label(members(manifest, side)) for side in ("train", "test")}
+    found: dict[str, Balance] = {}
+    for label in LABELS:
+        num_test, total = sides["test"][label], sides["test"][label] + sides["train"][label]
+        if total:
+            is_balanced = abs(num_test - TEST_SHARE * total) <= max(BALANCE_TOLERANCE * total, 1)
+            found[label] = Balance(test_share=num_test / total, is_balanced=is_balanced)
+    return found
+
+
+def leaks(manifest: pa.Table, history: Mapping[str, str]) -> list[str]:
+    """sha256s on the wrong side, sorted: in a group that is on both sides, or on another side than in any version."""
+    accepted = manifest.filter(pc.is_valid(manifest["split"])).select(["sha256", "group", "split"]).to_pylist()
+    sides_of_group: dict[str, set[str]] = {}
+    for photo in accepted:
+        sides_of_group.setdefault(photo["group"], set()).add(photo["split"])
+    return sorted(
+        photo["sha256"]
+        for photo in accepted
+        if len(sides_of_group[photo["group"]]) > 1 or history.get(photo["sha256"], photo["split"]) != photo["split"]
+    )

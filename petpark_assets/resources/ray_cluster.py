@@ -8,6 +8,7 @@ no usage, and keeps its files in a temporary folder that goes with it. None of i
 after an error, not after an interruption, and, as they are tied to this process, not after `kill -9` either.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -21,13 +22,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dagster_ray import Lifecycle, LocalRay
+import dagster as dg
 from pydantic import Field
 
 import petpark_assets
+from petpark_assets.domain.errors import TransientError
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Trials are handed paths, never photos, so little travels through Ray (its default is 30 % of the memory)."""
+
+NUM_STARTS = 3
+"""Ray gives its daemons 30 s to come up, a limit of its own that a busy machine of two cores can exceed."""
 
 LONGEST_TEMPORARY_FOLDER = 40
 """A socket's path has at most 107 characters, of which Ray's own folders below ours take 62."""
@@ -47,6 +52,8 @@ def started(address: str | None = None, *, num_cpus: int | None = None) -> Itera
     Args:
         address: `host:port` of a cluster that runs already and is left running. None starts a local Ray.
         num_cpus: processor cores of a local Ray; None: all this process may use.
+
+    Raises TransientError when a local Ray does not come up.
     """
     with _quiet(), _environment(TUNE_SETTINGS):
         if address is not None:
@@ -57,15 +64,14 @@ def started(address: str | None = None, *, num_cpus: int | None = None) -> Itera
             yield
 
 
-class RayCluster(LocalRay):
+class RayCluster(dg.ConfigurableResource[None]):
     """Ray for a step that asks for it: `with ray_cluster.running(): ...`.
 
-    A dagster-ray resource, so that whatever takes one of theirs takes ours. LocalRay itself would start Ray for every
-    step that requires it, a search by no algorithm included, spend 9 s on Ray Data which we do not use, listen on the
-    machine's network address, and leave it to the interpreter's exit to end Ray's processes.
+    Not dagster-ray's LocalRay: that starts Ray before the step begins, a search by no algorithm included, spends 9 s on
+    Ray Data which we do not use, listens on the machine's network address, and leaves it to the interpreter's exit to
+    end Ray's processes.
     """
 
-    lifecycle: Lifecycle = Field(default_factory=lambda: Lifecycle(connect=False))
     address: str | None = Field(
         default=None, description="`host:port` of a Ray cluster; without one a local Ray is started when needed."
     )
@@ -97,16 +103,7 @@ def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
     import ray
 
     try:
-        with _signal_handlers_kept():
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
-            )
+        _start(folder, num_cpus)
         yield
     finally:
         processes = _processes(folder)
@@ -116,19 +113,50 @@ def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
             _end(processes)
 
 
+def _start(folder: Path, num_cpus: int | None) -> None:
+    """Start a local Ray; again when it did not come up. Raises TransientError."""
+    import ray
+
+    for attempt in range(1, NUM_STARTS + 1):
+        try:
+            with _signal_handlers_kept():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=str(folder),
+                )
+        except Exception as error:  # Ray raises plain ones here
+            _end(_processes(folder), patience_s=0)
+            if attempt == NUM_STARTS:
+                raise TransientError(
+                    f"Ray did not start in {NUM_STARTS} attempts ({str(error).splitlines()[0]}): the machine may be "
+                    "too busy; try again later, or set search.algorithm to none"
+                ) from error
+        else:
+            return
+
+
 def _processes(folder: Path) -> list[Any]:
     """Processes of the Ray that lives in a folder: its daemons name the folder, and workers are their children."""
     import psutil  # type: ignore[import-untyped]  # Ray brings its own copy, and is imported by now
 
-    daemons = [child for child in psutil.Process().children() if str(folder) in " ".join(child.cmdline())]
-    return [process for daemon in daemons for process in (*daemon.children(recursive=True), daemon)]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it ended while we looked
+            if str(folder) in " ".join(child.cmdline()):
+                found += [child, *child.children(recursive=True)]
+    return found
 
 
-def _end(processes: list[Any]) -> None:
+def _end(processes: list[Any], patience_s: float = 3) -> None:
     """Wait for processes that were told to go; kill those that stay, as they do after an interruption."""
     import psutil
 
-    _, alive = psutil.wait_procs(processes, timeout=3)
+    _, alive = psutil.wait_procs(processes, timeout=patience_s)
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=3)

@@ -35,8 +35,8 @@ SCHEMA = pa.schema([
     pa.field("mode", pa.string()),
     pa.field("brightness", pa.float32()),
     pa.field("sharpness", pa.float32()),
-    pa.field("channel_means", pa.list_(pa.float32(), 3)),
-    pa.field("channel_squares", pa.list_(pa.float32(), 3)),
+    pa.field("channel_means", pa.list_(pa.float32())),
+    pa.field("channel_squares", pa.list_(pa.float32())),
     pa.field("group", pa.string()),  # photos of one group stay on one side; the photo's own sha256 for now
     pa.field("split", pa.string()),  # train, test; null unless accepted
     pa.field("state", pa.string(), nullable=False),

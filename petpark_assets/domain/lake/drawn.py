@@ -60,11 +60,11 @@ def draw_lake(folder: Path, *, num_images: int = 400, num_broken: int = 8, seed:
 
 def draw_one(rng: np.random.Generator, label: str) -> Image.Image:
     """One picture, RGB, 120 to 220 px a side: the label's animal somewhere on some background in some light."""
-    width_px, height_px = (int(side) for side in rng.integers(120, 221, size=2))
+    width_px, height_px = (int(side) for side in rng.integers(140, 221, size=2))
     picture = _background(rng, width_px, height_px)
     animal = _animal(rng, label)
-    side_px = int(min(width_px, height_px) * rng.uniform(0.9, 1.1))
-    animal = animal.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR).resize((side_px, side_px))
+    side_px = int(min(width_px, height_px) * rng.uniform(0.95, 1.1))
+    animal = animal.rotate(rng.uniform(-8, 8), Image.Resampling.BILINEAR).resize((side_px, side_px))
     spare = np.array([width_px - side_px, height_px - side_px])
     left, top = (int(value) for value in spare * rng.uniform(0, 1, size=2))
     picture.paste(animal, (left, top), mask=animal)
@@ -145,7 +145,7 @@ def _background(rng: np.random.Generator, width_px: int, height_px: int) -> Imag
     mask = Image.fromarray(clouds).resize((width_px, height_px), Image.Resampling.BICUBIC)
     picture = Image.composite(Image.new("RGB", mask.size, first), Image.new("RGB", mask.size, second), mask)
     draw = ImageDraw.Draw(picture)
-    for _ in range(int(rng.integers(0, 6))):
+    for _ in range(int(rng.integers(0, 4))):
         left, top, width, height = rng.uniform(0, 1, size=4) * (width_px, height_px, width_px / 2, height_px / 2)
         shape = (draw.ellipse, draw.rectangle)[int(rng.integers(2))]
         shape((left, top, left + width, top + height), fill=_colour(rng))
@@ -168,7 +168,7 @@ def _animal(rng: np.random.Generator, label: str) -> Image.Image:
     _markings(rng, draw, dark)
     if traits["ears"] == "dog":
         _hanging_ears(rng, draw, dark)
-    turned_px = rng.uniform(-16, 16)  # the face looks left or right
+    turned_px = rng.uniform(-10, 10)  # the face looks left or right
     _face(rng, draw, turned_px, muzzle=traits["muzzle"], light=light, eye=eye)
     if traits["whiskers"] == "cat":
         _whiskers(rng, draw, turned_px)
@@ -231,9 +231,9 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image
     """Mirrored or not, out of focus or not, in some light, with a sensor's noise."""
     if _chance(rng, 0.5):
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.4)))
-    levels = np.asarray(picture, dtype=np.float32) * rng.uniform(0.6, 1.2)
-    levels += rng.normal(0, rng.uniform(2, 12), size=levels.shape)
+    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.0)))
+    levels = np.asarray(picture, dtype=np.float32) * np.float32(rng.uniform(0.6, 1.2))
+    levels += rng.standard_normal(levels.shape, dtype=np.float32) * np.float32(rng.uniform(2, 9))
     return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
 
 

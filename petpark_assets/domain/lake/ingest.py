@@ -177,7 +177,7 @@ def _row(item: LakeObject, lake_now: Survey, facts: Mapping[str, Row]) -> Row:
         "key": item.key, "size_bytes": item.size_bytes, "sha256": sha256, "group": sha256,
         "label": label, "label_source": label_source,
     }  # fmt: skip
-    if sha256 is not None and label_problem is not None:
+    if label_problem is not None and not row.get("reason"):  # what the decoder found is the same under any name
         row |= {"reason": label_problem, "detail": images.QUARANTINE_REASONS[label_problem]}
     return row | {"state": QUARANTINED if row.get("reason") else ACCEPTED}
 

@@ -19,8 +19,9 @@ from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.records import FeatureScaling, TrainSplit
 
 AUGMENTATION: Mapping[str, str] = MappingProxyType({
-    "crop": "a random part of the photo, of at least crop_scale_min of its area, stretched to the whole",
+    "crop": "a random part of the photo, of at least crop_scale_min of its area, somewhat wider or narrower",
     "flip": "left and right exchanged, in half of the photos",
+    "resolution": "crops grow from first_resolution_share to last_resolution_share of the full resolution",
 })  # fmt: skip
 """What training does to photos of the train side, never to others; strengths are hyperparameters."""
 
@@ -30,7 +31,7 @@ MIN_DEVIATION = 1 / 255
 _QUANTILES = MappingProxyType({"p05": 0.05, "p50": 0.5, "p95": 0.95})
 
 
-def feature_scaling(train_split: TrainSplit, manifest: pa.Table) -> FeatureScaling:
+def feature_scaling(train_split: TrainSplit, manifest: pa.Table, attempt: str) -> FeatureScaling:
     """The statistics of a train side, from its version's manifest. Raises CorruptData on another train side."""
     photos = manifest.filter(pc.equal(manifest["split"], "train")).sort_by("sha256")
     if splits.members_digest(photos) != train_split.members:
@@ -42,6 +43,7 @@ def feature_scaling(train_split: TrainSplit, manifest: pa.Table) -> FeatureScali
     squares = _channel_averages(photos["channel_squares"])
     return FeatureScaling(
         dataset_version=train_split.dataset_version,
+        attempt=attempt,
         train_split=files.digest(train_split),
         channel_means=means,
         channel_deviations=_deviations(means, squares),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import space
 from petpark_assets.domain.model.trial import Task, save, train
@@ -120,6 +121,7 @@ def _run_trials(
     task = Task(data=save(data, folder), preprocessing=preprocessing, recipe=recipe, **_affordable(recipe))
     trainable = tune.with_parameters(_train, task=task)
     watcher = _watcher(recipe, on_trial)
+    proposals = _proposals(recipe, is_hopeless=lambda: watcher.failure is not None)
     shutil.rmtree(folder / "trials", ignore_errors=True)
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": task.cpus, "gpu": task.gpus}),
@@ -127,7 +129,7 @@ def _run_trials(
             metric=METRIC,
             mode="max",
             num_samples=-1,  # until the proposals end
-            search_alg=ConcurrencyLimiter(_proposals(recipe), recipe.search.max_concurrent_trials),
+            search_alg=ConcurrencyLimiter(proposals, recipe.search.max_concurrent_trials),
             scheduler=_scheduler(recipe),
             reuse_actors=True,  # importing torch costs seconds, a trial of `demo` less
             trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}",
@@ -155,14 +157,14 @@ def _affordable(recipe: Recipe) -> dict[str, Any]:
     """What a trial may use of a node's processors and GPUs: no more than there is, or it would wait for ever."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     cpus = min(recipe.search.cpus_per_trial, max(node.get("CPU", 0) for node in nodes))
     gpus = min(recipe.search.gpus_per_trial, max(node.get("GPU", 0) for node in nodes))
     return {"cpus": int(cpus), "gpus": gpus}
 
 
-def _proposals(recipe: Recipe) -> Any:
-    """Ray Tune's searcher: the defaults, then what the algorithm proposes until trials or time are used up."""
+def _proposals(recipe: Recipe, is_hopeless: Callable[[], bool]) -> Any:
+    """Ray Tune's searcher: the defaults, then what the algorithm proposes; no more when time is up or they failed."""
     from ray.tune.search import Searcher
 
     budget_s = recipe.search.time_budget_s
@@ -175,7 +177,7 @@ def _proposals(recipe: Recipe) -> Any:
             self.num_proposed = 0
 
         def suggest(self, trial_id: str) -> Any:
-            is_over = self.num_proposed > 0 and time.monotonic() >= deadline
+            is_over = self.num_proposed > 0 and (time.monotonic() >= deadline or is_hopeless())
             values = None if is_over else self.source.propose(trial_id)
             if values is None:
                 return Searcher.FINISHED
@@ -227,7 +229,7 @@ class _Tpe:
         if len(self._proposed) == self._recipe.search.num_trials:
             return None
         is_first = not self._proposed
-        values = space.default_values(self._recipe) if is_first else self._optuna.suggest(trial_id)
+        values = space.default_values(self._recipe) if is_first else dict(self._optuna.suggest(trial_id) or {})
         self._proposed[trial_id] = values
         return values
 
@@ -260,7 +262,7 @@ def _scheduler(recipe: Recipe) -> Any:
             return TrialScheduler.CONTINUE if trial.config["number"] == 1 else decision
 
     if not recipe.search.stops_early:
-        return FIFOScheduler()
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
     return Asha(time_attr="schedule_percent", max_t=100, grace_period=GRACE_PERCENT, reduction_factor=REDUCTION_FACTOR)
 
 
@@ -273,10 +275,14 @@ def _watcher(recipe: Recipe, on_trial: Callable[[dict[str, Any]], None]) -> Any:
             self.ended: dict[int, dict[str, Any]] = {}
             self.failure: Exception | None = None
 
-        def on_trial_complete(self, *_: Any, trial: Any, **__: Any) -> None:
+        def __reduce__(self) -> Any:
+            """Ray Tune notes its callbacks on disk; what `on_trial` talks to, a log or a terminal, stays here."""
+            return tune.Callback, ()
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
             self._end(_describe(recipe, trial))
 
-        def on_trial_error(self, *_: Any, trial: Any, **__: Any) -> None:
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
             failure = _failure(trial)
             if trial.config["number"] == 1:
                 self.failure = failure
@@ -302,9 +308,11 @@ def _describe(recipe: Recipe, trial: Any) -> dict[str, Any]:
 
 
 def _failure(trial: Any) -> Exception:
-    """What a trial failed with, as it was raised; TransientError when its process died."""
+    """What a trial failed with, as it was raised there; TransientError when its process died."""
     from ray.exceptions import RayTaskError
 
     error = trial.get_pickled_error()
-    print("ERR", type(error), error)
-    return error.cause if isinstance(error, RayTaskError) else error
+    print("ERR", type(error), repr(error)[:300], getattr(error,"cause",None))  # noqa: T201
+    if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
+        return error.cause
+    return TransientError(f"the trial's process ended ({str(error).splitlines()[0]}): it may have run out of memory")

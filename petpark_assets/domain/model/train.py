@@ -3,9 +3,9 @@
 Not here: the networks (network.py), the optimiser (optimiser.py), image statistics (features.py), the search
 (search.py), the exam (report/).
 
-Speed, measured with 64-channel petnet on two AVX-512 cores: float32 in channels_last order makes 1.5 times the
+Speed, measured with 64-channel petnet on two AVX-512 cores: float32 in channels_last order makes 1.4 times the
 images of bfloat16 (these cores have no AMX, and their bfloat16 products are slower than their float32 ones), so
-bfloat16 is for GPUs. Crops cost 5 % of the time, validation after every epoch another 5 %.
+bfloat16 is for GPUs. Crops cost 6 % of the time, validation after every epoch as much.
 """
 
 import contextlib
@@ -140,7 +140,9 @@ def fit(
     learnt, validated = _sides(data)
     target = find_device(device)
     with _seeded(seed, target):
-        classifier = Classifier(build_network(hyperparameters), preprocessing)
+        classifier = Classifier(
+            build_network(hyperparameters, num_classes=len(preprocessing.labels)), preprocessing
+        )
         classifier.to(target).to(memory_format=torch.channels_last)
         training = _Training(classifier, data, learnt, hyperparameters, seed)
         best: tuple[tuple[float, float], int, dict[str, Tensor]] | None = None
@@ -277,7 +279,8 @@ def augment(
 ) -> Tensor:
     """A random crop of each photo, half of them mirrored, resized to one resolution.
 
-    Crops and mirrors are one affine map a photo, sampled for the whole batch at once on its device.
+    Crops and mirrors are one affine map a photo, sampled for the whole batch at once on its device. Where the
+    result is small, all photos are shrunk first, with antialiasing: sampling skips pixels, it does not average.
 
     Args:
         photos: uint8 [N, R, R, 3].
@@ -288,8 +291,14 @@ def augment(
     Returns:
         Levels 0 to 255, float32 [N, 3, resolution_px, resolution_px], in channels_last order.
     """
-    count = len(photos)
+    count, full_px = photos.shape[:2]
     levels = photos.permute(0, 3, 1, 2).float()
+    middling_share = ((1 + crop_scale_min) / 2) ** 0.5  # a crop of middling area is then sampled one to one
+    shrunk_px = round(resolution_px / middling_share)
+    if shrunk_px < full_px:
+        levels = functional.interpolate(
+            levels, size=(shrunk_px, shrunk_px), mode="bilinear", antialias=True, align_corners=False
+        )
     maps = _draw_crops(count, crop_scale_min, generator).to(photos.device)
     size = [count, 3, resolution_px, resolution_px]
     grid = functional.affine_grid(maps, size, align_corners=False)

@@ -1,1 +1,1 @@
-"""Model packaging: export.py makes and proves the model file, contents.py the folder around it, predictor.py answers."""
+"""Model packaging: export.py makes and proves model.onnx, contents.py the folder around it, predictor.py answers."""

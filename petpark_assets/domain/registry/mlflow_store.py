@@ -1,7 +1,8 @@
 """MLflow as the keeper of versions, tags, aliases and files: quiet, with clear errors, and only what we need of it.
 
 By default SQLite and a folder under the home. Importing and opening MLflow costs seconds, the first opening some more
-(the database's tables), so nothing is opened before it is asked for. Not here: any rule about versions and aliases (versions.py).
+(the database's tables), so nothing is opened before it is asked for.
+Not here: any rule about versions and aliases (versions.py).
 """
 
 import fcntl
@@ -122,14 +123,17 @@ class MlflowStore:
 
     def read(self, found: RegisteredVersion, name: str) -> bytes:
         """One file of a version, as it is stored now. Raises CorruptData when it is gone."""
-        from mlflow.artifacts import download_artifacts
-
         with tempfile.TemporaryDirectory() as scratch, self._clear_errors():
+            from mlflow.artifacts import download_artifacts
+            from mlflow.exceptions import MlflowException
+
             source = f"{self._location(found)}/{name}"
             try:
                 return Path(download_artifacts(artifact_uri=source, dst_path=scratch)).read_bytes()
-            except OSError as error:
-                raise CorruptData(f"{name} of version {found.version} is gone from the registry") from error
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    raise CorruptData(f"{name} of version {found.version} is gone from the registry") from error
+                raise
 
     def _location(self, found: RegisteredVersion) -> str:
         """By our own folder, not by the path MLflow noted: a home can be moved, or restored elsewhere."""

@@ -181,7 +181,7 @@ def trials(trials: Sequence[Mapping[str, Any]], num_validation_images: int) -> F
     for rows, name, colour, marker, filling in (
         ([row for row in scored if row is trials[0]], "recipe's defaults", CAT, "s", CAT),
         ([row for row in others if row["schedule_share"] >= 1], "trial", DOG, "o", DOG),
-        ([row for row in others if row["schedule_share"] < 1], "trial, stopped early", DOG, "o", PAPER),
+        ([row for row in others if row["schedule_share"] < 1], "trial, not finished", DOG, "o", PAPER),
     ):
         if rows:
             accuracies = [row["validation_accuracy"] for row in rows]

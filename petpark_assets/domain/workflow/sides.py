@@ -29,7 +29,7 @@ def read_manifest(home: Home, dataset_version: str) -> pa.Table:
     return catalogue.read_manifest(home.store, dataset_version, record.manifest)
 
 
-def open_side(home: Home, dataset_version: str, side: str, resolution_px: int) -> Side:
+def open_side(home: Home, dataset_version: str, side: splits.Side, resolution_px: int) -> Side:
     """One side (`train` or `test`) at a resolution, from this machine's npy copy; made if it is not there."""
     members = splits.members(read_manifest(home, dataset_version), side)
     sha256s = members["sha256"].to_pylist()

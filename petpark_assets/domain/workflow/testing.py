@@ -137,7 +137,7 @@ def _report_context(
         raw_images=read_record(home.store, RawImages, version),
         train_split=read_record(home.store, TrainSplit, version),
         test_split=read_record(home.store, TestSplit, version),
-        feature_scaling=read_record(home.store, FeatureScaling, version),
+        feature_scaling=read_record(home.store, FeatureScaling, version, attempt.id),
         hyperparameter_search=read_record(home.store, HyperparameterSearch, version, attempt.id),
         trained_cnn=read_record(home.store, TrainedCnn, version, attempt.id),
         evaluation=evaluation,

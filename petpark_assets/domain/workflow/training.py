@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from petpark_assets.domain.model.train import Epoch, TrainingData
 
 
-def feature_scaling(home: Home, dataset_version: str) -> FeatureScaling:
+def feature_scaling(home: Home, attempt: Attempt) -> FeatureScaling:
     """Measure the train side, and state the augmentation policy."""
+    version = attempt.dataset_version
     with home.noting() as circumstances:
-        parent = read_record(home.store, TrainSplit, dataset_version)
-        record = features.feature_scaling(parent, read_manifest(home, dataset_version))
+        parent = read_record(home.store, TrainSplit, version)
+        record = features.feature_scaling(parent, read_manifest(home, version), attempt.id)
         write_record(home.store, record, circumstances())
     return record
 
@@ -44,7 +45,7 @@ def hyperparameter_search(
     from petpark_assets.domain.model.search import search
 
     with home.noting() as circumstances:
-        scaling = read_record(home.store, FeatureScaling, version)
+        scaling = read_record(home.store, FeatureScaling, version, attempt.id)
         data = _training_data(home, attempt)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         folder = home.cache / "search" / attempt.id
@@ -81,7 +82,7 @@ def trained_cnn(
     from petpark_assets.domain.model import train
 
     with home.noting() as circumstances:
-        scaling = read_record(home.store, FeatureScaling, version)
+        scaling = read_record(home.store, FeatureScaling, version, attempt.id)
         searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
         hyperparameters = Hyperparameters(**searched.best_hyperparameters)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)

@@ -152,7 +152,7 @@ def test_crops_grow_from_the_first_resolution_to_the_last():
         return [train.resolution_at(step / 4, full_px, told) for step in range(5)]
 
     assert sides(96, 0.5, 1) == [48, 64, 64, 80, 96]
-    assert sides(96, 0.5, 0.83) == [48, 64, 64, 80, 80]
+    assert sides(96, 0.5, 0.83) == [48, 48, 64, 64, 80]
     assert sides(40, 0.4, 1) == [16, 16, 32, 32, 40]  # the full resolution need be no multiple of anything
     assert sides(24, 0.1, 0.1) == [16] * 5
 
@@ -251,7 +251,7 @@ def test_photos_may_be_a_read_only_memory_map(tmp_path, data, fitted):
 
 
 def test_weights_of_another_architecture_are_refused_in_one_line(fitted):
-    """torch's own message is a page."""
+    """The message of torch itself is a page."""
     wrong = train.save_weights(fitted.weights, dataclasses.replace(TINY, width=16), PREPROCESSING)
     with pytest.raises(CorruptData, match="not those of petnet with width 16") as refusal:
         train.load_classifier(wrong)

@@ -1,7 +1,6 @@
 """A package leads to everything it was made from, holds no photo, and is sealed."""
 
 import dataclasses
-import io
 import json
 import subprocess
 
@@ -16,6 +15,7 @@ from petpark_assets_tests.domain.package import toys
 
 @pytest.fixture
 def folder(tmp_path):
+    """A package as it is stored."""
     return toys.write_package(tmp_path / "package", toys.package_files())
 
 

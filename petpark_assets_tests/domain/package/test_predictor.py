@@ -18,6 +18,7 @@ from petpark_assets_tests.domain.package import toys
 
 @pytest.fixture(scope="module")
 def folder(onnx_model, tmp_path_factory):
+    """A package that answers."""
     files = toys.package_files(onnx_model=onnx_model)
     return toys.write_package(tmp_path_factory.mktemp("predictor") / "package", files)
 

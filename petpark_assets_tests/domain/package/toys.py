@@ -59,6 +59,7 @@ def lineage(*, accuracy: float = 0.97, is_accepted: bool = True, seed: int = 0) 
     sides = {"dataset_version": VERSION, "raw_images": digest(raw), "images_by_label": {"cat": 1, "dog": 1}}
     train, test = TrainSplit(members="1" * 64, **sides), TestSplit(members="2" * 64, **sides)
     scaling = FeatureScaling(
+        attempt=ATTEMPT,
         dataset_version=VERSION,
         train_split=digest(train),
         channel_means=PREPROCESSING.channel_means,

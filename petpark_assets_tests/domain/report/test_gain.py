@@ -11,6 +11,7 @@ SEARCH = toy.context().hyperparameter_search
 
 
 def gain(**fields):
+    """What the toy search gained, with some fields set otherwise."""
     return search_gain(dataclasses.replace(SEARCH, **fields))
 
 

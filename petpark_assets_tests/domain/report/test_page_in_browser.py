@@ -24,6 +24,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def browser():
+    """Debian's Chromium, without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -34,6 +35,7 @@ def browser():
 
 @pytest.fixture(scope="module", params=["packaged", "with photos"])
 def page_file(request, tmp_path_factory):
+    """The page of a package, and the home's view of it."""
     context = toy.context()
     photo = thumbnail(np.full((60, 40, 3), 90, dtype=np.uint8))
     photos = {wrong.sha256: photo for wrong in context.most_wrong} if request.param == "with photos" else None

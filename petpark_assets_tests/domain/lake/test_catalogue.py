@@ -1,0 +1,152 @@
+"""Claims about manifests: the same rows are the same bytes, nothing changes unseen, and history is never lost."""
+
+import pytest
+
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import CorruptData, InvalidInput, NotFound
+from petpark_assets.domain.lake import catalogue
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store."""
+    return files.LocalStore(tmp_path)
+
+
+def row(name, **fields):
+    """An accepted cat of the train side, unless told otherwise."""
+    facts = {
+        "format": "JPEG", "width_px": 200, "height_px": 100, "mode": "RGB", "brightness": 0.5, "sharpness": 0.1,
+        "channel_means": [0.1, 0.2, 0.3], "channel_squares": [0.01, 0.04, 0.09], "first_version": "v0001",
+    }  # fmt: skip
+    return {
+        "key": f"cat/{name}.jpg", "size_bytes": 9, "sha256": files.sha256(name.encode()), "label": "cat",
+        "label_source": "folder", "group": files.sha256(name.encode()), "split": "train", "state": "accepted",
+        **facts, **fields,
+    }  # fmt: skip
+
+
+def quarantined(name, reason, **fields):
+    """A row that was set aside."""
+    return row(name, state="quarantined", reason=reason, split=None, format=None, **fields)
+
+
+def table(*rows, num_ignored=0, previous_manifest=None):
+    """A manifest of rows."""
+    return catalogue.build_table(rows, num_ignored=num_ignored, previous_manifest=previous_manifest)
+
+
+def sha256(name):
+    """Of the photo of this name."""
+    return files.sha256(name.encode())
+
+
+def test_the_same_rows_in_any_order_are_the_same_bytes():
+    """A version's digest must not depend on how a file system lists or how many workers read."""
+    rows = [row("a"), row("b", channel_means=[0.3, 0.3, 0.3]), quarantined("c", "truncated")]
+    there, back = catalogue.to_parquet(table(*rows)), catalogue.to_parquet(table(*reversed(rows)))
+    assert there == back
+    assert there != catalogue.to_parquet(table(*rows[:2]))
+
+
+def test_a_manifest_is_read_as_it_was_written(store):
+    """Counts, splits and statistics are all taken from what is read."""
+    written = table(row("a"), row("b"), num_ignored=2)
+    digest = catalogue.write_manifest(store, "v0001", written)
+    read = catalogue.read_manifest(store, "v0001", digest)
+    assert read.equals(written)
+    assert catalogue.counts(read) == catalogue.counts(written)
+    assert catalogue.manifest_sha256(store, "v0001") == digest
+
+
+def test_a_taken_version_is_not_written_again(store):
+    """Of two ingestions that end together one makes the version and the other is told."""
+    first = catalogue.write_manifest(store, "v0001", table(row("a")))
+    assert catalogue.write_manifest(store, "v0001", table(row("b"))) is None
+    assert catalogue.manifest_sha256(store, "v0001") == first
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda _data: b"no parquet", lambda data: data[::-1]])
+def test_a_damaged_manifest_is_named(store, damage):
+    """Everything after ingestion trusts the manifest: it must not be half believed."""
+    digest = catalogue.write_manifest(store, "v0001", table(row("a")))
+    path = store.local_path(catalogue.manifest_key("v0001"))
+    path.write_bytes(damage(path.read_bytes()))
+    for expected in (digest, None):
+        with pytest.raises(CorruptData, match=r"raw_images/v0001/manifest\.parquet"):
+            catalogue.read_manifest(store, "v0001", expected)
+
+
+def test_a_parquet_file_with_other_columns_is_no_manifest(store):
+    """A well-formed file of something else would fail far from here, and without a name."""
+    foreign = table(row("a")).drop_columns(["split"])
+    store.write_new(catalogue.manifest_key("v0001"), catalogue.to_parquet(foreign))
+    with pytest.raises(CorruptData, match="does not have the columns"):
+        catalogue.read_manifest(store, "v0001")
+
+
+def test_a_missing_version_is_answered_with_those_there_are(store):
+    """The most likely mistake is a number that does not exist."""
+    with pytest.raises(NotFound, match="none yet"):
+        catalogue.read_manifest(store, "v0001")
+    catalogue.write_manifest(store, "v0001", table(row("a")))
+    with pytest.raises(NotFound, match=r"there is no dataset version v0002 .* there is: v0001"):
+        catalogue.manifest_sha256(store, "v0002")
+
+
+@pytest.mark.parametrize("name", ["1", "v1", "v00x1", "../v0001", "latest", ""])
+def test_what_is_no_version_is_refused(store, name):
+    """A version's name becomes a path."""
+    with pytest.raises(InvalidInput, match="write it like v0001"):
+        catalogue.read_manifest(store, name)
+
+
+def test_versions_are_listed_by_number_and_only_with_a_manifest(store):
+    """v10000 comes after v9999, and a folder whose ingestion was stopped is no version."""
+    for number in (10000, 2, 9999):
+        catalogue.write_manifest(store, catalogue.version_name(number), table(row("a")))
+    store.write_new("raw_images/v0003/something-else", b"")
+    assert catalogue.list_versions(store) == ["v0002", "v9999", "v10000"]
+
+
+def test_a_photo_keeps_its_side_though_it_was_gone_for_a_version(store):
+    """A photo that returns from a holiday must not come back on the other side of the exam."""
+    catalogue.write_manifest(store, "v0001", table(row("a", split="test"), row("b")))
+    catalogue.write_manifest(store, "v0002", table(row("b"), row("c")))
+    catalogue.write_manifest(store, "v0003", table(quarantined("b", "conflicting_label")))
+    assert catalogue.side_history(store) == {sha256("a"): "test", sha256("b"): "train", sha256("c"): "train"}
+
+
+def test_what_was_learned_from_bytes_is_known_in_every_later_version(store):
+    """Bytes are decoded once, whether they were good or bad; bytes that nobody decoded are not claimed to be known."""
+    catalogue.write_manifest(
+        store, "v0001", table(row("a", sharpness=0.25), quarantined("bad", "truncated", detail="ends early"))
+    )
+    unlabelled = quarantined("new", "unlabelled", first_version=None)
+    unreadable = quarantined("closed", "unreadable", sha256=None, first_version=None)
+    catalogue.write_manifest(store, "v0002", table(unlabelled, unreadable))
+    facts = catalogue.known_facts(store)
+    assert set(facts) == {sha256("a"), sha256("bad")}
+    assert (facts[sha256("a")]["sharpness"], facts[sha256("a")]["first_version"]) == (0.25, "v0001")
+    assert "reason" not in facts[sha256("a")]
+    assert (facts[sha256("bad")]["reason"], facts[sha256("bad")]["detail"]) == ("truncated", "ends early")
+
+
+def test_the_record_is_told_by_the_manifest_alone(store):
+    """After a crash between the two, the record is made again without looking at a lake that has moved on."""
+    rows = [
+        row("a"), row("b", label="dog"), row("a2", state="duplicate", split=None), quarantined("c", "truncated"),
+        quarantined("d", "unlabelled"), quarantined("e", "truncated"),
+    ]  # fmt: skip
+    digest = catalogue.write_manifest(store, "v0001", table(*rows, num_ignored=3, previous_manifest="f" * 64))
+    record = catalogue.raw_images(catalogue.read_manifest(store, "v0001"), "v0001", digest)
+    assert record.images == {"seen": 6, "accepted": 2, "duplicate": 1, "quarantined": 3, "ignored": 3}
+    assert record.accepted_by_label == {"cat": 1, "dog": 1}
+    assert record.quarantined_by_reason == {"truncated": 2, "unlabelled": 1}
+    assert (record.manifest, record.previous_manifest) == (digest, "f" * 64)
+
+
+def test_a_photo_without_a_state_is_a_bug_and_not_a_count():
+    """Always seen = accepted + duplicate + quarantined."""
+    with pytest.raises(AssertionError, match="have no state"):
+        catalogue.counts(table(row("a", state="lost")))

@@ -1,0 +1,179 @@
+"""Claims about the pixel store: what went in comes out, in any order, from many writers, or not at all."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from petpark_assets.domain.errors import CorruptData, NotFound, TransientError
+from petpark_assets.domain.files import sha256
+from petpark_assets.domain.lake.pixels import BATCH_ROWS, PixelStore
+
+SIDE = 16
+
+
+def photos(*numbers):
+    """sha256s and pixels of made-up photos, different in every number."""
+    pixels = [np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8) for number in numbers]
+    return [sha256(str(number).encode()) for number in numbers], np.stack(pixels)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A pixel store with photos 0 to 4, stored in two appends."""
+    pixels = PixelStore(tmp_path / "pixels.lance")
+    pixels.append(*photos(0, 1, 2), SIDE)
+    pixels.append(*photos(3, 4), SIDE)
+    return pixels
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 2 MB, which only root can make."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"needs the right to mount a small disk (root): {made.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_pixels_come_back_in_the_order_asked_for(store):
+    """Labels are matched to pixels by place: a wrong order would train on noise, silently."""
+    wanted, expected = photos(4, 0, 3, 2)
+    assert np.array_equal(store.read(wanted, SIDE), expected)
+    assert store.read([], SIDE).shape == (0, SIDE, SIDE, 3)
+
+
+def test_resolutions_do_not_know_each_other(store):
+    """The same photo at another size is another array; asking for it must not find the first."""
+    wanted, _ = photos(0)
+    assert store.missing(wanted, SIDE) == []
+    assert store.missing(wanted, 2 * SIDE) == wanted
+
+
+def test_missing_photos_are_named_once_in_their_order(store):
+    """What is missing is drawn from originals, each once."""
+    wanted, _ = photos(9, 1, 8, 9)
+    assert store.missing(wanted, SIDE) == [wanted[0], wanted[2]]
+
+
+def test_nothing_is_made_before_something_is_stored(tmp_path):
+    """Looking at a home must not change it."""
+    pixels = PixelStore(tmp_path / "pixels.lance")
+    assert pixels.missing(["a"], SIDE) == ["a"]
+    pixels.sync(SIDE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_photo_stored_twice_is_still_one_photo(store):
+    """Two ingestions may both draw it; append-only tables keep both rows."""
+    store.append(*photos(1, 5), SIDE)
+    wanted, expected = photos(5, 1)
+    assert np.array_equal(store.read(wanted, SIDE), expected)
+
+
+def test_photos_that_are_not_there_are_refused_by_number_and_name(store, tmp_path):
+    """Training on fewer photos than the record says is worse than not training; and no part of a copy may remain."""
+    wanted, _ = photos(0, 9, 8)
+    for ask in (lambda: store.read(wanted, SIDE), lambda: store.copy_to_npy(wanted, SIDE, tmp_path / "cache")):
+        with pytest.raises(NotFound, match=f"2 of 3 photos have no pixels of {SIDE} px .* the first is {wanted[1]}"):
+            ask()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_copy_is_in_the_order_given_across_batches(tmp_path):
+    """Rows are read in the table's order, which is faster, and must land in the asker's."""
+    count = BATCH_ROWS + 10
+    names = [sha256(str(number).encode()) for number in range(count)]
+    pixels = (
+        np.arange(count, dtype=np.uint16).view(np.uint8).reshape(count, 2).repeat(6, axis=1).reshape(count, 2, 2, 3)
+    )
+    store = PixelStore(tmp_path / "pixels.lance")
+    store.append(names, pixels, 2)
+    order = np.random.default_rng(0).permutation(count)
+    copy = store.copy_to_npy([names[place] for place in order], 2, tmp_path / "cache")
+    assert np.array_equal(np.load(copy, mmap_mode="r"), pixels[order])
+
+
+def test_a_copy_is_made_once_and_a_damaged_one_again(store, tmp_path):
+    """Every trial of a search asks for it; a file cut short by a full disk elsewhere must not be trained on."""
+    wanted, expected = photos(2, 0)
+    copy = store.copy_to_npy(wanted, SIDE, tmp_path / "cache")
+    made = copy.stat().st_ino
+    assert store.copy_to_npy(wanted, SIDE, tmp_path / "cache").stat().st_ino == made
+    assert store.copy_to_npy(list(reversed(wanted)), SIDE, tmp_path / "cache") != copy
+    copy.write_bytes(copy.read_bytes()[:200])
+    assert np.array_equal(np.load(store.copy_to_npy(wanted, SIDE, tmp_path / "cache")), expected)
+
+
+def test_writers_that_start_together_lose_nothing(tmp_path):
+    """Lance's own creation of a table loses one of two writers now and then, and tells both that it worked."""
+    failures = []
+
+    def write(number, start):
+        try:
+            start.wait()
+            PixelStore(tmp_path / "pixels.lance").append(*photos(number), SIDE)
+        except Exception as error:  # noqa: BLE001  shown below
+            failures.append(error)
+
+    start = threading.Barrier(4)
+    writers = [threading.Thread(target=write, args=(number, start)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert failures == []
+    assert PixelStore(tmp_path / "pixels.lance").missing(photos(0, 1, 2, 3)[0], SIDE) == []
+    assert [path.name for path in (tmp_path / "pixels.lance").iterdir()] == [f"{SIDE}px.lance"]
+
+
+def test_a_writer_that_is_killed_leaves_the_table_as_it_was(store):
+    """A power cut during ingestion must cost that ingestion and nothing else."""
+    script = f"""
+import itertools, pathlib, numpy as np
+from petpark_assets.domain.lake.pixels import PixelStore
+store = PixelStore(pathlib.Path({str(store.root)!r}))
+for number in itertools.count(100):
+    store.append([str(number)] , np.zeros((1, {SIDE}, {SIDE}, 3), np.uint8), {SIDE})
+    print(number, flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
+        done = [next(writer.stdout).strip() for _ in range(3)]
+        writer.kill()
+    wanted, expected = photos(0, 4)
+    assert np.array_equal(store.read(wanted, SIDE), expected)
+    assert store.missing(done, SIDE) == []
+    store.append(*photos(6), SIDE)
+    assert store.missing(photos(6)[0], SIDE) == []
+
+
+def test_a_full_disk_is_one_clear_line_and_no_row(small_disk, tmp_path):
+    """Lance reports it as a text of its own, with the place in its source; a person needs to know what to free."""
+    wanted, expected = photos(0, 1)
+    store = PixelStore(small_disk / "pixels.lance")
+    store.append(wanted, expected, SIDE)
+    too_many = np.random.default_rng(0).integers(0, 256, (400, 64, 64, 3), np.uint8)
+    names = [sha256(f"many {number}".encode()) for number in range(400)]
+    with pytest.raises(TransientError, match=r"no space left on the disk while writing .*64px\.lance") as caught:
+        store.append(names, too_many, 64)
+    assert "\n" not in str(caught.value)
+    assert store.missing(names[:1], 64) == names[:1]
+    assert np.array_equal(store.read(wanted, SIDE), expected)
+
+    elsewhere = PixelStore(tmp_path / "elsewhere.lance")
+    elsewhere.append(names, too_many, 64)
+    with pytest.raises(TransientError, match=r"no space left on the disk while writing .*npy"):
+        elsewhere.copy_to_npy(names, 64, small_disk / "cache")
+    assert list((small_disk / "cache").iterdir()) == []
+
+
+def test_a_table_that_is_none_is_named(tmp_path):
+    """A folder restored in part must not read as an empty table, or every photo would be drawn again."""
+    (tmp_path / f"{SIDE}px.lance").mkdir()
+    with pytest.raises(CorruptData, match=rf"{SIDE}px\.lance cannot be opened"):
+        PixelStore(tmp_path).missing(["a"], SIDE)

@@ -1,0 +1,145 @@
+"""Claims about the search, with a real Ray: it always has something to compare with, repeats, and never hangs."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.images import Preprocessing
+from petpark_assets.domain.model.search import search
+from petpark_assets.domain.model.train import TrainingData
+from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe, Search
+from petpark_assets.resources import ray_cluster
+
+PREPROCESSING = Preprocessing(resolution_px=16, channel_means=(0.3, 0.3, 0.3), channel_deviations=(0.2, 0.2, 0.2))
+HOPELESS = 1e-9
+"""A learning rate at which nothing is learnt."""
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """One local Ray for the file: it takes about ten seconds to start."""
+    with ray_cluster.started(num_cpus=2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Squares on a noisy ground, red for cats and green for dogs, memory-mapped as in a build."""
+    dice, labels = np.random.default_rng(0), np.arange(160, dtype=np.uint8) % 2
+    images = dice.integers(0, 120, (160, 16, 16, 3), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[4:12, 4:12, label] += 60
+    path = tmp_path_factory.mktemp("data") / "images.npy"
+    np.save(path, images)
+    return TrainingData(images=np.load(path, mmap_mode="r"), labels=labels, validation=np.arange(160) % 4 < 2)
+
+
+def toy(algorithm, space, **settings):
+    """A recipe for the squares; a trial takes a fraction of a second."""
+    return Recipe(
+        name="squares",
+        description="",
+        resolution_px=16,
+        hyperparameters=Hyperparameters(width=4, epochs=9, batch_size=8, learning_rate=0.02, ema_decay=0.5),
+        search=Search(algorithm=algorithm, trial_epochs=3, cpus_per_trial=1, space=space, **settings),
+    )
+
+
+@pytest.mark.usefixtures("ray")
+def test_the_same_seed_gives_the_same_trials_and_the_defaults_come_first(data, tmp_path):
+    """What cannot be repeated cannot be audited. A share of a GPU is asked for, and must not be waited for."""
+    recipe = toy("tpe", {"learning_rate": Range(low=0.001, high=0.1, log=True)}, num_trials=4, gpus_per_trial=0.25)
+    seen = []
+
+    first = search(data, PREPROCESSING, recipe, folder=tmp_path / "first", on_trial=seen.append)
+    again = search(data, PREPROCESSING, recipe, folder=tmp_path / "again")
+
+    assert first == again
+    assert first.trials == tuple(seen)
+    assert [trial["number"] for trial in first.trials] == [1, 2, 3, 4]
+    assert [trial["is_default"] for trial in first.trials] == [True, False, False, False]
+    assert first.trials[0]["hyperparameters"] == vars(recipe.hyperparameters) | {"epochs": 3}
+    assert first.trials[0]["schedule_share"] == 1
+    assert len({trial["hyperparameters"]["learning_rate"] for trial in first.trials}) == 4
+    assert first.default_validation_accuracy == first.trials[0]["validation_accuracy"]
+    assert first.best_validation_accuracy >= first.default_validation_accuracy
+    assert first.best_hyperparameters.epochs == 9
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_grid_is_complete_and_what_is_hopeless_is_stopped_early(data, tmp_path):
+    """ASHA saves the time of trials that are behind; it must never stop the defaults, nor let a part of one win."""
+    recipe = toy(
+        "grid", {"learning_rate": Choices(values=(HOPELESS, 0.01)), "weight_decay": Choices(values=(0.0, 1e-3))}
+    )
+
+    result = search(data, PREPROCESSING, recipe, folder=tmp_path)
+
+    tried = [(t["hyperparameters"]["learning_rate"], t["hyperparameters"]["weight_decay"]) for t in result.trials]
+    assert tried == [(0.02, 5e-4), (HOPELESS, 0.0), (HOPELESS, 1e-3), (0.01, 0.0), (0.01, 1e-3)]
+    shares = [trial["schedule_share"] for trial in result.trials]
+    assert shares[0] == 1
+    assert shares[1] < 1
+    assert shares[2] < 1
+    assert result.best_hyperparameters.learning_rate != HOPELESS
+    assert result.best_validation_accuracy > 0.8
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_trial_that_fails_is_noted_and_passed_over(data, tmp_path):
+    """One bad point must not cost the search; nor be hidden."""
+    recipe = toy("grid", {"architecture": Choices(values=("no_such_network",))})
+
+    result = search(data, PREPROCESSING, recipe, folder=tmp_path)
+
+    good, bad = result.trials
+    assert "error" not in good
+    assert "no_such_network" in bad["error"]
+    assert "\n" not in bad["error"]
+    assert (bad["validation_accuracy"], bad["schedule_share"]) == (None, 0)
+    assert result.best_hyperparameters == recipe.hyperparameters
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_search_whose_defaults_fail_fails_with_their_reason(data, tmp_path):
+    """Without the defaults there is nothing to compare with; no later trial is started."""
+    nothing_to_learn = TrainingData(data.images, data.labels, np.ones(160, dtype=bool))
+    recipe, seen = toy("random", {"learning_rate": Range(low=0.01, high=0.1)}, num_trials=3), []
+
+    with pytest.raises(InvalidInput):
+        search(nothing_to_learn, PREPROCESSING, recipe, folder=tmp_path, on_trial=seen.append)
+    assert [trial["number"] for trial in seen] == [1]
+
+
+@pytest.mark.usefixtures("ray")
+def test_no_trial_starts_after_the_time_budget(data, tmp_path):
+    """The budget is a promise about time; the defaults are tried all the same, in full."""
+    recipe = toy("random", {"learning_rate": Range(low=0.01, high=0.1)}, num_trials=5, time_budget_s=0)
+
+    result = search(data, PREPROCESSING, recipe, folder=tmp_path)
+
+    assert len(result.trials) == 1
+    assert result.trials[0]["schedule_share"] == 1
+    assert result.best_hyperparameters == recipe.hyperparameters
+
+
+def test_a_search_by_no_algorithm_never_starts_ray():
+    """Values given by hand need no cluster: Ray costs ten seconds and half a gigabyte, torch nearly as much."""
+    script = """
+import sys
+from pathlib import Path
+from petpark_assets.domain.model.search import search
+from petpark_assets.domain.recipes import RECIPES, override
+recipe = override(RECIPES["demo"], {"search": {"algorithm": "none"}})
+result = search(None, None, recipe, folder=Path("not-made"))
+assert result.best_hyperparameters == recipe.hyperparameters and result.trials == ()
+assert result.best_validation_accuracy is None and result.default_validation_accuracy is None
+assert not Path("not-made").exists()
+print([name for name in ("ray", "torch", "optuna") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"

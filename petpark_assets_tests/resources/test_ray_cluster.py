@@ -1,0 +1,96 @@
+"""Claims about our local Ray: nobody else reaches it, and nothing of it is left, however the run ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from petpark_assets.resources import ray_cluster
+
+RUNNING = """
+import sys, time
+from petpark_assets.resources.ray_cluster import started
+
+with started(num_cpus=1):
+    import psutil, ray
+
+    @ray.remote
+    def work():
+        time.sleep(300)
+
+    pending = work.remote()
+    while not ray.nodes():
+        time.sleep(0.1)
+    time.sleep(2)
+    print(*(process.pid for process in psutil.Process().children(recursive=True)), flush=True)
+    ray.get(pending)
+"""
+
+
+def is_alive(pid):
+    """Whether a process runs; one that ended and was not yet waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_path, monkeypatch):
+    """A Ray that others reach runs their code; daemons and gigabytes of logs left behind fill the machine."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = set(Path(tempfile.gettempdir()).glob("petpark-ray-*"))
+    environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+
+    with ray_cluster.started(num_cpus=1):
+        import psutil
+        import ray
+
+        where = ray.get(ray.remote(lambda: __import__("petpark_assets").__file__).remote())
+        processes = psutil.Process().children(recursive=True)
+        listening = {c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+        assert signal.getsignal(signal.SIGTERM) is handler
+
+    assert Path(where).parent == Path(ray_cluster.__file__).parents[1]
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    assert len(processes) > 3
+    assert not [process for process in processes if is_alive(process.pid)]
+    assert set(Path(tempfile.gettempdir()).glob("petpark-ray-*")) == before
+    assert dict(os.environ) == environment
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_no_process_outlives_a_run_that_is_cut_short(number):
+    """A cancelled run must give its cores and memory back within seconds; nobody is left to clean up after kill -9."""
+    with subprocess.Popen([sys.executable, "-c", RUNNING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        pids = [int(pid) for pid in run.stdout.readline().split()]
+        assert len(pids) > 3
+        run.send_signal(number)
+        run.wait(timeout=30)
+
+    deadline = time.monotonic() + 10
+    while (alive := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert alive == []
+
+
+def test_a_step_that_does_not_need_ray_does_not_start_it():
+    """Most steps and many searches need none; a definition that imports it costs every process of Dagster seconds."""
+    script = """
+import sys, dagster as dg
+from petpark_assets.resources.ray_cluster import RayCluster
+
+@dg.asset
+def without(ray_cluster: RayCluster) -> None: ...
+
+assert dg.materialize([without], resources={"ray_cluster": RayCluster()}).success
+print("ray" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
