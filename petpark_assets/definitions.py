@@ -35,7 +35,7 @@ def build_defs(
         "report_pages": ReportPages(),
     }
     return dg.Definitions(
-        assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry]),
+        assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry], include_specs=True),
         asset_checks=dg.load_asset_checks_from_modules(
             [lake_checks, splits_checks, report_checks, package_checks, registry_checks]
         ),

@@ -6,7 +6,7 @@ Not here: what wakes them (sensors/).
 import dagster as dg
 from pydantic import Field
 
-from petpark_assets.assets.versions import DATASET_VERSIONS, show_versions
+from petpark_assets.assets.versions import show_versions
 from petpark_assets.domain.workflow import ingestion
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
@@ -45,7 +45,6 @@ def new_dataset_version() -> None:
 build = dg.define_asset_job(
     "build",
     selection=dg.AssetSelection.groups("ingestion", "training", "testing", "packaging", "registration"),
-    partitions_def=DATASET_VERSIONS,
     description="One dataset version from its photos to a registered model: all five steps of the workflow.",
 )
 

@@ -90,7 +90,7 @@ def _joined(address: str) -> Iterator[None]:
     import ray
 
     with _signal_handlers_kept():
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     try:
         yield
     finally:
@@ -125,7 +125,7 @@ def _start(folder: Path, num_cpus: int | None) -> None:
                     num_cpus=num_cpus,
                     include_dashboard=False,
                     log_to_driver=False,
-                    logging_level=logging.ERROR,
+                    logging_level=logging.CRITICAL,
                     object_store_memory=OBJECT_STORE_BYTES,
                     _temp_dir=str(folder),
                 )
@@ -226,10 +226,10 @@ def _signal_handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's Python side says only what is wrong."""
+    """Ray's Python side is silent: what is wrong is raised, or is a trial's error, in one line."""
     logger = logging.getLogger("ray")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

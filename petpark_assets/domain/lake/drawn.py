@@ -59,7 +59,7 @@ def draw_lake(folder: Path, *, num_images: int = 400, num_broken: int = 8, seed:
 
 
 def draw_one(rng: np.random.Generator, label: str) -> Image.Image:
-    """One picture, RGB, 120 to 220 px a side: the label's animal somewhere on some background in some light."""
+    """One picture, RGB, 140 to 220 px a side: the label's animal somewhere on some background in some light."""
     width_px, height_px = (int(side) for side in rng.integers(140, 221, size=2))
     picture = _background(rng, width_px, height_px)
     animal = _animal(rng, label)

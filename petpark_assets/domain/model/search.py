@@ -309,10 +309,10 @@ def _describe(recipe: Recipe, trial: Any) -> dict[str, Any]:
 
 def _failure(trial: Any) -> Exception:
     """What a trial failed with, as it was raised there; TransientError when its process died."""
+    from ray import cloudpickle
     from ray.exceptions import RayTaskError
 
-    error = trial.get_pickled_error()
-    print("ERR", type(error), repr(error)[:300], getattr(error,"cause",None))  # noqa: T201
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())  # trial.get_pickled_error() lags behind
     if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
         return error.cause
     return TransientError(f"the trial's process ended ({str(error).splitlines()[0]}): it may have run out of memory")

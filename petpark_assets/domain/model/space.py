@@ -63,13 +63,19 @@ def random_points(recipe: Recipe) -> list[Values]:
 
 
 def trial_hyperparameters(recipe: Recipe, values: Values) -> Hyperparameters:
-    """What the trial of a point trains with: `trial_epochs` epochs, unless epochs are what is looked for."""
-    epochs = {} if "epochs" in recipe.search.space else {"epochs": recipe.search.trial_epochs}
-    return dataclasses.replace(recipe.hyperparameters, **{**epochs, **values})
+    """What the trial of a point trains with: `trial_epochs` epochs at the first epoch's side, unless looked for.
+
+    At 64 px instead of 64 to 96 a trial of `laptop` costs a third less, for every trial alike.
+    """
+    shorter = {
+        "epochs": recipe.search.trial_epochs,
+        "last_resolution_share": recipe.hyperparameters.first_resolution_share,
+    }
+    return dataclasses.replace(recipe.hyperparameters, **{**shorter, **values})
 
 
 def final_hyperparameters(recipe: Recipe, values: Values) -> Hyperparameters:
-    """What the final training of a point trains with: the recipe's own epochs, unless epochs were looked for."""
+    """What the final training of a point trains with: the recipe's own schedule, save for what was looked for."""
     return dataclasses.replace(recipe.hyperparameters, **values)
 
 

@@ -46,7 +46,8 @@ def raw_images(home: Home, dataset_version: str, resolution_px: int) -> RawImage
     """Verify a version's manifest and have its pixels at this resolution. The lake is not looked at."""
     with home.noting() as circumstances:
         record = ingest.verify(home.store, dataset_version)
-        ingest.ensure_pixels(home.store, home.pixels, read_manifest(home, dataset_version), resolution_px)
+        manifest = catalogue.read_manifest(home.store, dataset_version, record.manifest)
+        ingest.ensure_pixels(home.store, home.pixels, manifest, resolution_px)
         write_record(home.store, record, circumstances())
     return record
 

@@ -59,7 +59,7 @@ def test_every_good_photo_can_be_decoded_and_differs(lake):
     assert len(set(good.values())) == len(good) == 12
     for data in good.values():
         height_px, width_px, _ = images.decode(data).shape
-        assert min(height_px, width_px) >= 120
+        assert min(height_px, width_px) >= 140
         assert max(height_px, width_px) <= 220
 
 
