@@ -49,11 +49,11 @@ def free_port():
 
 def ask(url, query):
     """The data of a GraphQL answer, or {} while the server is not there yet."""
-    request = urllib.request.Request(  # noqa: S310 - our own server on loopback
+    request = urllib.request.Request(
         f"{url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer).get("data") or {}
     except OSError:
         return {}

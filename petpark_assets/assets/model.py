@@ -75,7 +75,11 @@ def hyperparameter_search(
     attempt = run_attempt(context, opened, recipe)
 
     def log_trial(trial: Mapping[str, Any]) -> None:
-        context.log.info(f"trial {trial['number']}: {trial}")
+        searched = {name: trial["hyperparameters"][name] for name in attempt.recipe.search.space}
+        context.log.info(
+            f"trial {trial['number']} of {attempt.recipe.search.num_trials}: validation accuracy "
+            f"{trial['validation_accuracy']}, {trial['schedule_share']:.0%} of its schedule, {searched}"
+        )
 
     record = training.hyperparameter_search(opened, attempt, running_ray=ray_cluster.running, on_trial=log_trial)
     return materialized(
