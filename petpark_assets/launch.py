@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
 
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.definitions import build_defs
@@ -106,8 +105,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> PetparkError:
     return PermanentError(f"run {result.run_id} failed before its first step: look at it with petpark dev")
 
 
-def _causes(error: SerializableErrorInfo | None) -> Iterator[SerializableErrorInfo]:
-    """An error, what caused it, and so on."""
+def _causes(error: Any) -> Iterator[Any]:
+    """An error as Dagster keeps it, what caused it, and so on."""
     while error is not None:
         yield error
         error = error.cause

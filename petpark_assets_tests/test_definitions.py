@@ -85,7 +85,8 @@ def test_the_jobs_are_described(tmp_path: Path):
 def test_loading_the_definitions_imports_nothing_heavy(tmp_path: Path):
     """Every Dagster process would pay it: torch alone is 5 s and 500 MB."""
     heavy = ["torch", "torchvision", "ray", "mlflow", "lance", "onnxruntime", "matplotlib", "sklearn"]
-    script = f"import json, sys, petpark_assets.definitions; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    listed = f"[name for name in {heavy} if name in sys.modules]"
+    script = f"import json, sys, petpark_assets.definitions; print(json.dumps({listed}))"
     environment = {"PETPARK_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []

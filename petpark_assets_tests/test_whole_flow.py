@@ -30,6 +30,7 @@ HOPELESS = {**TINY, "targets": {"accuracy": 1.0, "precision": 1.0, "recall": 1.0
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty drawn photos and the eight broken ones."""
     folder = tmp_path_factory.mktemp("lake") / "photos"
     draw_lake(folder, num_images=60)
     return folder
@@ -64,10 +65,12 @@ class House:
         self.lake = lake
 
     def ingest(self) -> dg.ExecuteInProcessResult:
+        """Run the job that looks at the lake."""
         config = {"ops": {"look_at_the_lake": {"config": {"lake": str(self.lake)}}}}
         return self._run("new_dataset_version", run_config={**config, **_run_config(TINY)})
 
     def build(self, told: dict, *, only: list[str] | None = None) -> dg.ExecuteInProcessResult:
+        """Materialize v0001, or a part of it."""
         selection = [dg.AssetKey(name) for name in only] if only else None
         return self._run("build", run_config=_run_config(told), partition_key="v0001", asset_selection=selection)
 
@@ -128,7 +131,7 @@ def test_the_run_carries_its_attempt(house: House):
 
 
 def test_the_registered_version_leads_to_every_parent(house: House):
-    """registry -> package -> report -> model -> splits -> lake, from the registry's tags alone."""
+    """Registry -> package -> report -> model -> splits -> lake, from the registry's tags alone."""
     attempt = new_attempt("v0001", _recipe(TINY))
     tags = registration.describe_model(house.home, "champion")
     digests = _digests(house.home, attempt)
@@ -138,7 +141,7 @@ def test_the_registered_version_leads_to_every_parent(house: House):
 
 def test_the_champion_answers_about_photos(house: House, lake: Path):
     """What was registered can be asked; a broken photo is a row with an error, not the end of the others."""
-    good = sorted((lake / "cat").glob("*"))[0]
+    good = min((lake / "cat").glob("*"))
     answers = registration.classify(house.home, [good, lake / "README.txt"], "champion")
     assert answers[0]["label"] in {"cat", "dog"}
     assert answers[0]["error"] is None

@@ -27,9 +27,7 @@ lake = dg.AssetSpec(
     owners=OWNERS,
     code_version=code_version("lake", "images", "splits")[:12],
 )
-def raw_images(
-    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
-) -> dg.MaterializeResult[None]:
+def raw_images(context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe) -> dg.MaterializeResult[None]:
     """Every photo of this version, from an immutable manifest: what was accepted, and what was set aside and why.
 
     The version was made by `new_dataset_version`; here its manifest is verified and its pixels are made ready. The

@@ -106,9 +106,7 @@ def hyperparameter_search(
     code_version=code_version("model", "recipes", "images")[:12],
     pool=TRAINING_POOL,
 )
-def trained_cnn(
-    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
-) -> dg.MaterializeResult[None]:
+def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe) -> dg.MaterializeResult[None]:
     """The convolutional network, trained on the train side with what the search chose, as safetensors.
 
     The epoch that did best on the validation part is kept.

@@ -18,9 +18,7 @@ from petpark_assets.resources.recipe import RunRecipe
     owners=OWNERS,
     code_version=code_version("package")[:12],
 )
-def onnx_package(
-    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
-) -> dg.MaterializeResult[None]:
+def onnx_package(context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe) -> dg.MaterializeResult[None]:
     """ONNX with the preprocessing inside the graph: a photo of any size in, probabilities out.
 
     Proved on the whole test side: the same labels as the network, and the report's accuracy from the photos' own bytes.

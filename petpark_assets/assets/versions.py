@@ -30,11 +30,11 @@ def run_attempt(
 ) -> Attempt:
     """The attempt of this run, which is tagged with it.
 
-    A run that scales or searches begins the attempt of its recipe; any other goes on with the one its config names, or with the
-    only one there is. Raises InvalidInput with the list when there are several, NotFound when there is none.
+    A run that scales or searches begins the attempt of its recipe; any other goes on with the one its config names,
+    or with the only one there is. Raises InvalidInput with the list when there are several, NotFound without any.
     """
     version = context.partition_key
-    if BEGINNINGS & context.job_def.asset_layer.executable_asset_keys:
+    if BEGINNINGS & set(context.job_def.asset_layer.executable_asset_keys):
         attempt = new_attempt(version, run.resolve())
     else:
         attempt = find_attempt(home.store, version, run.attempt)

@@ -218,4 +218,3 @@ def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
         is_nested = dataclasses.is_dataclass(current) and isinstance(value, Mapping)
         changes[name] = override(current, value) if is_nested else value
     return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
-

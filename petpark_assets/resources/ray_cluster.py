@@ -4,8 +4,9 @@
 a Dagster resource. Not here: what runs on Ray (domain/model/search.py).
 
 A local Ray listens on 127.0.0.1 only, asks every client for a token made for this process, has no dashboard, reports
-no usage, and keeps its files in a temporary folder that goes with it. None of its processes outlives the `with`: not
-after an error, not after an interruption, and, as they are tied to this process, not after `kill -9` either.
+no usage, and keeps its files in a temporary folder that goes with it. None of its processes outlives the `with`, after
+an error or an interruption neither. After `kill -9` its servers and workers, which are tied to this process, go at
+once; two idle agents follow within minutes, when they have given up reaching them, and the folder stays.
 """
 
 import contextlib
@@ -43,6 +44,9 @@ TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 this is silence; the new output still prints a banner
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a trial finds relative paths where its driver does
 }
+
+SET_BY_RAY = ("RAY_AUTH_MODE", "RAY_CLIENT_MODE", "PYTHONBREAKPOINT")
+"""Environment variables that Ray leaves behind; the last would make every later breakpoint() wait for Ray."""
 
 
 @contextmanager
@@ -198,7 +202,7 @@ def _temporary_folder() -> Iterator[Path]:
 @contextmanager
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
     """Environment variables that Ray and its processes read; as they were before, afterwards."""
-    before = {name: os.environ.get(name) for name in (*settings, "RAY_AUTH_MODE")}
+    before = {name: os.environ.get(name) for name in (*settings, *SET_BY_RAY)}
     os.environ.update(settings)
     try:
         yield

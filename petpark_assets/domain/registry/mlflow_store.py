@@ -6,6 +6,7 @@ Not here: any rule about versions and aliases (versions.py).
 """
 
 import fcntl
+import logging
 import os
 import sqlite3
 import tempfile
@@ -159,6 +160,8 @@ class MlflowStore:
     def _client(self) -> "MlflowClient":
         os.environ.update(_QUIET)
         from mlflow import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)  # when somebody else imported it first, as Ray Tune does
 
         with self._locked("opening.lock"):  # two processes must not make the tables of a new database at once
             self._check_database()

@@ -9,9 +9,7 @@ from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model.network import ARCHITECTURES, Classifier, build_network
 from petpark_assets.domain.recipes import Hyperparameters
 
-PREPROCESSING = Preprocessing(
-    resolution_px=32, channel_means=(0.5, 0.4, 0.3), channel_deviations=(0.25, 0.2, 0.1)
-)
+PREPROCESSING = Preprocessing(resolution_px=32, channel_means=(0.5, 0.4, 0.3), channel_deviations=(0.25, 0.2, 0.1))
 
 
 def draw_photos(*shape: int) -> torch.Tensor:

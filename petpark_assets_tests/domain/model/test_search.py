@@ -8,6 +8,7 @@ import pytest
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
+from petpark_assets.domain.model import space
 from petpark_assets.domain.model.search import search
 from petpark_assets.domain.model.train import TrainingData
 from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe, Search
@@ -37,14 +38,14 @@ def data(tmp_path_factory):
     return TrainingData(images=np.load(path, mmap_mode="r"), labels=labels, validation=np.arange(160) % 4 < 2)
 
 
-def toy(algorithm, space, **settings):
+def toy(algorithm, domains, **settings):
     """A recipe for the squares; a trial takes a fraction of a second."""
     return Recipe(
         name="squares",
         description="",
         resolution_px=16,
         hyperparameters=Hyperparameters(width=4, epochs=9, batch_size=8, learning_rate=0.02, ema_decay=0.5),
-        search=Search(algorithm=algorithm, trial_epochs=3, cpus_per_trial=1, space=space, **settings),
+        search=Search(algorithm=algorithm, trial_epochs=3, cpus_per_trial=1, space=domains, **settings),
     )
 
 
@@ -61,7 +62,7 @@ def test_the_same_seed_gives_the_same_trials_and_the_defaults_come_first(data, t
     assert first.trials == tuple(seen)
     assert [trial["number"] for trial in first.trials] == [1, 2, 3, 4]
     assert [trial["is_default"] for trial in first.trials] == [True, False, False, False]
-    assert first.trials[0]["hyperparameters"] == vars(recipe.hyperparameters) | {"epochs": 3}
+    assert first.trials[0]["hyperparameters"] == vars(space.trial_hyperparameters(recipe, {}))
     assert first.trials[0]["schedule_share"] == 1
     assert len({trial["hyperparameters"]["learning_rate"] for trial in first.trials}) == 4
     assert first.default_validation_accuracy == first.trials[0]["validation_accuracy"]
@@ -118,6 +119,7 @@ def test_a_search_by_no_algorithm_never_starts_ray():
     script = """
 import sys
 from pathlib import Path
+from petpark_assets.domain.model import space
 from petpark_assets.domain.model.search import search
 from petpark_assets.domain.recipes import RECIPES, override
 recipe = override(RECIPES["demo"], {"search": {"algorithm": "none"}})

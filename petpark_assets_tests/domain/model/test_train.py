@@ -17,9 +17,7 @@ SIDE_PX = 16
 PREPROCESSING = Preprocessing(
     resolution_px=SIDE_PX, channel_means=(0.5, 0.5, 0.5), channel_deviations=(0.25, 0.25, 0.25)
 )
-TINY = Hyperparameters(
-    width=8, epochs=3, batch_size=16, ema_decay=0.8, crop_scale_min=0.8, first_resolution_share=1.0
-)
+TINY = Hyperparameters(width=8, epochs=3, batch_size=16, ema_decay=0.8, crop_scale_min=0.8, first_resolution_share=1.0)
 
 
 def draw_data(count: int = 96) -> TrainingData:
@@ -88,9 +86,7 @@ def test_validation_photos_never_touch_the_weights(data):
         validation=data.validation,
     )
     one_epoch = dataclasses.replace(TINY, epochs=1)  # of one epoch, so that the choice of the best cannot differ
-    clean, dirty = (
-        fit(given, PREPROCESSING, one_epoch, seed=0, device="cpu") for given in (data, poisoned)
-    )
+    clean, dirty = (fit(given, PREPROCESSING, one_epoch, seed=0, device="cpu") for given in (data, poisoned))
     assert weights_bytes(clean) == weights_bytes(dirty)
     assert clean.epochs[0].train_loss == dirty.epochs[0].train_loss
     assert clean.epochs[0].validation_loss != dirty.epochs[0].validation_loss
@@ -160,6 +156,7 @@ def test_crops_grow_from_the_first_resolution_to_the_last():
 @pytest.mark.parametrize("scale_min", [0.3, 1.0])
 def test_augmented_photos_are_levels_of_the_asked_resolution_and_seeded(data, scale_min):
     """What the network learns from has the scale of what it will answer about."""
+
     def crop(seed: int) -> torch.Tensor:
         photos = torch.from_numpy(data.images[:8])
         return augment(photos, 12, scale_min, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,131 @@
+"""Claims about `petpark`: one clear line for an error, one JSON document for a program, and the exit codes promised."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from petpark_assets.cli import app
+
+PHOTO_PX = 32
+
+
+def _petpark(home: Path, *words: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own."""
+    command = [sys.executable, "-m", "petpark_assets.cli", *words]
+    environment = {**os.environ, "PETPARK_HOME": str(home)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, user=user)
+
+
+def _photo(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (PHOTO_PX, PHOTO_PX), (shade, 10, 200)).save(path)
+
+
+def _lake(folder: Path, labels: tuple[str, ...] = ("cat", "dog"), num: int = 6) -> Path:
+    for index, label in enumerate(labels):
+        for number in range(num):
+            _photo(folder / label / f"{number}.png", 100 * index + number)
+    return folder
+
+
+def _refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refusal: exit code 1, no traceback anywhere, nothing on stdout."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("petpark: ")]
+    return line
+
+
+def test_bad_lakes_are_refused_in_one_line(tmp_path: Path):
+    """Whoever points at the wrong folder must read what is wrong with it, and nothing may be made of it."""
+    empty, one_class, home = tmp_path / "empty", _lake(tmp_path / "one", ("cat",)), tmp_path / "home"
+    empty.mkdir()
+    for lake, words in ((tmp_path / "nowhere", "nowhere"), (empty, "empty"), (one_class, "dog")):
+        assert words in _refused(_petpark(home, "lake", "ingest", "--lake", str(lake)))
+    assert not (home / "store" / "raw_images").exists()
+
+
+def test_an_ingestion_prints_one_document_and_says_when_nothing_changed(tmp_path: Path):
+    """Programs read stdout; a second look at the same lake makes no version."""
+    lake, home = _lake(tmp_path / "lake"), tmp_path / "home"
+    first, second = (_petpark(home, "lake", "ingest", "--lake", str(lake), "--json") for _ in range(2))
+    summaries = [json.loads(done.stdout) for done in (first, second)]
+    assert [done.returncode for done in (first, second)] == [0, 0]
+    assert [(each["dataset_version"], each["is_new"]) for each in summaries] == [("v0001", True), ("v0001", False)]
+    images = {"seen": 12, "accepted": 12, "duplicate": 0, "quarantined": 0, "ignored": 0}
+    assert summaries[0]["images"] == images
+
+    _photo(lake / "cat" / "late.png", 250)
+    third = json.loads(_petpark(home, "lake", "ingest", "--lake", str(lake), "--json").stdout)
+    assert (third["dataset_version"], third["is_new"], third["images"]["accepted"]) == ("v0002", True, 13)
+
+
+def test_a_home_refuses_another_lake(tmp_path: Path):
+    """Two lakes in one home would be one history of two things."""
+    home = tmp_path / "home"
+    assert _petpark(home, "lake", "ingest", "--lake", str(_lake(tmp_path / "one"))).returncode == 0
+    line = _refused(_petpark(home, "lake", "ingest", "--lake", str(_lake(tmp_path / "two"))))
+    assert str(tmp_path / "one") in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root reads everything: only root can act as somebody who may not")
+def test_an_unreadable_folder_is_named(tmp_path: Path):
+    """Its photos must not look as if they had been removed."""
+    lake = _lake(tmp_path / "lake")
+    (lake / "dog").chmod(0)
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    line = _refused(_petpark(home, "lake", "ingest", "--lake", str(lake), user=65534))
+    assert "dog" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["classify", "photo.jpg"], "nothing has been registered yet"),
+        (["registry", "show", "champion"], "there is no model version or alias 'champion'"),
+        (["registry", "download", "7", "--to", "there"], "there is no model version or alias '7'"),
+        (["registry", "promote", "7", "--by", "anna", "--because", "better"], "'7'"),
+        (["lake", "export", "v0009", "--to", "there"], "there is no dataset version 'v0009'"),
+        (["build", "--lake", ".", "--recipe", "desktop"], "there is no recipe 'desktop': choose one of demo"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_what_does_not_exist_is_named_with_what_does(tmp_path: Path, words: list[str], message: str):
+    """A wrong version, a missing alias, an unknown recipe: one line, exit code 1."""
+    assert message in _refused(_petpark(tmp_path / "home", *words))
+
+
+def test_an_error_is_a_document_too_when_a_program_asked(tmp_path: Path):
+    """With --json stdout holds one document whatever happens."""
+    done = _petpark(tmp_path / "home", "registry", "show", "champion", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"].startswith("there is no model version")
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path: Path):
+    """So that scripts can tell a typing error from a refusal."""
+    assert _petpark(tmp_path / "home", "build").returncode == 2
+    assert _petpark(tmp_path / "home", "lake", "drain").returncode == 2
+
+
+def test_an_unknown_environment_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also what goes wrong before a verb begins."""
+    monkeypatch.setenv("PETPARK_ENV", "prod")
+    assert "PETPARK_ENV is 'prod'" in _refused(_petpark(tmp_path / "home", "registry", "list"))
+
+
+def test_every_verb_has_help():
+    """What a verb does is said where it is typed."""
+    groups = [app, *(group.typer_instance for group in app.registered_groups)]
+    for command in (command for group in groups for command in group.registered_commands):
+        assert (command.callback.__doc__ or "").strip().endswith(".")
