@@ -1,6 +1,6 @@
 # The verbs of this repository, the same on a laptop and in CI. A fresh machine needs Python 3.11+, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check dev lock picture
+.PHONY: help install demo test check dev bench lock picture
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -33,6 +33,9 @@ check: $(STAMP) ## lint, format, types and import contracts
 dev: $(STAMP) ## the Dagster UI with its daemon
 	@$(BIN)/petpark dev
 
+bench: $(STAMP) ## the measured claims: the recipe laptop on PETPARK_PHOTOS, about half an hour on idle cores
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop
+
 lock: $(STAMP) ## compile requirements.txt again from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.txt
@@ -50,6 +53,6 @@ $(STAMP): requirements.txt pyproject.toml
 	  echo "petpark needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "installing the pinned packages into .venv (about a minute and 7 GB the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -32,7 +32,7 @@ def build_defs(
         "home": PetparkHome(root=str(environment.home), actor=environment.actor),
         "recipe": RunRecipe(),
         "ray_cluster": RayCluster(address=environment.ray_address),
-        "report_pages": ReportPages(),
+        "report_pages": ReportPages(base_url=environment.reports_url),
     }
     return dg.Definitions(
         assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry], include_specs=True),

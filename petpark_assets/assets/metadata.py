@@ -13,12 +13,14 @@ import dagster as dg
 from petpark_assets.domain.files import digest
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.records import Record
+from petpark_assets.domain.workflow.summary import FLOW
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OWNERS = ["team:park-data"]
-DIGEST_DIGITS = 64
+ASSETS = {kind.asset for kind in FLOW}
+"""A record's field that is named like an asset holds that parent's digest."""
 
 
 def materialized(home: Home, record: Record, metadata: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
@@ -26,7 +28,7 @@ def materialized(home: Home, record: Record, metadata: Mapping[str, Any]) -> dg.
     parents = {
         f"parent_{field.name}": getattr(record, field.name)
         for field in dataclasses.fields(record)
-        if len(str(getattr(record, field.name))) == DIGEST_DIGITS
+        if field.name in ASSETS
     }
     return dg.MaterializeResult(
         asset_key=record.asset,

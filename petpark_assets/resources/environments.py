@@ -31,6 +31,8 @@ class Environment:
     """A folder of real photos, for tests and benchmarks."""
     ray_address: str | None
     """A Ray cluster to use instead of a Ray of our own."""
+    reports_url: str = "http://127.0.0.1:3001"
+    """Where `petpark dev` serves the home's reports: what links in the UI lead to."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
@@ -45,11 +47,14 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         actor=variables.get("PETPARK_ACTOR") or getpass.getuser(),
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
+        reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
     )
 
 
-def enter_home(home: Path) -> None:
+def enter_home(home: Path, *, reports_url: str | None = None) -> None:
     """Point this process, and Dagster in it and below it, at a home: the one writer of the environment."""
+    if reports_url is not None:
+        os.environ["PETPARK_REPORTS_URL"] = reports_url
     os.environ["PETPARK_HOME"] = str(home.absolute())
     os.environ["DAGSTER_HOME"] = str(PROJECT_FOLDER)
     os.environ["PETPARK_DAGSTER"] = str(home.absolute() / "dagster")  # dagster.yaml cannot join a folder to a variable

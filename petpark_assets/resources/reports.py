@@ -11,15 +11,11 @@ from urllib.parse import quote
 import dagster as dg
 from pydantic import Field
 
-DEFAULT_PORT = 3001
-
 
 class ReportPages(dg.ConfigurableResource[None]):
     """Where the pages of this home's reports are found in a browser."""
 
-    base_url: str = Field(
-        default=f"http://127.0.0.1:{DEFAULT_PORT}", description="Where `petpark dev` serves the home's reports."
-    )
+    base_url: str = Field(description="Where `petpark dev` serves the home's reports; PETPARK_REPORTS_URL.")
 
     def url(self, page: PurePath) -> str:
         """The link to a page, given by its path below the reports' folder."""
@@ -34,7 +30,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serve_reports(folder: Path, port: int = DEFAULT_PORT) -> Iterator[str]:
+def serve_reports(folder: Path, port: int) -> Iterator[str]:
     """Serve a folder on loopback while the block runs; gives the base URL. Port 0 takes any free one."""
     folder.mkdir(parents=True, exist_ok=True)
     handler = functools.partial(_Handler, directory=str(folder))

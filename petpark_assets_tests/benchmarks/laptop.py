@@ -1,0 +1,83 @@
+"""What the recipe `laptop` needs and reaches: one whole `petpark build` on real photos, in a process of its own.
+
+    PETPARK_PHOTOS=~/photos make bench
+
+Minutes are of the whole command, the search included; accuracy is that of the test side, and the same from the
+photos' own bytes as packaging measured it. One run is one sample: accuracy has its 95 % interval from the report.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from petpark_assets.domain.files import LocalStore, read_record
+from petpark_assets.domain.records import EvaluationReport, HyperparameterSearch, OnnxPackage
+
+RESULT = Path(__file__).parent / "results" / "laptop.json"
+LIBRARIES = ("torch", "ray", "dagster", "pylance", "onnxruntime", "pillow")
+
+
+def main() -> None:
+    """Measure in a home that is thrown away, and write the result."""
+    photos = os.environ.get("PETPARK_PHOTOS") or sys.exit("set PETPARK_PHOTOS to a folder of real photos")
+    with tempfile.TemporaryDirectory(prefix="petpark-bench-") as home:
+        command = ["build", "--lake", photos, "--recipe", "laptop", "--home", home, "--json"]
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "petpark_assets.cli", *command], stdout=subprocess.PIPE, check=False
+        )
+        write_result(json.loads(done.stdout), time.perf_counter() - started)
+
+
+def write_result(summary: dict[str, Any], seconds: float) -> None:
+    """Put a build's summary into results/, with what one must know to compare it."""
+    store = LocalStore(Path(summary["home"]) / "store")
+    names = summary["dataset_version"], summary["attempt"]
+    metrics = read_record(store, EvaluationReport, *names).metrics
+    search = read_record(store, HyperparameterSearch, *names)
+    proved = read_record(store, OnnxPackage, *names).parity if summary["is_accepted"] else None
+    result = {
+        "commit": _commit(),
+        "command": "petpark build --lake PHOTOS --recipe laptop --json",
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": _hardware(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "n": 1,
+        "images": summary["images"],
+        "accuracy": summary["accuracy"],
+        "accuracy_interval": metrics["accuracy_interval"],
+        "precision": summary["precision"],
+        "recall": summary["recall"],
+        "is_accepted": summary["is_accepted"],
+        "parity": proved,
+        "default_validation_accuracy": search.default_validation_accuracy,
+        "best_validation_accuracy": search.best_validation_accuracy,
+        "minutes": round(seconds / 60, 1),
+        "seconds_by_asset": summary["seconds"],
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"accuracy {result['accuracy']:.4f} in {result['minutes']} minutes: {RESULT}")  # noqa: T201 - its answer
+
+
+def _commit() -> str:
+    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _hardware() -> str:
+    models = [
+        line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return f"{len(models)} cores, {models[0]}, no GPU used"
+
+
+if __name__ == "__main__":
+    main()
