@@ -186,6 +186,22 @@ def test_a_run_past_the_gate_is_refused_by_the_verdict_itself(house: House):
         packaging.onnx_package(house.home, rejected)
 
 
+def test_a_changed_package_is_named_by_its_check(house: House):
+    """One flipped byte in a stored package: the check fails with the file's name, and so does whoever opens it."""
+    attempt = new_attempt("v0001", _recipe(TINY))
+    stored = packaging.package_folder(house.home, attempt) / "model.onnx"
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        result = house.build({"attempt": attempt.id}, only=["onnx_package"])
+        (check,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "package_is_whole"]
+        assert not check.passed
+        assert "model.onnx" in check.description
+    finally:
+        stored.write_bytes(whole)
+    assert packaging.find_damage(house.home, attempt) is None
+
+
 def test_part_of_the_graph_needs_its_attempt_named_when_there_are_several(house: House):
     """Nothing is resolved by "latest"."""
     result = house.build({}, only=["trained_cnn"])

@@ -21,6 +21,7 @@ def test_a_materialization_leads_to_its_record_and_its_parents(tmp_path: Path):
     assert shown.data_version == dg.DataVersion(digest(SPLIT))
     assert Path(shown.metadata["record"].value).is_file()
     assert shown.metadata["parent_raw_images"] == "a" * 64
+    assert "parent_members" not in shown.metadata
 
 
 def test_tables_keep_their_columns():

@@ -73,9 +73,8 @@ def _commit() -> str:
 
 
 def _hardware() -> str:
-    models = [
-        line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return f"{len(models)} cores, {models[0]}, no GPU used"
 
 
