@@ -29,7 +29,7 @@ class Hyperparameters:
     """`petnet`, our small residual network for CPUs, or one of torchvision's by name (`resnet18`, ...)."""
     width: int = 48
     """Channels of petnet's first stage; the others are multiples of it. Ignored by torchvision's networks."""
-    epochs: int = 26
+    epochs: int = 20
     """Passes over the training photos; the learning rate anneals to zero over all of them."""
     batch_size: int = 128
     learning_rate: float = 0.04

@@ -124,8 +124,14 @@ def verify(store: files.Store, version: str) -> RawImages:
 
 def claim_home(home: Path, lake: Lake) -> None:
     """Bind a home to its lake on first use. Raises Conflict with the remedy when it belongs to another."""
+    if not files.write_new(home / "home.json", files.canonical_json({"lake": lake.identity})):
+        check_home(home, lake)
+
+
+def check_home(home: Path, lake: Lake) -> None:
+    """Raises Conflict with the remedy when a home belongs to another lake; one that belongs to none is fine."""
     path = home / "home.json"
-    if files.write_new(path, files.canonical_json({"lake": lake.identity})):
+    if not path.exists():
         return
     try:
         owner = json.loads(path.read_bytes())["lake"]

@@ -24,7 +24,7 @@ def new_dataset_version(
     Conflict when the home belongs to another one.
     """
     lake = open_lake(lake_uri)
-    ingest.claim_home(home.root, lake)
+    ingest.check_home(home.root, lake)
     with home.noting() as circumstances:
         result = ingest.new_dataset_version(
             lake,
@@ -35,6 +35,7 @@ def new_dataset_version(
             assign_splits=splits.assign,
             on_progress=on_progress or (lambda _done, _all: None),
         )
+        ingest.claim_home(home.root, lake)  # only now: a mistyped folder must not bind the home
         record = result.raw_images
         if not has_record(home.store, RawImages, record.dataset_version):
             home.ledger.append("dataset_version_made", asdict(record))
