@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
+from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets_tests.conftest import TEST_FOLDER
 
 pytestmark = pytest.mark.timeout(700)
@@ -36,6 +37,22 @@ LOADED_S = 500
 STOPPED_S = 60
 
 GRAPH = "{ assetNodes { assetKey { path } groupName } }"
+LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } } } }"""
+RUN = (
+    "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status assetMaterializations { assetKey { path } } } } }"
+)
+SMALL = {
+    "recipe": "demo",
+    "hyperparameters": {"epochs": 1, "width": 4},
+    "search": {"algorithm": "none"},
+    "targets": {"accuracy": 0.0, "precision": 0.0, "recall": 0.0},
+}
+"""Enough for every step to run; what is learned does not matter here."""
+BUILT_S = 500
+"""Each step and each check is a process of its own: 14 of them, some seconds each."""
+
 LARGE_SCREEN = {"width": 3800, "height": 1500}
 """The whole graph fits without being shrunk so far that Dagster cuts long names in the middle."""
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -47,11 +64,10 @@ def free_port():
         return server.getsockname()[1]
 
 
-def ask(url, query):
+def ask(url, query, **variables):
     """The data of a GraphQL answer, or {} while the server is not there yet."""
-    request = urllib.request.Request(
-        f"{url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
+    asked = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{url}/graphql", asked, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer).get("data") or {}
@@ -142,6 +158,35 @@ def test_server_knows_every_asset_in_its_step(ui):
     nodes = ask(ui, GRAPH)["assetNodes"]
     found = {(node["groupName"], node["assetKey"]["path"][-1]) for node in nodes}
     assert found >= {(group, name) for group, names in ASSETS_BY_GROUP.items() for name in names}
+
+
+def launch(url, job, run_config, **tags):
+    """Launch a job as the UI does and wait for its end; the names of the assets it materialized."""
+    selector = {"repositoryLocationName": "petpark_assets", "repositoryName": "__repository__", "jobName": job}
+    params = {
+        "selector": selector,
+        "runConfigData": run_config,
+        "executionMetadata": {"tags": [{"key": f"dagster/{key}", "value": value} for key, value in tags.items()]},
+    }
+    launched = ask(url, LAUNCH, params=params)["launchRun"]
+    assert "run" in launched, launched
+    deadline = time.monotonic() + BUILT_S
+    while time.monotonic() < deadline:
+        run = ask(url, RUN, id=launched["run"]["runId"]).get("runOrError", {})
+        if run.get("status") in {"SUCCESS", "FAILURE", "CANCELED"}:
+            assert run["status"] == "SUCCESS"
+            return {event["assetKey"]["path"][-1] for event in run["assetMaterializations"]}
+        time.sleep(1)
+    pytest.fail(f"{job} is not done after {BUILT_S} s")
+
+
+def test_one_version_is_built_from_the_ui(ui, tmp_path):
+    """Look at the lake, then materialize its version: the daemon starts a process for each step of the whole flow."""
+    draw_lake(tmp_path / "lake", num_images=40)
+    recipe = {"resources": {"recipe": {"config": SMALL}}}
+    lake = {"ops": {"look_at_the_lake": {"config": {"lake": str(tmp_path / "lake")}}}}
+    launch(ui, "new_dataset_version", {**recipe, **lake})
+    assert launch(ui, "build", recipe, partition="v0001") == NINE_ASSETS
 
 
 @pytest.mark.debian
