@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 refused or failed with a named reason, 2 wrong usage. Neve
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,16 +236,17 @@ def _exit_code(summary: dict[str, Any]) -> int:
 def _show_demo(summary: dict[str, Any], environment: Environment) -> None:
     show_build(summary)
     home = f"--home {os.path.relpath(environment.home)}"
+    petpark = "petpark" if shutil.which("petpark") else os.path.relpath(Path(sys.executable).with_name("petpark"))
     photo = os.path.relpath(next((environment.home / "lake" / "cat").iterdir()))
     terminal.print("next:", style="bold")
     for command in (
-        f"petpark dev {home}",
-        f"petpark classify {photo} {home}",
-        f"petpark registry show champion {home}",
-        f"petpark registry download champion --to model {home}",
-        "petpark build --lake YOUR/PHOTOS --recipe laptop",
+        f"dev {home}",
+        f"classify {photo} {home}",
+        f"registry show champion {home}",
+        f"registry download champion --to model {home}",
+        "build --lake YOUR/PHOTOS --recipe laptop",
     ):
-        terminal.print(f"  {command}", markup=False, highlight=False)
+        terminal.print(f"  {petpark} {command}", markup=False, soft_wrap=True)
 
 
 def _run_until_stopped(arguments: list[str]) -> int:

@@ -24,7 +24,16 @@ def look_at_the_lake(
 ) -> tuple[str, bool]:
     """One version more, if the lake changed; either way the partitions are those of the manifests."""
     opened = home.open(run_id=context.run.run_id)
-    result = ingestion.new_dataset_version(opened, config.lake, recipe.resolve().resolution_px)
+    told: set[int] = set()
+
+    def tell_each_tenth(done: int, total: int) -> None:
+        tenth = 10 * done // total
+        if tenth not in told:
+            told.add(tenth)
+            context.log.info(f"{done} of {total} new photos read")
+
+    resolution_px = recipe.resolve().resolution_px
+    result = ingestion.new_dataset_version(opened, config.lake, resolution_px, on_progress=tell_each_tenth)
     show_versions(context.instance, opened)
     version = result.dataset_version
     news = f"made {version}" if result.is_new else f"nothing changed: the newest version is still {version}"

@@ -95,12 +95,17 @@ def _run_job(
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> PetparkError:
-    """The first failed step as one line: our own error's message, or the name and message of whatever else it was."""
+    """The first failed step as one line: our own error's message, or the name and message of whatever else it was.
+
+    Raises KeyboardInterrupt where a person stopped the run: Dagster turns Ctrl-C into a failed step.
+    """
     for event in result.filter_events(lambda event: event.is_step_failure):
-        ours = [error for error in _causes(event.step_failure_data.error) if error.message.startswith(OUR_ERRORS)]
-        if ours:
-            return PermanentError(_one_line(ours[-1].message.partition(": ")[2]))
         causes = list(_causes(event.step_failure_data.error))
+        if any(error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in causes):
+            raise KeyboardInterrupt
+        ours = [error.message for error in causes if error.message.startswith(OUR_ERRORS)]
+        if ours:
+            return PermanentError(_one_line(ours[-1].partition(": ")[2]))
         return PermanentError(f"{event.step_key} failed: {_one_line(causes[-1].message)}")
     return PermanentError(f"run {result.run_id} failed before its first step: look at it with petpark dev")
 

@@ -25,7 +25,7 @@ terminal = Console(stderr=True, highlight=False)
 
 def say(line: str) -> None:
     """A line of progress."""
-    terminal.print(line, markup=False, style="dim")
+    terminal.print(line, markup=False, soft_wrap=True, style="dim")
 
 
 @contextmanager
@@ -101,6 +101,7 @@ def show_build(summary: Mapping[str, Any]) -> None:
     out.print(f"[{'green' if summary['is_accepted'] else 'red'}]{summary['verdict']}[/]")
     if summary["model_version"] is not None:
         out.print(f"registered as version [bold]{summary['model_version']}[/]")
+    out.print(f"report: {summary['report']}", soft_wrap=True)
     out.print(f"{sum(summary['seconds'].values()):.0f} s of work, attempt {summary['attempt']}", style="dim")
 
 

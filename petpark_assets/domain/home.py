@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.files import LocalStore, Store
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.ledger import Ledger
@@ -68,6 +69,11 @@ class Home:
             }
 
         yield circumstances
+
+
+def page_path(home: Home, attempt: Attempt) -> Path:
+    """Where the report of an attempt is drawn for people; it is there once the exam is over."""
+    return home.reports / attempt.dataset_version / attempt.id / "report.html"
 
 
 def open_home(root: Path, *, actor: str, run_id: str | None = None) -> Home:

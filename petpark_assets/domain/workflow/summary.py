@@ -4,7 +4,7 @@ from typing import Any
 
 from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.files import has_record, read_circumstances, read_record
-from petpark_assets.domain.home import Home
+from petpark_assets.domain.home import Home, page_path
 from petpark_assets.domain.records import (
     AttemptRecord,
     EvaluationReport,
@@ -44,6 +44,7 @@ def summarize(home: Home, lake_uri: str, attempt: Attempt, *, is_new: bool) -> d
     """
     version = attempt.dataset_version
     photos = read_record(home.store, RawImages, version)
+    page = page_path(home, attempt)
     return {
         "lake": lake_uri,
         "home": str(home.root),
@@ -57,6 +58,7 @@ def summarize(home: Home, lake_uri: str, attempt: Attempt, *, is_new: bool) -> d
         **_sides(home, version),
         **_exam(home, attempt),
         "model_version": _model_version(home, attempt),
+        "report": str(page) if page.is_file() else None,
         "seconds": _seconds(home, attempt),
     }
 

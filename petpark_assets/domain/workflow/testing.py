@@ -20,7 +20,7 @@ from petpark_assets.domain.files import (
     replace,
     write_record,
 )
-from petpark_assets.domain.home import Home
+from petpark_assets.domain.home import Home, page_path
 from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.recipes import Targets
 from petpark_assets.domain.records import (
@@ -106,7 +106,7 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
     wrong = gallery.most_wrong(answers.sha256s, answers.labels, answers.probabilities)
     context = _report_context(home, attempt, evaluation, wrong)
     photos = {photo.sha256: thumbnail for photo in wrong if (thumbnail := _thumbnail(home, photo.sha256))}
-    target = home.reports / attempt.dataset_version / attempt.id / "report.html"
+    target = page_path(home, attempt)
     replace(target, page.render(context, photos))
     return target
 
