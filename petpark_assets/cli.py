@@ -1,6 +1,6 @@
 """`petpark`: what a person types. Thin: each verb calls what the assets call, and prints what comes back.
 
-Exit codes: 0 done, 1 refused or failed with a named reason, 2 wrong usage. Never a traceback.
+Exit codes: 0 done, 1 refused or failed with a named reason, 2 wrong usage, 130 stopped. Never a traceback.
 """
 
 import os
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import RECIPES
 from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, read_environment
 from petpark_assets.terminal import answering, say, show_build, show_fields, show_rows, terminal
+
+if TYPE_CHECKING:
+    from petpark_assets.domain.home import Home
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -178,8 +181,9 @@ def registry_history(home: HomeOption = None, as_json: JsonOption = False) -> No
     """Every registration and every move of an alias: when, who, and why."""
     environment = _enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        home_opened = _open(environment)
-        answer(home_opened.registry.history(home_opened.ledger.events()), show_rows)
+        from petpark_assets.domain.registry.versions import history
+
+        answer(history(_open(environment).ledger.events()), show_rows)
 
 
 @app.command()
@@ -211,13 +215,13 @@ def _enter(home: Path | None) -> Environment:
             enter_home(home)
         environment = read_environment()
     except InvalidInput as error:
-        terminal.print(f"petpark: {error}", markup=False, style="red")
+        terminal.print(f"petpark: {error}", markup=False, soft_wrap=True, style="red")
         raise typer.Exit(1) from None
     enter_home(environment.home)
     return environment
 
 
-def _open(environment: Environment) -> Any:
+def _open(environment: Environment) -> "Home":
     from petpark_assets.domain.home import open_home
 
     return open_home(environment.home, actor=environment.actor)
@@ -237,7 +241,7 @@ def _show_demo(summary: dict[str, Any], environment: Environment) -> None:
     show_build(summary)
     home = f"--home {os.path.relpath(environment.home)}"
     petpark = "petpark" if shutil.which("petpark") else os.path.relpath(Path(sys.executable).with_name("petpark"))
-    photo = os.path.relpath(next((environment.home / "lake" / "cat").iterdir()))
+    photo = os.path.relpath(min((environment.home / "lake" / "cat").glob("0*")))
     terminal.print("next:", style="bold")
     for command in (
         f"dev {home}",

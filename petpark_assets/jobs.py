@@ -38,7 +38,7 @@ def look_at_the_lake(
     version = result.dataset_version
     news = f"made {version}" if result.is_new else f"nothing changed: the newest version is still {version}"
     images = ", ".join(f"{number} {state}" for state, number in result.raw_images.images.items())
-    context.log.info(f"{news}: {images}")
+    context.log.info(f"{news}: {images}; {result.num_read} files read, {result.num_decoded} photos new")
     return version, result.is_new
 
 

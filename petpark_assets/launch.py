@@ -3,8 +3,10 @@
 The runs are the same as those from the UI and are seen there. Not here: what a person types and reads (cli.py).
 """
 
+import fcntl
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -12,7 +14,8 @@ import dagster as dg
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.definitions import build_defs
 from petpark_assets.domain.attempts import Attempt, new_attempt
-from petpark_assets.domain.errors import PermanentError, PetparkError
+from petpark_assets.domain.errors import PermanentError, PetparkError, TransientError
+from petpark_assets.domain.files import named_disk_errors
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.workflow import summary
@@ -20,6 +23,8 @@ from petpark_assets.resources.environments import Environment
 
 Show = Callable[[str], None]
 OUR_ERRORS = f"{PetparkError.__module__}."
+IN_PROCESS = {"petpark/in_process": "true"}
+"""The tag of runs in the process of a terminal: they are dead when it is."""
 
 
 def build_lake(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> dict[str, Any]:
@@ -78,20 +83,46 @@ def _run_job(
     *,
     show: Show,
     run_config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
     must_succeed: bool = True,
     **execution: Any,
 ) -> dg.ExecuteInProcessResult:
     definitions = build_defs(environment, loggers={"terminal": _shown_by(show)})
     config = {"resources": {"recipe": {"config": {"recipe": recipe_name}}}, "loggers": {"terminal": {}}}
-    result = definitions.resolve_job_def(name).execute_in_process(
-        instance=dg.DagsterInstance.get(),
-        run_config={**(run_config or {}), **config},
-        raise_on_error=False,
-        **execution,
-    )
+    with _alone(environment) as instance:
+        result = definitions.resolve_job_def(name).execute_in_process(
+            instance=instance,
+            run_config={**(run_config or {}), **config},
+            tags={**(tags or {}), **IN_PROCESS},
+            raise_on_error=False,
+            **execution,
+        )
     if must_succeed and not result.success:
         raise _failure(result)
     return result
+
+
+@contextmanager
+def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
+    """The home's Dagster instance, for one such process at a time.
+
+    A run whose process was killed stays started and keeps its place in the training pool: nothing watches over a run
+    in the process of a terminal. Whoever holds the lock knows that such runs are dead, and ends them first.
+    """
+    path = environment.home / "launch.lock"
+    with named_disk_errors(path):
+        environment.home.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TransientError(f"another petpark builds in the home {environment.home}: wait for its end") from error
+        instance = dg.DagsterInstance.get()
+        for run in instance.get_runs(dg.RunsFilter(tags=IN_PROCESS, statuses=[dg.DagsterRunStatus.STARTED])):
+            instance.report_run_failed(run, "the process that ran it is gone")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        yield instance
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> PetparkError:

@@ -3,6 +3,7 @@
 Not here: verbs (cli.py), or anything that knows what a result means beyond its own printing.
 """
 
+import functools
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from petpark_assets.domain.errors import PetparkError
 
@@ -41,13 +43,16 @@ def answering(*, as_json: bool, errors_folder: Path) -> Iterator[Callable[[Docum
             yield lambda document, show: answers.append((document, show))
     except PetparkError as error:
         _fail(str(error), as_json=as_json)
+    except OSError as error:
+        where = f" {error.filename}:" if error.filename else ""
+        _fail(f"the machine refused:{where} {error.strerror or error}; mend that and run it again", as_json=as_json)
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on where this one was", as_json=as_json, code=130)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, the log the traceback
         _fail(_note_bug(error, errors_folder), as_json=as_json)
     for document, show in answers:
         if as_json:
-            print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201 - this is the output
+            print(json.dumps(document, indent=2, ensure_ascii=False, default=str))  # noqa: T201 - this is the output
         else:
             show(document)
 
@@ -60,11 +65,15 @@ def _fail(message: str, *, as_json: bool, code: int = 1) -> None:
 
 
 def _note_bug(error: Exception, folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "errors.log").open("a") as log:
-        log.write("".join(traceback.format_exception(error)) + "\n")
     line = " ".join(str(error).split()) or "no message"
-    return f"a bug of ours: {type(error).__name__}: {line[:300]} (traceback in {folder / 'errors.log'})"
+    log = folder / "errors.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.write("".join(traceback.format_exception(error)) + "\n")
+    except OSError as refusal:
+        return f"a bug of ours: {type(error).__name__}: {line[:300]} (and {log} cannot be written: {refusal.strerror})"
+    return f"a bug of ours: {type(error).__name__}: {line[:300]} (traceback in {log})"
 
 
 @contextmanager
@@ -84,38 +93,41 @@ def _stdout_to_stderr() -> Iterator[None]:
 def show_build(summary: Mapping[str, Any]) -> None:
     """A build's summary, for people."""
     out = Console(highlight=False)
+    tell = functools.partial(out.print, markup=False, soft_wrap=True)
     images = ", ".join(f"{number} {state}" for state, number in summary["images"].items())
     news = "new" if summary["is_new"] else "unchanged since it was made"
-    out.print(f"[bold]{summary['dataset_version']}[/] ({news}): {images}")
+    tell(f"{summary['dataset_version']} ({news}): {images}", style="bold")
     for reason, number in summary["quarantined_by_reason"].items():
-        out.print(f"  set aside: {number} {reason}")
+        tell(f"  set aside: {number} {reason}")
     if summary["train_images"] is not None:
-        out.print(f"train side {summary['train_images']}, test side {summary['test_images']} photos")
+        tell(f"train side {summary['train_images']}, test side {summary['test_images']} photos")
     if summary["accuracy"] is None:
         return
-    out.print(f"accuracy on the test side [bold]{summary['accuracy']:.4f}[/]")
+    tell(f"accuracy on the test side {summary['accuracy']:.4f}", style="bold")
     show_rows(
         {"class": label, "precision": f"{summary['precision'][label]:.4f}", "recall": f"{recall:.4f}"}
         for label, recall in summary["recall"].items()
     )
-    out.print(f"[{'green' if summary['is_accepted'] else 'red'}]{summary['verdict']}[/]")
+    tell(summary["verdict"], style="green" if summary["is_accepted"] else "red")
     if summary["model_version"] is not None:
-        out.print(f"registered as version [bold]{summary['model_version']}[/]")
-    out.print(f"report: {summary['report']}", soft_wrap=True)
-    out.print(f"{sum(summary['seconds'].values()):.0f} s of work, attempt {summary['attempt']}", style="dim")
+        tell(f"registered as version {summary['model_version']}", style="bold")
+    tell(f"report: {summary['report']}")
+    tell(f"{sum(summary['seconds'].values()):.0f} s of work, attempt {summary['attempt']}", style="dim")
 
 
 def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
-    """A table with the columns of its first row."""
+    """A table with a column for each name that any row has."""
     rows = list(rows)
     if not rows:
         Console().print("none")
         return
     table = Table(box=None, header_style="bold")
-    for name in rows[0]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        # As Text: a photo named rex[copy].jpg is no markup.
+        table.add_row(*(Text("" if row.get(name) is None else str(row[name])) for name in names))
     Console(highlight=False).print(table)
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from petpark_assets.cli import app
+from petpark_assets.domain.lake.drawn import draw_lake
 
 PHOTO_PX = 32
 
@@ -46,7 +47,12 @@ def test_bad_lakes_are_refused_in_one_line(tmp_path: Path):
     """Whoever points at the wrong folder must read what is wrong with it, and nothing may be made of it."""
     empty, one_class, home = tmp_path / "empty", _lake(tmp_path / "one", ("cat",)), tmp_path / "home"
     empty.mkdir()
-    for lake, words in ((tmp_path / "nowhere", "nowhere"), (empty, "empty"), (one_class, "dog")):
+    refusals = {
+        tmp_path / "nowhere": "does not exist",
+        empty: "has no photos",
+        one_class: "is labelled dog",
+    }
+    for lake, words in refusals.items():
         assert words in _refused(_petpark(home, "lake", "ingest", "--lake", str(lake)))
     assert not (home / "store" / "raw_images").exists()
 
@@ -64,6 +70,56 @@ def test_an_ingestion_prints_one_document_and_says_when_nothing_changed(tmp_path
     _photo(lake / "cat" / "late.png", 250)
     third = json.loads(_petpark(home, "lake", "ingest", "--lake", str(lake), "--json").stdout)
     assert (third["dataset_version"], third["is_new"], third["images"]["accepted"]) == ("v0002", True, 13)
+
+
+def test_a_build_goes_from_a_folder_to_a_verdict_and_again(tmp_path: Path):
+    """The first build ends with a verdict, the second prints it again, and one more photo makes the next version.
+
+    Sixty drawings are too few to promise a verdict: accepted or not, the exit code says the same as the document.
+    """
+    lake, home = tmp_path / "lake", tmp_path / "home"
+    draw_lake(lake, num_images=60)
+    build = ("build", "--lake", str(lake), "--recipe", "demo", "--json")
+    done = [_petpark(home, *build), _petpark(home, *build)]
+    first, second = (json.loads(each.stdout) for each in done)
+    assert [each.returncode for each in done] == [0 if first["is_accepted"] else 1] * 2
+    assert (first["is_new"], second["is_new"]) == (True, False)
+    assert {**first, "is_new": False} == second
+    assert first["seconds"].keys() >= {"raw_images", "hyperparameter_search", "trained_cnn", "evaluation_report"}
+    assert (first["model_version"] is None) == (not first["is_accepted"])
+    assert Path(first["report"]).is_file()
+
+    _photo(lake / "cat" / "late.png", 250)
+    third = _petpark(home, "lake", "ingest", "--lake", str(lake), "--recipe", "demo", "--json")
+    assert json.loads(third.stdout)["dataset_version"] == "v0002"
+    assert "1 files read, 1 photos new" in third.stderr
+
+
+def test_what_a_killed_build_left_behind_does_not_stop_the_next(tmp_path: Path):
+    """A run in a killed terminal stays started and keeps the training pool's only place: the next build ends it."""
+    home, lake = tmp_path / "home", _lake(tmp_path / "lake")
+    assert _petpark(home, "lake", "ingest", "--lake", str(lake)).returncode == 0
+    begin = (
+        "import os, sys, dagster as dg; from pathlib import Path;"
+        "from petpark_assets.resources.environments import enter_home; enter_home(Path(sys.argv[1]));"
+        "from petpark_assets.launch import IN_PROCESS; instance = dg.DagsterInstance.get();"
+        "run = instance.create_run_for_job(dg.job(name='killed')(lambda: None), tags=IN_PROCESS);"
+        "instance.report_dagster_event(dg.DagsterEvent('PIPELINE_START', 'killed'), run_id=run.run_id);"
+        "instance.event_log_storage.claim_concurrency_slot('training', run.run_id, 'trained_cnn');"
+        "print(run.run_id, flush=True); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", begin, str(home)], capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    assert _petpark(home, "lake", "ingest", "--lake", str(lake)).returncode == 0
+    look = (
+        "import sys, dagster as dg; from pathlib import Path;"
+        "from petpark_assets.resources.environments import enter_home; enter_home(Path(sys.argv[1]));"
+        "instance = dg.DagsterInstance.get();"
+        "print(instance.get_run_by_id(sys.argv[2]).status.value,"
+        "instance.event_log_storage.get_concurrency_info('training').active_slot_count)"
+    )
+    command = [sys.executable, "-c", look, str(home), killed.stdout.strip()]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["FAILURE", "0"]
 
 
 def test_a_home_refuses_another_lake(tmp_path: Path):
@@ -86,14 +142,15 @@ def test_an_unreadable_folder_is_named(tmp_path: Path):
     home.chmod(0o777)
     line = _refused(_petpark(home, "lake", "ingest", "--lake", str(lake), user=65534))
     assert "dog" in line
+    assert "cannot be listed" in line
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["classify", "photo.jpg"], "nothing has been registered yet"),
-        (["registry", "show", "champion"], "there is no model version or alias 'champion'"),
-        (["registry", "download", "7", "--to", "there"], "there is no model version or alias '7'"),
+        (["classify", "photo.jpg"], "there is no model 'champion': nothing was registered yet"),
+        (["registry", "show", "champion"], "there is no model 'champion': nothing was registered yet"),
+        (["registry", "download", "7", "--to", "there"], "there is no model '7'"),
         (["registry", "promote", "7", "--by", "anna", "--because", "better"], "'7'"),
         (["lake", "export", "v0009", "--to", "there"], "there is no dataset version 'v0009'"),
         (["build", "--lake", ".", "--recipe", "desktop"], "there is no recipe 'desktop': choose one of demo"),
@@ -109,7 +166,7 @@ def test_an_error_is_a_document_too_when_a_program_asked(tmp_path: Path):
     """With --json stdout holds one document whatever happens."""
     done = _petpark(tmp_path / "home", "registry", "show", "champion", "--json")
     assert done.returncode == 1
-    assert json.loads(done.stdout)["error"].startswith("there is no model version")
+    assert json.loads(done.stdout)["error"].startswith("there is no model 'champion'")
 
 
 def test_wrong_usage_is_exit_code_2(tmp_path: Path):

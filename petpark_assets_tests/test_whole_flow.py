@@ -1,5 +1,8 @@
 """The whole flow on a tiny lake, twice: as plain Python, then as Dagster runs, to the same digests."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -148,6 +151,22 @@ def test_the_champion_answers_about_photos(house: House, lake: Path):
     assert answers[1]["label"] is None
     assert "README.txt" in answers[1]["path"]
     assert answers[1]["error"]
+
+
+def test_the_registry_is_read_from_the_terminal(house: House, tmp_path: Path):
+    """List, history, and a download of one file: what a person needs to deploy a version and to ask who made it so."""
+
+    def petpark(*words: str):
+        command = [sys.executable, "-m", "petpark_assets.cli", "registry", *words, "--json"]
+        command += ["--home", str(house.home.root)]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    (version,) = petpark("list")
+    assert (version["version"], version["aliases"]) == (1, ["candidate", "champion"])
+    assert petpark("show", "champion")["accuracy"] == version["accuracy"]
+    assert [event["event"] for event in petpark("history")] == ["model_registered", "alias_moved", "alias_moved"]
+    petpark("download", "v1", "--to", str(tmp_path), "--file", "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_a_second_run_on_an_unchanged_lake_makes_nothing(house: House):

@@ -43,7 +43,7 @@ def materialized(home: Home, record: Record, metadata: Mapping[str, Any]) -> dg.
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:
-    """A table with the columns of its first row."""
+    """A table with a column for each name that any row has."""
     plain = [{name: _cell(value) for name, value in row.items()} for row in rows]
     return dg.MetadataValue.md(_markdown(plain)) if plain else dg.MetadataValue.md("none")
 
@@ -71,6 +71,6 @@ def _cell(value: Any) -> str:
 
 
 def _markdown(rows: list[dict[str, str]]) -> str:
-    header = list(rows[0])
+    header = list(dict.fromkeys(name for row in rows for name in row))
     lines = [header, ["---"] * len(header), *([row.get(name, "") for name in header] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

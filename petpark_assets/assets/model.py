@@ -77,7 +77,7 @@ def hyperparameter_search(
     def log_trial(trial: Mapping[str, Any]) -> None:
         searched = {name: trial["hyperparameters"][name] for name in attempt.recipe.search.space}
         context.log.info(
-            f"trial {trial['number']} of {attempt.recipe.search.num_trials}: validation accuracy "
+            f"trial {trial['number']}: validation accuracy "
             f"{trial['validation_accuracy']}, {trial['schedule_share']:.0%} of its schedule, {searched}"
         )
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from petpark_assets.domain.errors import InvalidInput, NotFound
+from petpark_assets.domain.errors import Conflict, InvalidInput, NotFound
 from petpark_assets.domain.files import Store, digest, list_attempts, read_record, sha256, sha256_file
 from petpark_assets.domain.recipes import Choices, Range, Recipe, override
 from petpark_assets.domain.records import HyperparameterSearch
@@ -63,8 +63,17 @@ def new_attempt(dataset_version: str, recipe: Recipe) -> Attempt:
     return Attempt(dataset_version=dataset_version, recipe=recipe, code_version=code_version())
 
 
+def require_same_code(attempt: Attempt) -> None:
+    """Raises Conflict when the attempt was begun by other code: what it makes now would not be what its name says."""
+    if attempt.code_version != code_version():
+        raise Conflict(
+            f"attempt {attempt.id} of {attempt.dataset_version} was begun by code {attempt.code_version[:12]}…, this "
+            f"is {code_version()[:12]}…: begin a new attempt (materialize from feature_scaling, or petpark build)"
+        )
+
+
 def find_attempt(store: Store, dataset_version: str, attempt: str | None = None) -> Attempt:
-    """An attempt that has begun, from its search's record; the only one when none is named.
+    """An attempt whose search is recorded; the only one when none is named.
 
     Raises NotFound when there is none, InvalidInput listing them when there are several and none is named.
     """

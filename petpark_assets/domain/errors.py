@@ -18,7 +18,7 @@ class PetparkError(Exception):
 
 
 class PermanentError(PetparkError):
-    """Trying again never helps; a Dagster retry policy must not repeat it."""
+    """Trying again never helps."""
 
 
 class InvalidInput(PermanentError, ValueError):

@@ -5,7 +5,7 @@
                    pixels, weights, packages         cache/         copies: all of it can be deleted
     reports/       pages to look at, with photos     dagster/       runs and events
 
-Not here: what the steps do (workflow.py), or which home a process uses (resources/environments.py).
+Not here: what the steps do (workflow/), or which home a process uses (resources/environments.py).
 """
 
 import os

@@ -1,6 +1,6 @@
 """Named recipes: what a run is told. A run is a recipe's name and, rarely, a few fields set otherwise.
 
-Not here: how any of it is carried out (images.py, model/, report.py).
+Not here: how any of it is carried out (images.py, model/, report/).
 """
 
 import dataclasses
@@ -95,7 +95,7 @@ class Search:
     max_concurrent_trials: int = 1
     """One at a time makes the search repeatable; trials then share nothing and wait for nothing."""
     cpus_per_trial: int = 2
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float = 1.0
     """A share of a GPU; taken only where there is one, otherwise the trial runs on the CPU."""
     time_budget_s: float | None = None
     """No new trial starts after this many seconds; None sets no limit."""
@@ -194,6 +194,15 @@ RECIPES = {
 }  # fmt: skip
 
 
+def _like(current: Any, value: Any, name: str) -> Any:
+    """The value, refused where it is not of the kind of the current one: 2.5 epochs, a rate in quotes."""
+    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(current, (bool, int, float, str)) and type(value) is not type(current):
+        raise InvalidInput(f"{name} is {value!r}: it must be a {type(current).__name__}, like {current!r}")
+    return value
+
+
 def find_recipe(name: str) -> Recipe:
     """A recipe by its name. Raises InvalidInput listing the names there are."""
     if name not in RECIPES:
@@ -216,5 +225,5 @@ def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
             raise InvalidInput(f"{type(settings).__name__} has no field {name!r}: {hint}")
         current = getattr(settings, name)
         is_nested = dataclasses.is_dataclass(current) and isinstance(value, Mapping)
-        changes[name] = override(current, value) if is_nested else value
+        changes[name] = override(current, value) if is_nested else _like(current, value, name)
     return dataclasses.replace(settings, **changes)  # type: ignore[type-var]

@@ -44,11 +44,18 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
     return Environment(
         name=name,
         home=Path(variables.get("PETPARK_HOME", ".petpark")).absolute(),
-        actor=variables.get("PETPARK_ACTOR") or getpass.getuser(),
+        actor=variables.get("PETPARK_ACTOR") or _system_user(),
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
     )
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that no user has
+        return f"uid {os.getuid()}"
 
 
 def enter_home(home: Path, *, reports_url: str | None = None) -> None:

@@ -178,10 +178,11 @@ def _notes(table: pa.Table) -> dict[str, Any]:
     return notes
 
 
-def side_history(store: files.Store) -> dict[str, str]:
-    """Of every photo that any version accepted, by sha256: `train` or `test`, which it stays for ever."""
+def side_history(store: files.Store, *, besides: str | None = None) -> dict[str, str]:
+    """Of every photo that any version (besides one) accepted, by sha256: the side on which it stays for ever."""
     sides: dict[str, str] = {}
-    for table in _newest_rows(store, ["sha256", "split"], lambda rows: pc.is_valid(rows["split"])):
+    versions = [version for version in list_versions(store) if version != besides]
+    for table in _newest_rows(store, versions, ["sha256", "split"], lambda rows: pc.is_valid(rows["split"])):
         sides.update(zip(table["sha256"].to_pylist(), table["split"].to_pylist(), strict=True))
     return sides
 
@@ -189,7 +190,8 @@ def side_history(store: files.Store) -> dict[str, str]:
 def known_facts(store: files.Store) -> dict[str, dict[str, Any]]:
     """What any version learned from bytes, by sha256: the columns FACTS, and reason and detail if it was refused."""
     facts: dict[str, dict[str, Any]] = {}
-    for table in _newest_rows(store, ["sha256", *FACTS, "reason", "detail"], lambda rows: pc.is_valid(rows[FACTS[0]])):
+    columns = ["sha256", *FACTS, "reason", "detail"]
+    for table in _newest_rows(store, list_versions(store), columns, lambda rows: pc.is_valid(rows[FACTS[0]])):
         for row in table.to_pylist():
             wanted = FACTS if row["format"] is not None else (*FACTS, "reason", "detail")
             facts[row["sha256"]] = {name: row[name] for name in wanted}
@@ -197,11 +199,11 @@ def known_facts(store: files.Store) -> dict[str, dict[str, Any]]:
 
 
 def _newest_rows(
-    store: files.Store, columns: Sequence[str], is_wanted: Callable[[pa.Table], pa.Array]
+    store: files.Store, versions: Sequence[str], columns: Sequence[str], is_wanted: Callable[[pa.Table], pa.Array]
 ) -> Iterator[pa.Table]:
-    """Over all versions, newest first: of each sha256 its first row that is wanted; one version in memory at a time."""
+    """Over versions, newest first: of each sha256 its first row that is wanted; one version in memory at a time."""
     known = pa.array([], pa.string())
-    for version in reversed(list_versions(store)):
+    for version in reversed(versions):
         table = read_manifest(store, version, columns=columns)
         is_new = pc.and_(is_wanted(table), pc.invert(pc.is_in(table["sha256"], known)))
         table = _first_of_each(table.filter(is_new))

@@ -63,16 +63,19 @@ def new_dataset_version(
     assign_splits: AssignSplits,
     map_shards: MapShards = map_in_threads,
     on_progress: Progress = lambda _done, _total: None,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> IngestResult:
     """Make the next version, or find that nothing changed; its record is the caller's to store.
 
     Only files that changed are read, and only bytes that no version knew are decoded; `on_progress` is told how many of
     how many are done. Pixels are stored at this resolution for new photos only: `ensure_pixels` sees to the others.
+    `before_commit` is called when the lake is known to be one, before any version is made.
     Raises InvalidInput on a lake that no classifier can be trained on, TransientError on a full disk.
     """
     started = time.perf_counter()
     inspector = inspection.Inspector(lake=lake, store=store, resolution_px=resolution_px)
     lake_now = take_survey(inspector, pixels, cache, map_shards, on_progress)
+    before_commit()
     is_new, raw_images = _commit(lake_now, store, assign_splits)
     return IngestResult(
         dataset_version=raw_images.dataset_version,

@@ -205,7 +205,11 @@ class Registry:
         found = self.show(name)
         folder = cache / found.package
         if not folder.exists():
-            self._copy_package(found, folder)
+            try:
+                self._copy_package(found, folder)
+            except OSError:
+                if not folder.exists():  # otherwise another process put the same package there first
+                    raise
         if sha256_file(folder / contents.SUMS) != found.package:
             raise CorruptData(f"{contents.SUMS} in {folder} was changed: delete that folder, it is only a copy")
         return folder

@@ -34,8 +34,8 @@ def new_dataset_version(
             resolution_px=resolution_px,
             assign_splits=splits.assign,
             on_progress=on_progress or (lambda _done, _all: None),
+            before_commit=lambda: ingest.claim_home(home.root, lake),  # a mistyped folder must not bind the home
         )
-        ingest.claim_home(home.root, lake)  # only now: a mistyped folder must not bind the home
         record = result.raw_images
         if not has_record(home.store, RawImages, record.dataset_version):
             home.ledger.append("dataset_version_made", asdict(record))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from petpark_assets.domain.attempts import Attempt
+from petpark_assets.domain.attempts import Attempt, require_same_code
 from petpark_assets.domain.errors import PermanentError
 from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, write_record
 from petpark_assets.domain.home import Home
@@ -34,6 +34,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
     from petpark_assets.domain.model.train import load_classifier
     from petpark_assets.domain.package import export
 
+    require_same_code(attempt)
     with home.noting() as circumstances:
         model, report = lineage.trained_cnn, lineage.evaluation_report
         preprocessing = Preprocessing(**model.preprocessing)
@@ -66,9 +67,10 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
             parity=parity,
             files={name: put(home.store, f"{_folder(attempt)}/{name}", data) for name, data in files.items()},
         )
+        # The event first: a crash between the two leaves it twice, never missing.
+        subject = {"dataset_version": version, "attempt": attempt.id, "onnx_package": digest(record)}
+        home.ledger.append("package_made", {**subject, "evaluation_report": record.evaluation_report})
         write_record(home.store, record, circumstances())
-    subject = {"dataset_version": version, "attempt": attempt.id, "onnx_package": digest(record)}
-    home.ledger.append("package_made", {**subject, "evaluation_report": record.evaluation_report})
     return record
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain.attempts import Attempt
-from petpark_assets.domain.errors import PermanentError
-from petpark_assets.domain.files import digest, has_record, read_record, write_record
+from petpark_assets.domain.errors import CorruptData, PermanentError
+from petpark_assets.domain.files import digest, has_record, read_record, sha256_file, write_record
 from petpark_assets.domain.home import Home
+from petpark_assets.domain.package.contents import SUMS, Lineage
 from petpark_assets.domain.package.predictor import Predictor
 from petpark_assets.domain.records import OnnxPackage, RegisteredModel
 from petpark_assets.domain.registry.mlflow_store import RegisteredVersion
@@ -24,6 +25,7 @@ def registered_model(home: Home, attempt: Attempt) -> RegisteredModel:
         return read_record(home.store, RegisteredModel, version, attempt.id)
     with home.noting() as circumstances:
         package = read_record(home.store, OnnxPackage, version, attempt.id)
+        _require_recorded(home, attempt, package, lineage)
         tags = {"onnx_package": digest(package), "run_id": home.run_id or "none"}
         model_version = home.registry.register(package_folder(home, attempt), tags=tags)
         home.registry.settle_aliases(model_version)
@@ -37,6 +39,18 @@ def registered_model(home: Home, attempt: Attempt) -> RegisteredModel:
         )
         write_record(home.store, record, circumstances())
     return record
+
+
+def _require_recorded(home: Home, attempt: Attempt, package: OnnxPackage, lineage: Lineage) -> None:
+    """Raises CorruptData unless the stored folder is the one recorded, and made from this model and this verdict."""
+    folder, digests = package_folder(home, attempt), lineage.digests()
+    if sha256_file(folder / SUMS) != package.files[SUMS]:
+        raise CorruptData(f"the package in {folder} is not the one that was recorded: its {SUMS} was changed")
+    for parent in ("trained_cnn", "evaluation_report"):
+        if getattr(package, parent) != digests[parent]:
+            raise CorruptData(
+                f"the package of attempt {attempt.id} was made from another {parent}: it is not registered"
+            )
 
 
 def find_damage(home: Home, attempt: Attempt) -> str | None:
@@ -58,7 +72,7 @@ def describe_models(home: Home) -> list[dict[str, Any]]:
 def describe_model(home: Home, model: str) -> dict[str, Any]:
     """One version with its files and the digest of every parent. Raises NotFound listing what there is."""
     known = home.registry.show(model)
-    return {**_row(known), "package": known.package, **known.tags, "files": home.registry.list_files(known.version)}
+    return {**known.tags, **_row(known), "package": known.package, "files": home.registry.list_files(known.version)}
 
 
 def promote(home: Home, model: str, *, by: str, because: str) -> dict[str, Any]:

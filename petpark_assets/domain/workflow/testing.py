@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from petpark_assets.domain import images
-from petpark_assets.domain.attempts import Attempt
+from petpark_assets.domain.attempts import Attempt, require_same_code
 from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.files import (
     digest,
@@ -48,6 +48,7 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
         return read_record(home.store, EvaluationReport, version, attempt.id)
     from petpark_assets.domain.report import metrics
 
+    require_same_code(attempt)
     with home.noting() as circumstances:
         model = read_record(home.store, TrainedCnn, version, attempt.id)
         side = open_test_side(home, attempt, model, purpose="evaluation")
@@ -66,9 +67,10 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
             metrics=evaluation.metrics,
             files={name: put(home.store, _report_key(attempt, name), data) for name, data in files.items()},
         )
+        # The event first: a crash between the two leaves it twice, never missing.
+        verdict = {"is_accepted": record.is_accepted, "verdict": record.verdict, "evaluation_report": digest(record)}
+        home.ledger.append("verdict", {"dataset_version": version, "attempt": attempt.id, **verdict})
         write_record(home.store, record, circumstances())
-    verdict = {"is_accepted": record.is_accepted, "verdict": record.verdict, "evaluation_report": digest(record)}
-    home.ledger.append("verdict", {"dataset_version": version, "attempt": attempt.id, **verdict})
     return record
 
 
@@ -147,12 +149,12 @@ def _report_context(
 
 
 def _thumbnail(home: Home, sha256: str) -> bytes | None:
-    """A small JPEG of a photo; None when its original is no longer kept."""
+    """A small JPEG of a photo; None when its original is no longer kept, or was damaged."""
     from petpark_assets.domain.report.gallery import thumbnail
 
     try:
         return thumbnail(images.decode(home.store.read(original_key(sha256))))
-    except NotFound:
+    except (NotFound, images.UnreadablePhoto):
         return None
 
 

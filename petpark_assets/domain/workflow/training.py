@@ -5,8 +5,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from petpark_assets.domain.attempts import Attempt
-from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, write_record
+from petpark_assets.domain.attempts import Attempt, require_same_code
+from petpark_assets.domain.files import (
+    digest,
+    folder_key,
+    get_verified,
+    has_record,
+    put,
+    read_record,
+    sha256,
+    write_record,
+)
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.model import features
 from petpark_assets.domain.recipes import Hyperparameters
@@ -44,6 +53,7 @@ def hyperparameter_search(
         return read_record(home.store, HyperparameterSearch, version, attempt.id)
     from petpark_assets.domain.model.search import search
 
+    require_same_code(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
         data = _training_data(home, attempt)
@@ -81,6 +91,7 @@ def trained_cnn(
         return read_record(home.store, TrainedCnn, version, attempt.id)
     from petpark_assets.domain.model import train
 
+    require_same_code(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
         searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
@@ -103,7 +114,7 @@ def trained_cnn(
             epochs=tuple(_curve_point(epoch) for epoch in fitted.epochs),
             best_epoch=fitted.best_epoch,
             validation_accuracy=fitted.epochs[fitted.best_epoch - 1].validation_accuracy,
-            weights=put(home.store, _weights_key(attempt), weights),
+            weights=put(home.store, _weights_key(attempt, sha256(weights)), weights),
         )
         write_record(home.store, record, circumstances())
     return record
@@ -111,11 +122,13 @@ def trained_cnn(
 
 def read_weights(home: Home, attempt: Attempt, record: TrainedCnn) -> bytes:
     """The safetensors file of a trained network, checked against its record."""
-    return get_verified(home.store, _weights_key(attempt), record.weights)
+    return get_verified(home.store, _weights_key(attempt, record.weights), record.weights)
 
 
-def _weights_key(attempt: Attempt) -> str:
-    return folder_key("trained_cnn", attempt.dataset_version, attempt.id) + "/weights.safetensors"
+def _weights_key(attempt: Attempt, digest_of_weights: str) -> str:
+    """Named by content: after a crash before the record, a GPU may make other bits, and these must not conflict."""
+    folder = folder_key("trained_cnn", attempt.dataset_version, attempt.id)
+    return f"{folder}/weights-{digest_of_weights[:12]}.safetensors"
 
 
 def _training_data(home: Home, attempt: Attempt) -> "TrainingData":
