@@ -105,6 +105,7 @@ def test_what_a_killed_build_left_behind_does_not_stop_the_next(tmp_path: Path):
         "from petpark_assets.launch import IN_PROCESS; instance = dg.DagsterInstance.get();"
         "run = instance.create_run_for_job(dg.job(name='killed')(lambda: None), tags=IN_PROCESS);"
         "instance.report_dagster_event(dg.DagsterEvent('PIPELINE_START', 'killed'), run_id=run.run_id);"
+        "instance.event_log_storage.initialize_concurrency_limit_to_default('training');"
         "instance.event_log_storage.claim_concurrency_slot('training', run.run_id, 'trained_cnn');"
         "print(run.run_id, flush=True); os.kill(os.getpid(), 9)"
     )
