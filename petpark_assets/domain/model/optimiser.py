@@ -70,8 +70,8 @@ def orthogonalise(update: Tensor) -> Tensor:
         square = matrix @ matrix.T
         matrix = first * matrix + (third * square + fifth * square @ square) @ matrix
     scale = max(1.0, rows.shape[0] / rows.shape[1]) ** 0.5
-    turned: Tensor = matrix.T if is_tall else matrix
-    return (scale * turned).reshape(update.shape)
+    turned: Tensor = scale * (matrix.T if is_tall else matrix)
+    return turned.reshape(update.shape)
 
 
 def _is_matrix(parameter: Tensor) -> bool:
