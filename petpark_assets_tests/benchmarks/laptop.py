@@ -34,7 +34,10 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "petpark_assets.cli", *command], stdout=subprocess.PIPE, check=False
         )
-        write_result(json.loads(done.stdout), time.perf_counter() - started)
+        summary = json.loads(done.stdout)
+        if "error" in summary:
+            sys.exit(summary["error"])
+        write_result(summary, time.perf_counter() - started)
 
 
 def write_result(summary: dict[str, Any], seconds: float) -> None:
