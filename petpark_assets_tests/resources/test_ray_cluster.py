@@ -14,7 +14,8 @@ import pytest
 from petpark_assets.resources import ray_cluster
 
 RUNNING = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests with & had it ignored
 from petpark_assets.resources.ray_cluster import started
 
 with started(num_cpus=1):
@@ -79,7 +80,10 @@ def test_no_process_outlives_a_run_that_is_cut_short(number):
         agents = {int(pid) for pid in run.stdout.readline().split()}
         assert len(pids) > 5
         run.send_signal(number)
-        run.wait(timeout=30)
+        try:
+            run.wait(timeout=30)
+        finally:
+            run.kill()
     if number == signal.SIGKILL:
         pids -= agents  # the two idle ones that go later; the folder is what nobody was left to remove
         shutil.rmtree(folder, ignore_errors=True)
