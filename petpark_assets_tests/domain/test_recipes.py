@@ -21,9 +21,11 @@ from petpark_assets.domain.recipes import (
     ("changes", "message"),
     [
         ({"hyperparameters": {"epochs": 0}}, "epochs is 0"),
-        ({"targets": {"accuracy": 97}}, "accuracy is 97: it must be a share from 0 to 1"),
+        ({"targets": {"accuracy": 97}}, "accuracy is 97.0: it must be a share from 0 to 1"),
         ({"search": {"algorithm": "genetic"}}, "algorithm is 'genetic': it must be one of none, grid, random, tpe"),
         ({"search": {"space": {"learning_rat": Choices(values=(1,))}}}, "learning_rat"),
+        ({"hyperparameters": {"epochs": 2.5}}, "epochs is 2.5: it must be a int, like"),
+        ({"hyperparameters": {"learning_rate": "1e-3"}}, "learning_rate is '1e-3': it must be a float, like"),
         ({"seed": -1}, "seed is -1"),
         ({"resolution_px": 4}, "resolution_px is 4"),
         ({"target": {}}, "has no field 'target': did you mean targets"),
