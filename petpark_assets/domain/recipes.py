@@ -14,6 +14,7 @@ from petpark_assets.domain.errors import InvalidInput
 Settings = TypeVar("Settings")
 
 ALGORITHMS = ("none", "grid", "random", "tpe")
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
 def _require(holds: bool, name: str, value: Any, expected: str) -> None:
@@ -199,7 +200,7 @@ def _like(current: Any, value: Any, name: str) -> Any:
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(current, (bool, int, float, str)) and type(value) is not type(current):
-        raise InvalidInput(f"{name} is {value!r}: it must be a {type(current).__name__}, like {current!r}")
+        raise InvalidInput(f"{name} is {value!r}: it must be {KINDS[type(current)]}, like {current!r}")
     return value
 
 
