@@ -16,7 +16,7 @@ import typer
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import RECIPES
 from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, read_environment
-from petpark_assets.terminal import answering, say, show_build, show_fields, show_rows, terminal
+from petpark_assets.terminal import answering, say, show_build, show_fields, show_history, show_rows, terminal
 
 if TYPE_CHECKING:
     from petpark_assets.domain.home import Home
@@ -183,7 +183,7 @@ def registry_history(home: HomeOption = None, as_json: JsonOption = False) -> No
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.registry.versions import history
 
-        answer(history(_open(environment).ledger.events()), show_rows)
+        answer(history(_open(environment).ledger.events()), show_history)
 
 
 @app.command()

@@ -131,6 +131,21 @@ def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     Console(highlight=False).print(table)
 
 
+def show_history(events: Iterable[Mapping[str, Any]]) -> None:
+    """Registrations and alias moves, a line each; digests and numbers are for programs."""
+    show_rows(
+        {
+            "when": event["time"][:19].replace("T", " "),
+            "event": event["event"].replace("_", " "),
+            "version": event["version"],
+            "alias": event.get("alias"),
+            "by": event.get("by") or event["actor"],
+            "because": event.get("because"),
+        }
+        for event in events
+    )
+
+
 def show_fields(document: Mapping[str, Any]) -> None:
     """One thing, a line a field."""
     show_rows({"field": name, "value": value} for name, value in document.items())
