@@ -160,7 +160,7 @@ RECIPES = {
             resolution_px=48,
             # Few photos and so few steps: small batches, hardly any cropping (ears are what tells), no growing.
             hyperparameters=Hyperparameters(
-                width=8, epochs=14, batch_size=16, ema_decay=0.9, crop_scale_min=0.8,
+                width=8, epochs=20, batch_size=16, ema_decay=0.9, crop_scale_min=0.8,
                 first_resolution_share=1.0, last_resolution_share=1.0,
             ),
             search=Search(

@@ -18,6 +18,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,8 @@ def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
     """A Ray of our own, all of whose processes are gone afterwards."""
     import ray
 
+    # Ray's daemons are forked and replaced at once: nothing of Lance lives on in them.
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
         _start(folder, num_cpus)
         yield
