@@ -6,6 +6,7 @@ Dagster's list of versions is derived from the manifests; the records are the tr
 import dagster as dg
 
 from petpark_assets.domain.attempts import Attempt, find_attempt, new_attempt
+from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake.catalogue import list_versions
 from petpark_assets.resources.recipe import RunRecipe
@@ -36,6 +37,11 @@ def run_attempt(
     version = context.partition_key
     if BEGINNINGS & set(context.job_def.asset_layer.executable_asset_keys):
         attempt = new_attempt(version, run.resolve())
+        if run.attempt not in {None, attempt.id}:
+            raise InvalidInput(
+                f"the run's config names attempt {run.attempt}, but a run with feature_scaling or "
+                f"hyperparameter_search begins attempt {attempt.id}: leave attempt empty, or materialize only what comes after the search"
+            )
     else:
         attempt = find_attempt(home.store, version, run.attempt)
     context.instance.add_run_tags(context.run.run_id, {ATTEMPT_TAG: attempt.id})

@@ -6,7 +6,7 @@
 
 `digest` is the sha256 of the canonical JSON of the other six fields, `previous` the digest of the event before
 (64 zeros for the first), `number` counts from 1. So a flipped byte, a dropped line and a swapped line are all
-found, and named, by reading the file once. A chain cannot show a cut tail: packages and registry versions carry
+found, and named, by reading the file once. A chain cannot show a cut tail: registry versions carry
 the head's digest for that.
 
 A crash in the middle of a write leaves a last line without its end. It was never acknowledged (`append` returns
@@ -14,7 +14,7 @@ after the disk has the whole line), so readers pass over it and `verify` names i
 a line that lacks only its newline is kept as an event; any other piece moves, whole, to `ledger.jsonl.torn-<sha256>`
 beside the ledger, and a `ledger_repaired` event says so.
 
-Not here: what an event means for an asset; reading the history of a model from it (audit.py).
+Not here: what an event means for an asset, or reading the history of a model from it.
 """
 
 import fcntl

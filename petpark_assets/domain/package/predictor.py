@@ -1,7 +1,7 @@
 """Answers about photos: a photo's bytes in, a label and its probability out. What the command line and the service use.
 
 onnxruntime, numpy and the one decoder, nothing heavier: no torch, ray, dagster, mlflow, pyarrow or onnx.
-Not here: which registered version to ask (registry.py).
+Not here: which registered version to ask (registry/).
 """
 
 import json
