@@ -40,7 +40,8 @@ def run_attempt(
         if run.attempt not in {None, attempt.id}:
             raise InvalidInput(
                 f"the run's config names attempt {run.attempt}, but a run with feature_scaling or "
-                f"hyperparameter_search begins attempt {attempt.id}: leave attempt empty, or materialize only what comes after the search"
+                f"hyperparameter_search begins attempt {attempt.id}: leave attempt empty, or materialize only "
+                "what comes after the search"
             )
     else:
         attempt = find_attempt(home.store, version, run.attempt)
