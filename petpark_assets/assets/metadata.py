@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from petpark_assets.domain.files import digest
+from petpark_assets.domain.files import digest, record_key
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.records import Record
 from petpark_assets.domain.workflow.summary import FLOW
@@ -30,13 +30,14 @@ def materialized(home: Home, record: Record, metadata: Mapping[str, Any]) -> dg.
         for field in dataclasses.fields(record)
         if field.name in ASSETS
     }
+    key = record_key(type(record), record.dataset_version, getattr(record, "attempt", None))
     return dg.MaterializeResult(
         asset_key=record.asset,
         data_version=dg.DataVersion(digest(record)),
         metadata={
             **metadata,
             "digest": digest(record),
-            "record": dg.MetadataValue.path(f"{home.store.uri}/{_record_path(record)}"),
+            "record": dg.MetadataValue.path(f"{home.store.uri}/{key}"),
             **parents,
         },
     )
@@ -59,11 +60,6 @@ def picture(figure: "Figure", description: str) -> dg.MetadataValue[Any]:
 
     png = base64.b64encode(to_png(figure)).decode()
     return dg.MetadataValue.md(f"![{description}](data:image/png;base64,{png})")
-
-
-def _record_path(record: Record) -> str:
-    parts = (record.asset, record.dataset_version, getattr(record, "attempt", ""))
-    return "/".join(part for part in parts if part) + ".json"
 
 
 def _cell(value: Any) -> str:

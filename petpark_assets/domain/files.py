@@ -206,7 +206,7 @@ def write_record(store: Store, record: Record, circumstances: Mapping[str, Any])
 
     The same content again is fine (the first circumstances stay). Raises Conflict when other content is there.
     """
-    key = _record_key(type(record), record.dataset_version, getattr(record, "attempt", None))
+    key = record_key(type(record), record.dataset_version, getattr(record, "attempt", None))
     document = {
         "asset": record.asset, "digest": digest(record), "content": record, "circumstances": circumstances,
     }  # fmt: skip
@@ -222,7 +222,7 @@ def write_record(store: Store, record: Record, circumstances: Mapping[str, Any])
 
 def read_record(store: Store, kind: type[R], dataset_version: str, attempt: str | None = None) -> R:
     """Read a record and check it against its own digest. Raises NotFound, CorruptData."""
-    key = _record_key(kind, dataset_version, attempt)
+    key = record_key(kind, dataset_version, attempt)
     document = json.loads(store.read(key))
     if digest(document["content"]) != document["digest"]:
         raise CorruptData(f"{key} in {store.uri} was changed after it was recorded")
@@ -233,13 +233,13 @@ def read_circumstances(
     store: Store, kind: type[Record], dataset_version: str, attempt: str | None = None
 ) -> dict[str, Any]:
     """What was noted beside a record: when, who, host, run id, seconds."""
-    document = json.loads(store.read(_record_key(kind, dataset_version, attempt)))
+    document = json.loads(store.read(record_key(kind, dataset_version, attempt)))
     return dict(document["circumstances"])
 
 
 def has_record(store: Store, kind: type[Record], dataset_version: str, attempt: str | None = None) -> bool:
     """Whether the record has been written."""
-    return store.exists(_record_key(kind, dataset_version, attempt))
+    return store.exists(record_key(kind, dataset_version, attempt))
 
 
 def list_attempts(store: Store, kind: type[AttemptRecord], dataset_version: str) -> list[str]:
@@ -249,7 +249,8 @@ def list_attempts(store: Store, kind: type[AttemptRecord], dataset_version: str)
     return [name.removesuffix(".json") for name in names if name.endswith(".json") and "/" not in name]
 
 
-def _record_key(kind: type[Record], dataset_version: str, attempt: str | None) -> str:
+def record_key(kind: type[Record], dataset_version: str, attempt: str | None) -> str:
+    """Where a record is stored: `trained_cnn/v0001/<attempt>.json`."""
     if issubclass(kind, AttemptRecord) != (attempt is not None):
         raise AssertionError(f"{kind.__name__} and attempt {attempt!r} do not go together")
     return folder_key(kind.asset, dataset_version, attempt) + ".json"
