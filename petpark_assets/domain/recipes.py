@@ -91,6 +91,8 @@ class Search:
     """Ignored by `grid`, which tries every combination (a range at its low, middle and high)."""
     trial_epochs: int = 3
     """A trial's whole schedule, annealed to zero like the final training's."""
+    photos_share: float = 1.0
+    """Of the photos to learn from, those that a trial learns from; all of the validation part judges it."""
     stops_early: bool = True
     """ASHA: a trial that is behind the others at an equal share of its own schedule is stopped."""
     max_concurrent_trials: int = 1
@@ -107,6 +109,7 @@ class Search:
         _require(self.algorithm in ALGORITHMS, "algorithm", self.algorithm, f"one of {', '.join(ALGORITHMS)}")
         _require(self.num_trials >= 1, "num_trials", self.num_trials, "at least 1")
         _require(self.trial_epochs >= 1, "trial_epochs", self.trial_epochs, "at least 1")
+        _require(0 < self.photos_share <= 1, "photos_share", self.photos_share, "above 0, at most 1")
         _require(self.max_concurrent_trials >= 1, "max_concurrent_trials", self.max_concurrent_trials, "at least 1")
         _require(self.gpus_per_trial >= 0, "gpus_per_trial", self.gpus_per_trial, "0 or more")
         known = {item.name for item in dataclasses.fields(Hyperparameters)}
@@ -175,7 +178,7 @@ RECIPES = {
             description="Real photos on 2 CPU cores without a GPU, in about half an hour.",
             resolution_px=112,
             hyperparameters=Hyperparameters(),
-            search=Search(trial_epochs=2, space={
+            search=Search(trial_epochs=2, photos_share=0.5, space={
                 "learning_rate": Range(low=0.02, high=0.08, log=True),
                 "label_smoothing": Choices(values=(0.05, 0.1)),
             }),

@@ -52,6 +52,8 @@ class TrainingData:
     """[N], index of the label."""
     validation: npt.NDArray[np.bool_]
     """[N], true where a photo belongs to the part that chooses the epoch and is never learnt from."""
+    left_out: npt.NDArray[np.bool_] | None = None
+    """[N], true where a photo is used for nothing, as in trials that learn from a share; None: nowhere."""
 
 
 @dataclass(frozen=True)
@@ -464,7 +466,8 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def _sides(data: TrainingData) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Indices of the photos to learn from and of those to validate on."""
-    learnt, validated = np.flatnonzero(~data.validation), np.flatnonzero(data.validation)
+    is_learnt = ~data.validation if data.left_out is None else ~(data.validation | data.left_out)
+    learnt, validated = np.flatnonzero(is_learnt), np.flatnonzero(data.validation)
     if len(learnt) < 2 or len(validated) < 1:  # batch statistics need two
         raise InvalidInput(
             f"{len(learnt)} photos to learn from and {len(validated)} to validate on are too few: "

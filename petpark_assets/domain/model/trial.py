@@ -3,6 +3,7 @@
 Not here: who starts it, and on what machine (search.py); the training loop (train.py).
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +80,18 @@ def train(task: Task, values: space.Values, on_epoch: Callable[["Epoch"], None])
 
     torch.set_num_threads(max(1, task.cpus))
     fit(
-        task.data.open(),
+        _sample(task.data.open(), task.recipe.search.photos_share),
         task.preprocessing,
         space.trial_hyperparameters(task.recipe, values),
         seed=task.recipe.seed,
         device="auto" if task.gpus else "cpu",
         on_epoch=on_epoch,
     )
+
+
+def _sample(data: "TrainingData", share: float) -> "TrainingData":
+    """The same share for every trial: the first of the photos to learn from, whose order is that of their sha256."""
+    learnt = np.flatnonzero(~data.validation)
+    left_out = np.zeros_like(data.validation)
+    left_out[learnt[max(2, round(share * len(learnt))) :]] = True
+    return dataclasses.replace(data, left_out=left_out)
