@@ -1,4 +1,4 @@
-"""Claims about one trial: it learns from its share of the photos and from nothing else, and sees all of the validation."""
+"""Claims about one trial: it learns from its share of the photos, and is judged on all of the validation part."""
 
 import dataclasses
 
@@ -23,7 +23,8 @@ def test_a_trial_learns_from_its_share_alone_and_is_judged_on_all_of_the_validat
 
     assert epochs_of(data, tmp_path / "a", share=0.5) == epochs_of(other, tmp_path / "b", share=0.5)
     assert epochs_of(data, tmp_path / "a", share=1.0) != epochs_of(other, tmp_path / "b", share=1.0)
-    assert {epoch[2] * 10 % 1 for epoch in epochs_of(data, tmp_path / "c", share=0.5)} == {0}
+    tenths = {count / 10 for count in range(11)}
+    assert {accuracy for *_, accuracy in epochs_of(data, tmp_path / "a", share=0.5)} <= tenths
 
 
 def epochs_of(data, folder, *, share):
@@ -39,7 +40,5 @@ def epochs_of(data, folder, *, share):
         cpus=1,
         gpus=0,
     )  # fmt: skip
-    trial.train(
-        task, {}, lambda epoch: seen.append((epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy))
-    )
-    return seen
+    trial.train(task, {}, seen.append)
+    return [(epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy) for epoch in seen]
