@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.recipes import RECIPES
-from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, read_environment
-from petpark_assets.terminal import answering, say, show_build, show_fields, show_history, show_rows, terminal
-
-if TYPE_CHECKING:
-    from petpark_assets.domain.home import Home
+from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, open_here
+from petpark_assets.terminal import answering, say, show_build, show_rows, terminal
+from petpark_assets.verbs import lake, registry
+from petpark_assets.verbs.options import (
+    HomeOption,
+    JsonOption,
+    LabelsOption,
+    LakeOption,
+    RecipeOption,
+    enter,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,16 +32,8 @@ app = typer.Typer(
     help="From a lake of cat and dog photos to a registered classifier. Exit codes: 0 done, 1 refused or failed "
     "with a named reason, 2 wrong usage.",
 )
-lake_app = typer.Typer(no_args_is_help=True, help="The lake and its versions.")
-registry_app = typer.Typer(no_args_is_help=True, help="Registered models: see, download and promote them.")
-app.add_typer(lake_app, name="lake")
-app.add_typer(registry_app, name="registry")
-
-HomeOption = Annotated[Path | None, typer.Option("--home", help="The home, instead of PETPARK_HOME.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
-RecipeOption = Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(RECIPES)}.")]
-LakeOption = Annotated[str, typer.Option("--lake", help="The folder of labelled photos.")]
-ModelArgument = Annotated[str, typer.Argument(help="A model version (3 or v3) or an alias (champion).")]
+app.add_typer(lake.app, name="lake")
+app.add_typer(registry.app, name="registry")
 
 DEMO_HOME = Path(".petpark-demo")
 
@@ -45,27 +41,31 @@ DEMO_HOME = Path(".petpark-demo")
 @app.command()
 def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Draw a small lake of cats and dogs, once, and build it from photos to a registered model."""
-    environment = _enter(home or DEMO_HOME)
-    lake = environment.home / "lake"
+    environment = enter(home or DEMO_HOME)
+    photos = environment.home / "lake"
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        if not lake.exists():
+        if not photos.exists():
             from petpark_assets.domain.lake.drawn import draw_lake
 
-            say(f"drawing a lake of cats and dogs in {lake}")
-            draw_lake(lake)
-        summary = _build(environment, str(lake), "demo")
+            say(f"drawing a lake of cats and dogs in {photos}")
+            draw_lake(photos)
+        summary = _build(environment, str(photos), "demo")
         answer(summary, lambda document: _show_demo(document, environment))
     raise typer.Exit(_exit_code(summary))
 
 
 @app.command()
 def build(
-    lake: LakeOption, recipe: RecipeOption = "laptop", home: HomeOption = None, as_json: JsonOption = False
+    lake_uri: LakeOption,
+    labels: LabelsOption = None,
+    recipe: RecipeOption = "laptop",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Build the newest version of a lake: from its photos to a registered model, or to a named rejection."""
-    environment = _enter(home)
+    environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        summary = _build(environment, lake, recipe)
+        summary = _build(environment, lake_uri, recipe, labels)
         answer(summary, show_build)
     raise typer.Exit(_exit_code(summary))
 
@@ -77,7 +77,7 @@ def dev(
     home: HomeOption = None,
 ) -> None:
     """Open the Dagster UI with its daemon on this home, and serve the home's reports, on 127.0.0.1 only."""
-    environment = _enter(home)
+    environment = enter(home)
     from petpark_assets.resources.reports import serve_reports
 
     reports = serve_reports(environment.home / "reports", reports_port)
@@ -88,104 +88,6 @@ def dev(
     raise typer.Exit(code)
 
 
-@lake_app.command("ingest")
-def lake_ingest(
-    lake: LakeOption, recipe: RecipeOption = "laptop", home: HomeOption = None, as_json: JsonOption = False
-) -> None:
-    """Make the next dataset version, if the lake changed; nothing is trained."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets import launch
-
-        answer(launch.ingest_only(environment, lake, recipe, show=say), show_build)
-
-
-@lake_app.command("status")
-def lake_status(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Every dataset version: what was accepted, and what was set aside and why."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.workflow import ingestion
-
-        answer(ingestion.describe_versions(_open(environment)), show_rows)
-
-
-@lake_app.command("export")
-def lake_export(
-    version: Annotated[str, typer.Argument(help="A dataset version: v0001, or 1.")],
-    to: Annotated[Path, typer.Option("--to", help="The Parquet file to write; it must not exist.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a version's manifest, a row for each photo, as a Parquet file."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.workflow import ingestion
-
-        answer(ingestion.export_manifest(_open(environment), version, to), show_fields)
-
-
-@registry_app.command("list")
-def registry_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Every registered version, with its aliases and accuracy."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.workflow import registration
-
-        answer(registration.describe_models(_open(environment)), show_rows)
-
-
-@registry_app.command("show")
-def registry_show(model: ModelArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """One version with its files and the digests of every parent."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.workflow import registration
-
-        answer(registration.describe_model(_open(environment), model), show_fields)
-
-
-@registry_app.command("download")
-def registry_download(
-    model: ModelArgument,
-    to: Annotated[Path, typer.Option("--to", help="The folder to write; it must be empty or not exist.")],
-    file: Annotated[str | None, typer.Option("--file", help="Only this file of the package.")] = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Download a version, whole or one file, with every sum verified."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        paths = _open(environment).registry.download(model, to, file)
-        answer([{"file": str(path)} for path in paths], show_rows)
-
-
-@registry_app.command("promote")
-def registry_promote(
-    model: ModelArgument,
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
-    because: Annotated[str, typer.Option("--because", help="Why; it stays in the ledger.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a version the champion, by a person's decision."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.workflow import registration
-
-        answer(registration.promote(_open(environment), model, by=by, because=because), show_fields)
-
-
-@registry_app.command("history")
-def registry_history(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Every registration and every move of an alias: when, who, and why."""
-    environment = _enter(home)
-    with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.registry.versions import history
-
-        answer(history(_open(environment).ledger.events()), show_history)
-
-
 @app.command()
 def classify(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of any size.")],
@@ -194,11 +96,11 @@ def classify(
     as_json: JsonOption = False,
 ) -> None:
     """Say cat or dog for each photo, with the champion or any version asked for."""
-    environment = _enter(home)
+    environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
-        rows = registration.classify(_open(environment), photos, model)
+        rows = registration.classify(open_here(environment), photos, model)
         answer(rows, show_rows)
     raise typer.Exit(int(any(row["error"] for row in rows)))
 
@@ -208,29 +110,10 @@ def main() -> None:
     app(prog_name="petpark")
 
 
-def _enter(home: Path | None) -> Environment:
-    """Work in a home: this process, and whatever it starts."""
-    try:
-        if home is not None:
-            enter_home(home)
-        environment = read_environment()
-    except InvalidInput as error:
-        terminal.print(f"petpark: {error}", markup=False, soft_wrap=True, style="red")
-        raise typer.Exit(1) from None
-    enter_home(environment.home)
-    return environment
-
-
-def _open(environment: Environment) -> "Home":
-    from petpark_assets.domain.home import open_home
-
-    return open_home(environment.home, actor=environment.actor)
-
-
-def _build(environment: Environment, lake: str, recipe: str) -> dict[str, Any]:
+def _build(environment: Environment, lake_uri: str, recipe: str, labels: list[str] | None = None) -> dict[str, Any]:
     from petpark_assets import launch  # loads Dagster
 
-    return launch.build_lake(environment, lake, recipe, show=say)
+    return launch.build_lake(environment, lake_uri, recipe, labels=labels, show=say)
 
 
 def _exit_code(summary: dict[str, Any]) -> int:

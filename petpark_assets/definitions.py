@@ -20,6 +20,7 @@ from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
+from petpark_assets.resources.s3 import S3Connection
 
 
 def build_defs(
@@ -28,8 +29,10 @@ def build_defs(
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
 ) -> dg.Definitions:
     """The definitions of an environment; `overrides` puts other resources in by name, `loggers` other loggers."""
+    s3 = S3Connection()
     resources = {
-        "home": PetparkHome(root=str(environment.home), actor=environment.actor),
+        "s3": s3,
+        "home": PetparkHome(root=str(environment.home), actor=environment.actor, store=environment.store, s3=s3),
         "recipe": RunRecipe(),
         "ray_cluster": RayCluster(address=environment.ray_address),
         "report_pages": ReportPages(base_url=environment.reports_url),

@@ -7,20 +7,32 @@ import dagster as dg
 from pydantic import Field
 
 from petpark_assets.assets.versions import show_versions
+from petpark_assets.domain.lake.label_specs import SYNTAX
+from petpark_assets.domain.lake.labels import DEFAULT_LABELS
 from petpark_assets.domain.workflow import ingestion
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
 
 
 class LakeConfig(dg.Config):
     """Which lake to look at."""
 
-    lake: str = Field(description="The folder of photos: cat/ and dog/ in it, or files named cat.123.jpg.")
+    lake: str = Field(description="The photos: a folder, or s3://bucket/prefix.")
+    labels: list[str] = Field(
+        default=list(DEFAULT_LABELS),
+        description="Where labels come from, best first; a + before one gives it the rank of the one before. A "
+        f"person's corrections come before all of them. Each is {SYNTAX}.",
+    )
 
 
 @dg.op(description="List the lake, decode what is new, assign the sides, and write the next manifest if any changed.")
 def look_at_the_lake(
-    context: dg.OpExecutionContext, config: LakeConfig, home: PetparkHome, recipe: RunRecipe
+    context: dg.OpExecutionContext,
+    config: LakeConfig,
+    home: PetparkHome,
+    recipe: RunRecipe,
+    ray_cluster: RayCluster,
 ) -> tuple[str, bool]:
     """One version more, if the lake changed; either way the partitions are those of the manifests."""
     opened = home.open(run_id=context.run.run_id)
@@ -33,7 +45,15 @@ def look_at_the_lake(
             context.log.info(f"{done} of {total} new photos read")
 
     resolution_px = recipe.resolve().resolution_px
-    result = ingestion.new_dataset_version(opened, config.lake, resolution_px, on_progress=tell_each_tenth)
+    with ray_cluster.mapping_shards() as map_shards:
+        result = ingestion.new_dataset_version(
+            opened,
+            config.lake,
+            resolution_px,
+            labels=config.labels,
+            map_shards=map_shards,
+            on_progress=tell_each_tenth,
+        )
     show_versions(context.instance, opened)
     version = result.dataset_version
     news = f"made {version}" if result.is_new else f"nothing changed: the newest version is still {version}"

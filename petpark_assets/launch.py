@@ -5,7 +5,7 @@ The runs are the same as those from the UI and are seen there. Not here: what a 
 
 import fcntl
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,10 @@ from petpark_assets.definitions import build_defs
 from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.errors import PermanentError, PetparkError, TransientError
 from petpark_assets.domain.files import named_disk_errors
-from petpark_assets.domain.home import open_home
+from petpark_assets.domain.lake import label_specs
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.workflow import summary
-from petpark_assets.resources.environments import Environment
+from petpark_assets.resources.environments import Environment, open_here
 
 Show = Callable[[str], None]
 OUR_ERRORS = f"{PetparkError.__module__}."
@@ -27,16 +27,18 @@ IN_PROCESS = {"petpark/in_process": "true"}
 """The tag of runs in the process of a terminal: they are dead when it is."""
 
 
-def build_lake(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> dict[str, Any]:
+def build_lake(
+    environment: Environment, lake_uri: str, recipe_name: str, *, labels: Sequence[str] | None = None, show: Show
+) -> dict[str, Any]:
     """Build the newest version of a lake with a recipe, as far as it is not built; the summary of what came of it.
 
     `show` is given a line for each thing worth telling. Raises PetparkError when a step failed; a rejected model is
     no failure: the summary says so.
     """
     recipe = find_recipe(recipe_name)
-    version, is_new = ingest_lake(environment, lake_uri, recipe_name, show=show)
+    version, is_new = ingest_lake(environment, lake_uri, recipe_name, labels=labels, show=show)
     attempt = new_attempt(version, recipe)
-    home = open_home(environment.home, actor=environment.actor)
+    home = open_here(environment)
     if summary.is_finished(home, attempt):
         show(f"{version} with recipe {recipe_name} is finished already (attempt {attempt.id})")
     else:
@@ -44,24 +46,30 @@ def build_lake(environment: Environment, lake_uri: str, recipe_name: str, *, sho
     return summary.summarize(home, lake_uri, attempt, is_new=is_new)
 
 
-def ingest_lake(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> tuple[str, bool]:
+def ingest_lake(
+    environment: Environment, lake_uri: str, recipe_name: str, *, labels: Sequence[str] | None = None, show: Show
+) -> tuple[str, bool]:
     """Make the next version if the lake changed; the newest version, and whether it is new."""
     find_recipe(recipe_name)
-    config = {"ops": {"look_at_the_lake": {"config": {"lake": lake_uri}}}}
+    label_specs.parse(labels or ())  # before a run keeps them: a password among them is refused
+    told = {"lake": lake_uri, **({"labels": list(labels)} if labels else {})}
+    config = {"ops": {"look_at_the_lake": {"config": told}}}
     result = _run_job(environment, "new_dataset_version", recipe_name, show=show, run_config=config)
     version, is_new = result.output_for_node("look_at_the_lake")
     return str(version), bool(is_new)
 
 
-def ingest_only(environment: Environment, lake_uri: str, recipe_name: str, *, show: Show) -> dict[str, Any]:
+def ingest_only(
+    environment: Environment, lake_uri: str, recipe_name: str, *, labels: Sequence[str] | None = None, show: Show
+) -> dict[str, Any]:
     """Make the next version if the lake changed, and nothing more; the summary of the newest version."""
-    version, is_new = ingest_lake(environment, lake_uri, recipe_name, show=show)
-    home = open_home(environment.home, actor=environment.actor)
+    version, is_new = ingest_lake(environment, lake_uri, recipe_name, labels=labels, show=show)
+    home = open_here(environment)
     return summary.summarize(home, lake_uri, new_attempt(version, find_recipe(recipe_name)), is_new=is_new)
 
 
 def _build_version(environment: Environment, attempt: Attempt, *, show: Show) -> None:
-    home = open_home(environment.home, actor=environment.actor)
+    home = open_here(environment)
     show(f"building {attempt.dataset_version} with recipe {attempt.recipe.name} (attempt {attempt.id})")
     result = _run_job(
         environment,

@@ -149,3 +149,13 @@ def show_history(events: Iterable[Mapping[str, Any]]) -> None:
 def show_fields(document: Mapping[str, Any]) -> None:
     """One thing, a line a field."""
     show_rows({"field": name, "value": value} for name, value in document.items())
+
+
+def show_sections(document: Mapping[str, Any]) -> None:
+    """One thing: its plain fields in a table, then each list of rows under its name; empty ones say so."""
+    is_list = {name: isinstance(value, (list, tuple)) for name, value in document.items()}
+    show_fields({name: value for name, value in document.items() if not is_list[name]})
+    for name, rows in document.items():
+        if is_list[name]:
+            Console(highlight=False).print(f"\n{name.replace('_', ' ')}", style="bold", markup=False)
+            show_rows(row if isinstance(row, Mapping) else {name: row} for row in rows)

@@ -1,6 +1,6 @@
 """What holds for every test: a home, caches and temporary folders of its own, and no network but loopback.
 
-Not here: toy lakes, records and homes; each test draws its own.
+Not here: servers (servers.py), toy lakes, records and homes; each test draws its own.
 """
 
 import errno
@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from petpark_assets_tests.postgres import postgres  # noqa: F401  a fixture
+
+pytest_plugins = ("petpark_assets_tests.servers",)
 
 LEAKING_PREFIXES = ("PETPARK_", "DAGSTER_", "MLFLOW_", "RAY_", "AWS_")
 """Settings of the person's shell that would lead a test to that person's lake, registry or cluster."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,9 +23,11 @@ def _petpark(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def _photo(path: Path, shade: int) -> None:
+def _photo(path: Path, number: int) -> None:
+    """A photo like no other: of one colour, all would be copies of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (PHOTO_PX, PHOTO_PX), (shade, 10, 200)).save(path)
+    noise = np.random.default_rng(number).integers(0, 256, (PHOTO_PX, PHOTO_PX, 3), np.uint8)
+    Image.fromarray(noise).save(path)
 
 
 def _lake(folder: Path, labels: tuple[str, ...] = ("cat", "dog"), num: int = 6) -> Path:
@@ -109,6 +112,7 @@ def test_what_a_killed_build_left_behind_does_not_stop_the_next(tmp_path: Path):
         "instance.event_log_storage.claim_concurrency_slot('training', run.run_id, 'trained_cnn');"
         "print(run.run_id, flush=True); os.kill(os.getpid(), 9)"
     )
+    _photo(lake / "cat" / "late.png", 250)  # or the next look would need no run
     killed = subprocess.run([sys.executable, "-c", begin, str(home)], capture_output=True, text=True, check=False)
     assert killed.returncode == -9, killed.stderr
     assert _petpark(home, "lake", "ingest", "--lake", str(lake)).returncode == 0

@@ -8,14 +8,16 @@ from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.workflow import ingestion
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.reports import ReportPages
 
 lake = dg.AssetSpec(
     "lake",
     group_name="ingestion",
     kinds={"file"},
     owners=OWNERS,
-    description="The park's labelled photos, as they come: a folder with `cat/` and `dog/` in it, or files named "
-    "`cat.123.jpg`. The job `new_dataset_version` looks at it and makes a version when something changed.",
+    description="The park's labelled photos, as they come: a folder or an S3 bucket, with labels by folder, by file "
+    "name, from a table or from a database. The job `new_dataset_version` looks at it and makes a version when "
+    "something changed.",
 )
 
 
@@ -27,7 +29,9 @@ lake = dg.AssetSpec(
     owners=OWNERS,
     code_version=code_version("lake", "images", "splits")[:12],
 )
-def raw_images(context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe) -> dg.MaterializeResult[None]:
+def raw_images(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, report_pages: ReportPages
+) -> dg.MaterializeResult[None]:
     """Every photo of this version, from an immutable manifest: what was accepted, and what was set aside and why.
 
     The version was made by `new_dataset_version`; here its manifest is verified and its pixels are made ready. The
@@ -36,6 +40,7 @@ def raw_images(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Run
     opened = home.open(run_id=context.run.run_id)
     show_versions(context.instance, opened)
     record = ingestion.raw_images(opened, context.partition_key, recipe.resolve().resolution_px)
+    page = ingestion.draw_quarantine(opened, context.partition_key)  # a link: Dagster's own log could forget no photo
     return materialized(
         opened,
         record,
@@ -43,6 +48,7 @@ def raw_images(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Run
             "images": counts(record.images, of="state"),
             "accepted": counts(record.accepted_by_label, of="label"),
             "quarantined": counts(record.quarantined_by_reason, of="reason"),
+            "quarantined_photos": dg.MetadataValue.url(report_pages.url(page.relative_to(opened.reports))),
             "manifest_sha256": record.manifest,
             "dagster/row_count": record.images["seen"],
         },

@@ -4,11 +4,14 @@ Not here: what the bytes mean (records.py), or tables and pixels (lake/).
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import errno
+import glob
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,6 +98,59 @@ def replace(path: Path, data: bytes) -> None:
         _write_beside(path, data).replace(path)
 
 
+def write_many(items: Mapping[Path, bytes]) -> None:
+    """Make files that appear whole or not at all, or replace them; all of them are on the disk when this returns.
+
+    For many small files whose names are digests of what they hold, so that replacing one changes nothing but damage.
+    Two syncs of the file system do for all: with 512 files of 8 KB they took 30 ms, syncing each file 130.
+    """
+    if not items:
+        return
+    token, folder = secrets.token_hex(4), min(items).parent
+    written: dict[Path, Path] = {}
+    with named_disk_errors(folder):
+        try:
+            for path, data in items.items():
+                written[path.with_name(f".{path.name}.{token}.part")] = path
+                _write_unsynced(path.with_name(f".{path.name}.{token}.part"), data)
+            sync_disk(folder)
+            for temporary, path in written.items():
+                temporary.replace(path)
+        except BaseException:
+            for temporary in written:
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_disk(folder)
+
+
+def _write_unsynced(path: Path, data: bytes) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
+
+
+def sync_disk(folder: Path) -> None:
+    """Bring all that was written to a folder's file system to its disk, by whomever."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):  # it is Linux's
+        os.sync()
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if libc.syncfs(handle) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    finally:
+        os.close(handle)
+
+
 def _write_beside(path: Path, data: bytes) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
@@ -123,6 +179,12 @@ class Store(Protocol):
     def write_new(self, key: str, data: bytes) -> bool:
         """Store bytes under a key that is not taken; False when it is."""
 
+    def write_many(self, items: Mapping[str, bytes]) -> None:
+        """Store bytes under keys that are their digests: nothing is asked, what is there is replaced by the same.
+
+        Each appears whole or not at all, and all are there to last when this returns.
+        """
+
     def exists(self, key: str) -> bool:
         """Whether a key is taken."""
 
@@ -131,6 +193,9 @@ class Store(Protocol):
 
     def local_path(self, key: str) -> Path:
         """A path on this machine with these bytes, for libraries that want one. Raises NotFound."""
+
+    def delete(self, key: str) -> None:
+        """Remove bytes for good; a key that is not there is fine. Only forgetting deletes."""
 
 
 class LocalStore:
@@ -152,6 +217,10 @@ class LocalStore:
         """See Store."""
         return write_new(self._path(key), data)
 
+    def write_many(self, items: Mapping[str, bytes]) -> None:
+        """See Store."""
+        write_many({self._path(key): data for key, data in items.items()})
+
     def exists(self, key: str) -> bool:
         """See Store."""
         return self._path(key).is_file()
@@ -168,6 +237,13 @@ class LocalStore:
         if not path.is_file():
             raise NotFound(f"{key} is not in the store {self.uri}")
         return path
+
+    def delete(self, key: str) -> None:
+        """See Store; what a killed writer left of it beside its place goes too."""
+        path = self._path(key)
+        with named_disk_errors(path):
+            for found in (path, *path.parent.glob(f".{glob.escape(path.name)}.*.part")):
+                found.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         if key.startswith("/") or ".." in key.split("/"):

@@ -5,24 +5,28 @@
                    pixels, weights, packages         cache/         copies: all of it can be deleted
     reports/       pages to look at, with photos     dagster/       runs and events
 
+The store, pixels included, may be in a bucket of S3 instead; all the rest stays in the folder.
 Not here: what the steps do (workflow/), or which home a process uses (resources/environments.py).
 """
 
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain.attempts import Attempt
+from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import LocalStore, Store
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.ledger import Ledger
 from petpark_assets.domain.registry.versions import Registry
+from petpark_assets.domain.s3.access import SCHEME, S3Access, storage_options
+from petpark_assets.domain.s3.store import S3Store
 
 MODEL_NAME = "pet-classifier"
 """The registered model: one name, many versions."""
@@ -40,6 +44,10 @@ class Home:
     actor: str
     run_id: str | None
     """The Dagster run that works here, noted in circumstances."""
+    s3: Callable[[], S3Access] = field(repr=False)
+    """Looks the keys for S3 up: called when a lake, a table or the store is there, never before."""
+    variables: Mapping[str, str] = field(repr=False)
+    """The process's environment, where a source of labels may name its database."""
 
     @property
     def cache(self) -> Path:
@@ -76,17 +84,50 @@ def page_path(home: Home, attempt: Attempt) -> Path:
     return home.reports / attempt.dataset_version / attempt.id / "report.html"
 
 
-def open_home(root: Path, *, actor: str, run_id: str | None = None) -> Home:
-    """The home in a folder, which need not exist yet; nothing is made before something is stored."""
-    root = root.absolute()
-    store = LocalStore(root / "store")
+def open_home(
+    root: Path,
+    *,
+    actor: str,
+    run_id: str | None = None,
+    store_uri: str | None = None,
+    s3: Callable[[], S3Access] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Home:
+    """The home in a folder, which need not exist yet; nothing is made before something is stored.
+
+    Args:
+        root: The folder.
+        actor: Who is noted in records and in the ledger.
+        run_id: The Dagster run that works here.
+        store_uri: The store, if it is not the folder's `store`: another folder, or `s3://bucket/prefix`.
+        s3: Looks the keys for S3 up.
+        variables: The process's environment.
+    """
+    root, s3 = root.absolute(), s3 or _no_keys
+    store, pixels = _open_store(root, store_uri, s3)
     ledger = Ledger(root / "ledger.jsonl", actor)
     return Home(
         root=root,
         store=store,
-        pixels=PixelStore(store.root / "pixels.lance"),
+        pixels=pixels,
         ledger=ledger,
         registry=Registry(root / "mlflow", MODEL_NAME, record_event=ledger.append),
         actor=actor,
         run_id=run_id,
+        s3=s3,
+        variables=variables or {},
     )
+
+
+def _open_store(root: Path, uri: str | None, s3: Callable[[], S3Access]) -> tuple[Store, PixelStore]:
+    """The store and, below the same address, its pixels."""
+    if uri is not None and uri.startswith(SCHEME):
+        access = s3()
+        remote = S3Store(uri, access, root / "cache" / "store")
+        return remote, PixelStore(f"{remote.uri}/pixels.lance", storage_options(access))
+    local = LocalStore(Path(uri) if uri else root / "store")
+    return local, PixelStore(local.root / "pixels.lance")
+
+
+def _no_keys() -> S3Access:
+    raise InvalidInput("S3 is asked for, but this home was opened without keys: open it by environments.open_here")

@@ -39,6 +39,7 @@ EVENTS: Mapping[str, str] = {
     "model_registered": "a package became an immutable version of the registry",
     "alias_moved": "candidate or champion now names another version; by whom and why",
     "model_downloaded": "a registered version was copied out of the registry, its sums verified",
+    "photo_forgotten": "a photo's bytes and pixels were deleted everywhere; by whom and why",
     "ledger_repaired": "a line cut short by a crash was moved beside the ledger",
 }
 """Every event there is, and what it says. A new one gets its row here first."""

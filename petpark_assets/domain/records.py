@@ -132,6 +132,8 @@ class TrainedCnn(AttemptRecord):
     validation_accuracy: float
     weights: str
     """sha256 of weights.safetensors."""
+    forgotten: tuple[str, ...] = ()
+    """sha256s of the photos of the train side that it was trained without, since they were forgotten before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,8 @@ class EvaluationReport(AttemptRecord):
     """accuracy, intervals, by class precision, recall and counts, confusion, calibration (report.evaluate)."""
     files: Mapping[str, str]
     """sha256 by file name: report.html, report.json, predictions.parquet."""
+    forgotten: tuple[str, ...] = ()
+    """sha256s of the photos of the test side that were not in the exam, since they were forgotten before."""
 
 
 @dataclass(frozen=True, kw_only=True)

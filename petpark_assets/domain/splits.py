@@ -1,8 +1,10 @@
 """Which side of the exam a photo is on: train (80 %) or test (20 %), within each class, for ever.
 
-Not here: the validation part of the train side (model/train.py), or where sides are kept (lake/catalogue.py).
+The unit is the group of near-duplicates. Not here: which photos are a group (lake/groups.py), the validation part of
+the train side (model/train.py), or where sides are kept (lake/catalogue.py).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,36 +23,47 @@ BALANCE_TOLERANCE = 0.005
 
 
 def assign(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Side]:
-    """The side of each photo by sha256: what history says, or, for new photos, what brings its class to 80/20.
+    """The side of each photo by sha256: what history says, or, for new groups, what brings their classes to 80/20.
 
-    New photos are taken by rank of their content's hash, which nobody chooses and no listing changes; those with the
-    lowest go to the test side until it has its share of the photos present. Nobody ever changes sides, so after many
-    removals a class may stay off 80/20 until photos arrive. Photos of one group go to the same side.
+    The unit is the group of near-duplicates, which has one side in all versions: that of any photo of it in history,
+    one that is gone from the lake too, since a group is named after its first photo. New groups are taken by the sha256
+    of their name, which nobody chooses and no listing changes; a group goes to the test side while each of its classes
+    has room there, and to the train side otherwise. After many removals a class may stay off 80/20 until photos arrive.
     """
-    sides: dict[str, Side] = {}
-    for label in sorted({photo.label for photo in photos}):
-        sides |= _assign_class([photo for photo in photos if photo.label == label], history)
+    sides = _known_sides(photos, history)
+    room = _room_on_test_side(photos, sides)
+    for members in _new_groups(photos, sides):
+        needed = Counter(photo.label for photo in members)
+        side: Side = "test" if all(room[label] >= number for label, number in needed.items()) else "train"
+        sides |= {photo.sha256: side for photo in members}
+        if side == "test":
+            room.subtract(needed)
     return sides
 
 
-def _assign_class(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Side]:
-    sides: dict[str, Side] = {photo.sha256: _side(history[photo.sha256]) for photo in photos if photo.sha256 in history}
-    group_sides = {photo.group: sides[photo.sha256] for photo in _by_hash(photos) if photo.sha256 in sides}
-    num_test = sum(side == "test" for side in sides.values())
-    quota = round(TEST_SHARE * len(photos))
-    new_groups: dict[str, list[str]] = {}
-    for photo in _by_hash(photos):
+def _known_sides(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Side]:
+    """By sha256, of the photos that history, or another photo of their group, has put on a side."""
+    of_group = {photo.group: history[photo.sha256] for photo in photos if photo.sha256 in history}
+    found = {
+        photo.sha256: history.get(photo.sha256) or history.get(photo.group) or of_group.get(photo.group)
+        for photo in photos
+    }
+    return {sha256: _side(side) for sha256, side in found.items() if side is not None}
+
+
+def _room_on_test_side(photos: Sequence[Photo], sides: Mapping[str, Side]) -> Counter[str]:
+    """How many photos of each class the test side still takes."""
+    room = Counter({label: round(TEST_SHARE * n) for label, n in Counter(photo.label for photo in photos).items()})
+    room.subtract(photo.label for photo in photos if sides.get(photo.sha256) == "test")
+    return room
+
+
+def _new_groups(photos: Sequence[Photo], sides: Mapping[str, Side]) -> list[list[Photo]]:
+    groups: dict[str, list[Photo]] = {}
+    for photo in photos:
         if photo.sha256 not in sides:
-            new_groups.setdefault(photo.group, []).append(photo.sha256)
-    for group, members in new_groups.items():
-        side = group_sides.get(group) or ("test" if num_test + len(members) <= quota else "train")
-        sides |= dict.fromkeys(members, side)
-        num_test += len(members) if side == "test" else 0
-    return sides
-
-
-def _by_hash(photos: Sequence[Photo]) -> list[Photo]:
-    return sorted(photos, key=lambda photo: photo.sha256)
+            groups.setdefault(photo.group, []).append(photo)
+    return [groups[name] for name in sorted(groups, key=lambda name: files.sha256(name.encode()))]
 
 
 def _side(value: str) -> Side:
@@ -104,18 +117,21 @@ class Balance:
     test_share: float
     """Of its photos on the test side, 0 to 1."""
     is_balanced: bool
-    """Within half a percentage point of 20 %, or one photo."""
+    """Within half a percentage point of 20 %, or its largest group, whichever is more."""
 
 
 def balance(manifest: pa.Table) -> dict[str, Balance]:
     """The division of each class that has photos."""
-    sides = {side: _count_by_label(members(manifest, side)) for side in ("train", "test")}
     found: dict[str, Balance] = {}
     for label in LABELS:
-        num_test, total = sides["test"][label], sides["test"][label] + sides["train"][label]
-        if total:
-            is_balanced = abs(num_test - TEST_SHARE * total) <= max(BALANCE_TOLERANCE * total, 1)
-            found[label] = Balance(test_share=num_test / total, is_balanced=is_balanced)
+        is_of_class = pc.and_(pc.equal(manifest["label"], label), pc.is_valid(manifest["split"]))
+        photos = manifest.filter(pc.fill_null(is_of_class, fill_value=False))
+        if photos.num_rows:
+            num_test = photos["split"].to_pylist().count("test")
+            largest_group = max(Counter(photos["group"].to_pylist()).values())
+            tolerance = max(BALANCE_TOLERANCE * photos.num_rows, largest_group)
+            is_balanced = abs(num_test - TEST_SHARE * photos.num_rows) <= tolerance
+            found[label] = Balance(test_share=num_test / photos.num_rows, is_balanced=is_balanced)
     return found
 
 

@@ -8,8 +8,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.s3.access import SCHEME, S3Access, parse_place
+
+if TYPE_CHECKING:
+    from petpark_assets.domain.home import Home
 
 ENVIRONMENTS = ("local", "ci")
 """`local` is a person's machine; `ci` is the same with nothing that asks or draws."""
@@ -33,10 +38,12 @@ class Environment:
     """A Ray cluster to use instead of a Ray of our own."""
     reports_url: str = "http://127.0.0.1:3001"
     """Where `petpark dev` serves the home's reports: what links in the UI lead to."""
+    store: str | None = None
+    """Where what must last is kept, if not in the home: `s3://bucket/prefix`, or an absolute folder."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of this process. Raises InvalidInput on an unknown PETPARK_ENV."""
+    """The environment of this process. Raises InvalidInput on an unknown PETPARK_ENV, or no PETPARK_STORE."""
     name = variables.get("PETPARK_ENV", "local")
     if name not in ENVIRONMENTS:
         raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(ENVIRONMENTS)}")
@@ -48,6 +55,42 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
+        store=_checked_store(variables.get("PETPARK_STORE")),
+    )
+
+
+def _checked_store(uri: str | None) -> str | None:
+    if not uri:
+        return None
+    if uri.startswith(SCHEME):
+        return parse_place(uri, "store").uri
+    if not Path(uri).is_absolute():  # Dagster's processes work in other folders
+        raise InvalidInput("PETPARK_STORE must be s3://bucket/prefix, or an absolute folder")
+    return uri
+
+
+def process_variables() -> Mapping[str, str]:
+    """All variables of this process, for those whom a person tells the name of one."""
+    return os.environ
+
+
+def s3_access() -> S3Access:
+    """Keys for S3 without Dagster's configuration; called only where S3 is used, since boto3 takes seconds to load."""
+    from petpark_assets.resources.s3 import S3Connection
+
+    return S3Connection().access()
+
+
+def open_here(environment: Environment) -> "Home":
+    """The home of an environment, opened: what a terminal works with. A step has its own (resources/home.py)."""
+    from petpark_assets.domain.home import open_home
+
+    return open_home(
+        environment.home,
+        actor=environment.actor,
+        store_uri=environment.store,
+        s3=s3_access,
+        variables=process_variables(),
     )
 
 

@@ -6,6 +6,8 @@ import dagster as dg
 from pydantic import Field
 
 from petpark_assets.domain.home import Home, open_home
+from petpark_assets.resources.environments import process_variables
+from petpark_assets.resources.s3 import S3Connection
 
 
 class PetparkHome(dg.ConfigurableResource[Home]):
@@ -13,7 +15,18 @@ class PetparkHome(dg.ConfigurableResource[Home]):
 
     root: str = Field(description="The folder of the home; PETPARK_HOME.")
     actor: str = Field(description="Who is noted in records and in the ledger; PETPARK_ACTOR.")
+    store: str | None = Field(
+        default=None, description="Where what must last is kept, if not in the home: s3://bucket/prefix; PETPARK_STORE."
+    )
+    s3: S3Connection
 
     def open(self, *, run_id: str | None = None) -> Home:
         """The home as the domain knows it; `run_id` is noted beside what the run makes."""
-        return open_home(Path(self.root), actor=self.actor, run_id=run_id)
+        return open_home(
+            Path(self.root),
+            actor=self.actor,
+            run_id=run_id,
+            store_uri=self.store,
+            s3=self.s3.access,
+            variables=process_variables(),
+        )

@@ -19,7 +19,8 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,15 @@ from pydantic import Field
 
 import petpark_assets
 from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.lake.inspection import MapShards, Result, Shard, map_in_threads
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Trials are handed paths, never photos, so little travels through Ray (its default is 30 % of the memory)."""
+
+SHARDS_A_PROCESSOR = 2
+"""One that is worked on and one that waits: no worker is ever idle, and a failure ends soon."""
+
+SHARD_RETRIES = 3
 
 NUM_STARTS = 3
 """Ray gives its daemons 30 s to come up, a limit of its own that a busy machine of two cores can exceed."""
@@ -87,6 +94,50 @@ class RayCluster(dg.ConfigurableResource[None]):
         """Ray, initialised for this process, for the time of the `with`."""
         with started(self.address, num_cpus=self.num_cpus):
             yield
+
+    @contextmanager
+    def mapping_shards(self) -> Iterator[MapShards]:
+        """How photos are read: by the workers of a cluster where there is one, else by this machine's threads."""
+        if self.address is None:
+            yield map_in_threads
+            return
+        with self.running():
+            yield map_on_ray
+
+
+def map_on_ray(function: Callable[[Shard], Result], shards: Iterable[Shard], /) -> Iterator[Result]:
+    """Like `map`, on the workers of the Ray that was started: results in order, a few shards a processor under way.
+
+    What a worker is handed and answers with travels through Ray, so shards are names and answers are facts. A shard
+    whose worker died is run again. Raises what the function raised, TransientError when workers keep dying.
+    """
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    task: Any = ray.remote(num_cpus=1, max_retries=SHARD_RETRIES)(_apply)
+    shared = ray.put(function)
+    most = SHARDS_A_PROCESSOR * max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+    under_way: deque[Any] = deque()
+    try:
+        for shard in shards:
+            if len(under_way) == most:
+                yield ray.get(under_way.popleft())
+            under_way.append(task.remote(shared, shard))
+        while under_way:
+            yield ray.get(under_way.popleft())
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise TransientError(
+            f"a worker of the Ray cluster was lost {SHARD_RETRIES + 1} times ({type(error).__name__}): run it again"
+        ) from error
+    finally:
+        for reference in under_way:
+            ray.cancel(reference, force=True)
+
+
+def _apply(function: Callable[[Shard], Result], shard: Shard) -> Result:
+    return function(shard)
 
 
 @contextmanager

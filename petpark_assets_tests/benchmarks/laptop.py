@@ -48,11 +48,7 @@ def write_result(summary: dict[str, Any], seconds: float) -> None:
     search = read_record(store, HyperparameterSearch, *names)
     proved = read_record(store, OnnxPackage, *names).parity if summary["is_accepted"] else None
     result = {
-        "commit": _commit(),
-        "command": "petpark build --lake PHOTOS --recipe laptop --json",
-        "date": datetime.now(UTC).date().isoformat(),
-        "hardware": _hardware(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        **describe_run("petpark build --lake PHOTOS --recipe laptop --json"),
         "n": 1,
         "images": summary["images"],
         "accuracy": summary["accuracy"],
@@ -69,6 +65,17 @@ def write_result(summary: dict[str, Any], seconds: float) -> None:
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(f"accuracy {result['accuracy']:.4f} in {result['minutes']} minutes: {RESULT}")  # noqa: T201 - its answer
+
+
+def describe_run(command: str) -> dict[str, Any]:
+    """What one must know to compare any measurement: commit, command, date, hardware, versions."""
+    return {
+        "commit": _commit(),
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": _hardware(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
 
 
 def _commit() -> str:

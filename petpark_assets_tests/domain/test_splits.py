@@ -98,7 +98,7 @@ def test_sides_are_not_decided_by_key_or_arrival_but_by_content():
     """Whoever names files must not be able to choose what the exam asks."""
     photos = [photo(n) for n in range(50)]
     sides = splits.assign(photos, {})
-    ranked = sorted(sides)
+    ranked = sorted(sides, key=lambda sha256: files.sha256(sha256.encode()))
     assert [sides[sha256] for sha256 in ranked] == ["test"] * 10 + ["train"] * 40
 
 
@@ -112,6 +112,34 @@ def test_photos_of_one_group_stay_together():
     sides = splits.assign([*first, latecomer], sides)
     assert sides[latecomer.sha256] == sides[groups[3][0].sha256]
     assert all(len({sides[one.sha256] for one in group}) == 1 for group in groups[:40])
+
+
+def test_a_group_has_a_side_also_when_its_first_photos_are_gone():
+    """A copy of a photo that was learned from years ago would be an exam question that the network has seen."""
+    first = [photo(n) for n in range(50)]
+    history = splits.assign(first, {})
+    copies = [photo(f"copy of {n}", group=one.sha256) for n, one in enumerate(first)]
+    sides = splits.assign(copies, history)
+    assert [sides[copy.sha256] for copy in copies] == [history[one.sha256] for one in first]
+
+
+def test_a_group_of_both_classes_is_on_one_side_and_takes_room_in_both():
+    """A cat and a dog on one photo, labelled once each way, must not sit on both sides by way of their classes."""
+    mixed = [photo(n, label, group=f"pair {n}") for n in range(20) for label in ("cat", "dog")]
+    alone = [photo(f"alone {n}", label) for n in range(30) for label in ("cat", "dog")]
+    sides = splits.assign(mixed + alone, {})
+    assert all(sides[mixed[n].sha256] == sides[mixed[n + 1].sha256] for n in range(0, 40, 2))
+    for label in ("cat", "dog"):
+        assert share_on_test(sides, [one for one in mixed + alone if one.label == label]) == 0.2
+
+
+def test_a_group_too_large_for_the_test_side_is_learned_from():
+    """Copies of one photo would be the whole exam; smaller groups take its place."""
+    copies = [photo(f"copy {n}", group="one") for n in range(30)]
+    alone = [photo(f"alone {n}") for n in range(70)]
+    sides = splits.assign(copies + alone, {})
+    assert {sides[one.sha256] for one in copies} == {"train"}
+    assert share_on_test(sides, copies + alone) == 0.2
 
 
 def test_a_history_that_makes_no_sense_is_a_bug():

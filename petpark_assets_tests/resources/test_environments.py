@@ -32,3 +32,21 @@ def test_the_home_is_absolute(tmp_path: Path):
 def test_the_project_folder_holds_the_instance_and_the_code_location():
     """`petpark` points DAGSTER_HOME at it."""
     assert {"dagster.yaml", "workspace.yaml"} <= {path.name for path in PROJECT_FOLDER.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("value", "store"),
+    [(None, None), ("", None), ("s3://park/store/", "s3://park/store"), ("/mnt/store", "/mnt/store")],
+)
+def test_the_store_may_be_elsewhere(value, store):
+    """What must last belongs where many machines reach it; the rest stays in the home."""
+    variables = {} if value is None else {"PETPARK_STORE": value}
+    assert read_environment(variables).store == store
+
+
+@pytest.mark.parametrize("value", ["store", "https://anna:secret@park/store", "s3://", "s3://KEY:secret@park"])
+def test_a_store_that_is_none_is_refused_and_not_repeated(value):
+    """A relative folder would be another one for each of Dagster's processes."""
+    with pytest.raises(InvalidInput, match="s3://bucket/prefix") as caught:
+        read_environment({"PETPARK_STORE": value})
+    assert "secret" not in str(caught.value)

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,19 +25,24 @@ ACCEPTED, DUPLICATE, QUARANTINED = STATES = ("accepted", "duplicate", "quarantin
 SCHEMA = pa.schema([
     pa.field("key", pa.string(), nullable=False),
     pa.field("size_bytes", pa.int64(), nullable=False),
+    pa.field("etag", pa.string()),  # as the bucket gave it; null in a folder
     pa.field("sha256", pa.string()),  # null: the bytes could not be read
     pa.field("label", pa.string()),
-    pa.field("label_source", pa.string()),  # folder, file_name
-    pa.field("first_version", pa.string()),  # that read these bytes as a labelled photo; null before
-    pa.field("format", pa.string()),  # from here to channel_squares: null where it was never decoded
+    pa.field("label_source", pa.string()),  # the source that won
+    pa.field("claims", pa.list_(pa.string())),  # what each source said, by rank: `folder: cat`
+    pa.field("first_version", pa.string()),  # that read these bytes; null: they could not be, or were forgotten
+    pa.field("format", pa.string()),  # from here to channel_squares: null where it could not be decoded
     pa.field("width_px", pa.int32()),  # of the upright picture, as stored in the lake
     pa.field("height_px", pa.int32()),
     pa.field("mode", pa.string()),
+    pa.field("capture_time", pa.timestamp("ms")),  # EXIF's, which knows no time zone; null: it says nothing
+    pa.field("perceptual_hash", pa.string()),  # 16 hexadecimal digits: a few bits differ between copies of one photo
+    pa.field("signature", pa.binary()),  # signatures.py; only in the first version, or every version would cost it
     pa.field("brightness", pa.float32()),
     pa.field("sharpness", pa.float32()),
     pa.field("channel_means", pa.list_(pa.float32())),
     pa.field("channel_squares", pa.list_(pa.float32())),
-    pa.field("group", pa.string()),  # photos of one group stay on one side; the photo's own sha256 for now
+    pa.field("group", pa.string()),  # of near-duplicates, which stay on one side; null where quarantined
     pa.field("split", pa.string()),  # train, test; null unless accepted
     pa.field("state", pa.string(), nullable=False),
     pa.field("reason", pa.string()),  # one of images.QUARANTINE_REASONS; null unless quarantined
@@ -45,10 +50,13 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 
 FACTS = (
-    "first_version", "format", "width_px", "height_px", "mode", "brightness", "sharpness", "channel_means",
-    "channel_squares",
+    "first_version", "format", "width_px", "height_px", "mode", "capture_time", "perceptual_hash", "signature",
+    "brightness", "sharpness", "channel_means", "channel_squares",
 )  # fmt: skip
 """Columns that depend on the bytes alone."""
+
+NOT_CONTENT = ("signature", "etag")
+"""Columns that may differ between manifests that say the same: kept once, or the bucket's own affair."""
 
 _VERSION = re.compile(r"v\d{4,}")
 _NOTES = b"petpark"
@@ -81,11 +89,38 @@ def list_versions(store: files.Store) -> list[str]:
     return sorted((name[1] for name in names if _VERSION.fullmatch(name[1])), key=lambda version: int(version[1:]))
 
 
-def build_table(rows: Sequence[Mapping[str, Any]], *, num_ignored: int, previous_manifest: str | None) -> pa.Table:
-    """A manifest of SCHEMA from its rows in any order, with what belongs to the listing as a whole beside them."""
-    notes = {"num_ignored": num_ignored, "previous_manifest": previous_manifest}
+def build_table(
+    rows: Sequence[Mapping[str, Any]], *, num_ignored: int, previous_manifest: str | None, inputs: str | None = None
+) -> pa.Table:
+    """`finish` for rows in any order, with null for every column that a row does not have."""
+    by_key = sorted(rows, key=lambda row: str(row["key"]))
+    return finish(
+        pa.Table.from_pylist(by_key, schema=SCHEMA),
+        num_ignored=num_ignored,
+        previous_manifest=previous_manifest,
+        inputs=inputs,
+    )
+
+
+def finish(table: pa.Table, *, num_ignored: int, previous_manifest: str | None, inputs: str | None = None) -> pa.Table:
+    """A manifest from its rows, a column of SCHEMA each, with what belongs to the listing as a whole beside them.
+
+    `inputs` is the digest of all that the rows were made from (survey.py): the same again needs no second judgement.
+    """
+    notes = {"num_ignored": num_ignored, "previous_manifest": previous_manifest, "inputs": inputs}
     schema = SCHEMA.with_metadata({_NOTES: files.canonical_json(notes)})
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["key"])), schema=schema)
+    return table.select(SCHEMA.names).cast(SCHEMA).replace_schema_metadata(schema.metadata)
+
+
+def says_the_same(table: pa.Table, other: pa.Table) -> bool:
+    """Whether two manifests have the same content, wherever their signatures are kept and whatever was ignored."""
+    return bool(table.drop_columns(NOT_CONTENT).equals(other.drop_columns(NOT_CONTENT)))
+
+
+def inputs(store: files.Store, version: str) -> str | None:
+    """The digest of what a version was made from, out of the file's footer."""
+    noted = _notes_of(pq.read_schema(pa.BufferReader(_read(store, version))).metadata)["inputs"]
+    return None if noted is None else str(noted)
 
 
 def write_manifest(store: files.Store, version: str, table: pa.Table) -> str | None:
@@ -120,7 +155,10 @@ def read_manifest(
         raise CorruptData(f"{manifest_key(version)} in {store.uri} is no Parquet file any more: {error}") from error
     expected = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
     if not table.schema.equals(expected):
-        raise CorruptData(f"{manifest_key(version)} in {store.uri} does not have the columns of a manifest")
+        raise CorruptData(
+            f"{manifest_key(version)} in {store.uri} does not have the columns of a manifest: it may be another "
+            "release's, which needs a home of its own"
+        )
     return table
 
 
@@ -135,12 +173,6 @@ def _read(store: files.Store, version: str) -> bytes:
     except NotFound as error:
         existing = ", ".join(list_versions(store)[-5:]) or "none yet"
         raise NotFound(f"there is no dataset version {version} in {store.uri}; there is: {existing}") from error
-
-
-def sha256_by_key(store: files.Store, version: str) -> dict[str, str | None]:
-    """Which bytes a version saw under which key: what two versions are compared by."""
-    table = read_manifest(store, version, columns=["key", "sha256"])
-    return dict(zip(table["key"].to_pylist(), table["sha256"].to_pylist(), strict=True))
 
 
 def raw_images(table: pa.Table, version: str, manifest: str) -> RawImages:
@@ -174,45 +206,9 @@ def counts(table: pa.Table) -> dict[str, Any]:
 
 
 def _notes(table: pa.Table) -> dict[str, Any]:
-    notes: dict[str, Any] = json.loads((table.schema.metadata or {})[_NOTES])
+    return _notes_of(table.schema.metadata)
+
+
+def _notes_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    notes: dict[str, Any] = json.loads((metadata or {})[_NOTES])
     return notes
-
-
-def side_history(store: files.Store, *, besides: str | None = None) -> dict[str, str]:
-    """Of every photo that any version (besides one) accepted, by sha256: the side on which it stays for ever."""
-    sides: dict[str, str] = {}
-    versions = [version for version in list_versions(store) if version != besides]
-    for table in _newest_rows(store, versions, ["sha256", "split"], lambda rows: pc.is_valid(rows["split"])):
-        sides.update(zip(table["sha256"].to_pylist(), table["split"].to_pylist(), strict=True))
-    return sides
-
-
-def known_facts(store: files.Store) -> dict[str, dict[str, Any]]:
-    """What any version learned from bytes, by sha256: the columns FACTS, and reason and detail if it was refused."""
-    facts: dict[str, dict[str, Any]] = {}
-    columns = ["sha256", *FACTS, "reason", "detail"]
-    for table in _newest_rows(store, list_versions(store), columns, lambda rows: pc.is_valid(rows[FACTS[0]])):
-        for row in table.to_pylist():
-            wanted = FACTS if row["format"] is not None else (*FACTS, "reason", "detail")
-            facts[row["sha256"]] = {name: row[name] for name in wanted}
-    return facts
-
-
-def _newest_rows(
-    store: files.Store, versions: Sequence[str], columns: Sequence[str], is_wanted: Callable[[pa.Table], pa.Array]
-) -> Iterator[pa.Table]:
-    """Over versions, newest first: of each sha256 its first row that is wanted; one version in memory at a time."""
-    known = pa.array([], pa.string())
-    for version in reversed(versions):
-        table = read_manifest(store, version, columns=columns)
-        is_new = pc.and_(is_wanted(table), pc.invert(pc.is_in(table["sha256"], known)))
-        table = _first_of_each(table.filter(is_new))
-        known = pa.concat_arrays([known, *table["sha256"].chunks])
-        yield table
-
-
-def _first_of_each(table: pa.Table) -> pa.Table:
-    """Without the later of several rows with the same sha256."""
-    positions = table.select(["sha256"]).append_column("position", pa.array(range(table.num_rows), pa.int64()))
-    first = positions.group_by("sha256").aggregate([("position", "min")])
-    return table.take(first.column("position_min").sort())

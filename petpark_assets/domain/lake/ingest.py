@@ -1,38 +1,34 @@
-"""From a lake to the next dataset version: list, read what is new, judge every photo, split, write the manifest.
+"""From a lake to the next dataset version: list, read what is new, judge every photo, write the manifest.
 
 The manifest is the commit point: whatever stops an ingestion before it (a kill, a full disk) leaves no version, and the
 next one goes on; pixels and originals stored by then are found again by their sha256.
-Not here: listing and reading (survey.py, inspection.py), the manifest's form (catalogue.py), the rule of the sides
-(splits.py, handed in).
+Not here: listing and reading (survey.py, inspection.py), what becomes of each photo (judgement.py), the manifest's form
+(catalogue.py), the rule of the sides (splits.py, handed in).
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from petpark_assets.domain import files, images
-from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, TransientError
-from petpark_assets.domain.lake import catalogue, inspection
-from petpark_assets.domain.lake.catalogue import ACCEPTED, DUPLICATE, QUARANTINED, Photo
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import Conflict, CorruptData, TransientError
+from petpark_assets.domain.lake import catalogue, history, inspection, judgement, survey, tombstones
+from petpark_assets.domain.lake.catalogue import ACCEPTED
 from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
+from petpark_assets.domain.lake.judgement import AssignSplits
+from petpark_assets.domain.lake.labels import LabelBook
 from petpark_assets.domain.lake.pixels import PixelStore
-from petpark_assets.domain.lake.sources import Lake, LakeObject, label_of
-from petpark_assets.domain.lake.survey import Survey, take_survey
-from petpark_assets.domain.records import LABELS, RawImages
+from petpark_assets.domain.lake.sources import Lake
+from petpark_assets.domain.lake.survey import Listing, Survey
+from petpark_assets.domain.records import RawImages
 
-AssignSplits = Callable[[Sequence[Photo], Mapping[str, str]], Mapping[str, str]]
 Progress = Callable[[int, int], None]
-Row = dict[str, Any]
 
-SIDES = ("train", "test")
-MIN_PHOTOS_A_CLASS = 5
-"""The fewest that 80/20 divides: four to train on, one to test."""
 MAX_RACES = 5
 """How often another writer may take the next number before we give up."""
 
@@ -57,6 +53,7 @@ def new_dataset_version(
     lake: Lake,
     store: files.Store,
     pixels: PixelStore,
+    book: LabelBook,
     *,
     cache: Path,
     resolution_px: int,
@@ -73,16 +70,47 @@ def new_dataset_version(
     Raises InvalidInput on a lake that no classifier can be trained on, TransientError on a full disk.
     """
     started = time.perf_counter()
-    inspector = inspection.Inspector(lake=lake, store=store, resolution_px=resolution_px)
-    lake_now = take_survey(inspector, pixels, cache, map_shards, on_progress)
+    listing = survey.list_lake(lake, cache)
+    unchanged = _find_unchanged(listing, store, book)
+    if unchanged is not None:
+        before_commit()
+        return _result(unchanged, None, started)
+    survey.refuse_one_class(lake, listing, book)
+    known, forgotten = history.read_history(store, cache), tombstones.forgotten(store)
+    lake_now = survey.read_new(
+        inspection.Inspector(lake=lake, store=store, pixels=pixels, resolution_px=resolution_px),
+        listing,
+        frozenset(known["sha256"].to_pylist()) | forgotten,
+        cache=cache,
+        map_shards=map_shards,
+        on_progress=on_progress,
+    )
     before_commit()
-    is_new, raw_images = _commit(lake_now, store, assign_splits)
+    is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits)
+    return _result(raw_images, lake_now, started, is_new=is_new)
+
+
+def newest_if_unchanged(lake: Lake, store: files.Store, book: LabelBook, *, cache: Path) -> RawImages | None:
+    """The newest version where a listing alone shows that it would be made again; None where more must be known."""
+    return _find_unchanged(survey.list_lake(lake, cache), store, book)
+
+
+def _find_unchanged(listing: Listing, store: files.Store, book: LabelBook) -> RawImages | None:
+    versions = catalogue.list_versions(store)
+    if not versions or not listing.is_all_known:
+        return None
+    inputs = survey.inputs_digest(listing.objects, listing.known, book, tombstones.forgotten(store))
+    return verify(store, versions[-1]) if catalogue.inputs(store, versions[-1]) == inputs else None
+
+
+def _result(raw_images: RawImages, lake_now: Survey | None, started: float, *, is_new: bool = False) -> IngestResult:
+    inspected = inspection.SCHEMA.empty_table() if lake_now is None else lake_now.inspected
     return IngestResult(
         dataset_version=raw_images.dataset_version,
         is_new=is_new,
         raw_images=raw_images,
-        num_read=lake_now.num_read,
-        num_decoded=len(lake_now.new_facts),
+        num_read=inspected.num_rows,
+        num_decoded=inspected.num_rows - inspected["format"].null_count,
         seconds=time.perf_counter() - started,
     )
 
@@ -101,9 +129,10 @@ def ensure_pixels(
     Raises CorruptData or NotFound naming an original that is damaged or gone.
     """
     accepted = manifest.filter(pc.equal(manifest["state"], ACCEPTED))
-    missing = pixels.missing(sorted(accepted["sha256"].to_pylist()), resolution_px)
-    redrawer = inspection.Redrawer(store=store, resolution_px=resolution_px)
-    inspection.redraw(redrawer, missing, pixels, map_shards, on_progress)
+    wanted = sorted(set(accepted["sha256"].to_pylist()) - tombstones.forgotten(store))
+    missing = pixels.missing(wanted, resolution_px)
+    redrawer = inspection.Redrawer(store=store, pixels=pixels, resolution_px=resolution_px)
+    inspection.redraw(redrawer, missing, map_shards, on_progress)
     return len(missing)
 
 
@@ -147,83 +176,27 @@ def check_home(home: Path, lake: Lake) -> None:
         )
 
 
-def _commit(lake_now: Survey, store: files.Store, assign_splits: AssignSplits) -> tuple[bool, RawImages]:
-    """Take the next number, unless the newest version says the same; compared again whenever another writer took it."""
+def _commit(
+    lake_now: Survey, store: files.Store, cache: Path, book: LabelBook, assign_splits: AssignSplits
+) -> tuple[bool, RawImages]:
+    """Take the next number, unless the newest version says the same; judged again whenever another writer took it."""
     for _ in range(MAX_RACES):
         versions = catalogue.list_versions(store)
         newest = versions[-1] if versions else None
-        if newest is not None and catalogue.sha256_by_key(store, newest) == lake_now.sha256s:
-            return False, verify(store, newest)
         version = catalogue.version_name(int(newest[1:]) + 1 if newest else 1)
-        table = _judge(lake_now, store, version, newest, assign_splits)
-        manifest = catalogue.write_manifest(store, version, table)
+        known, forgotten = history.read_history(store, cache), tombstones.forgotten(store)
+        table = judgement.judge(lake_now, known, book, forgotten, version=version, assign_splits=assign_splits)
+        if newest is not None and catalogue.says_the_same(table, catalogue.read_manifest(store, newest)):
+            return False, verify(store, newest)
+        finished = catalogue.finish(
+            table,
+            num_ignored=lake_now.num_ignored,
+            previous_manifest=None if newest is None else catalogue.manifest_sha256(store, newest),
+            inputs=survey.inputs_digest(lake_now.objects, lake_now.sha256s, book, forgotten),
+        )
+        manifest = catalogue.write_manifest(store, version, finished)
         if manifest is not None:
-            return True, catalogue.raw_images(table, version, manifest)
+            return True, catalogue.raw_images(finished, version, manifest)
     raise TransientError(
         f"other ingestions took the next version {MAX_RACES} times in a row: run the same command again"
     )
-
-
-def _judge(
-    lake_now: Survey, store: files.Store, version: str, newest: str | None, assign_splits: AssignSplits
-) -> pa.Table:
-    """The manifest: every object seen with its state, every accepted photo with its side."""
-    new_facts = {sha256: {**facts, "first_version": version} for sha256, facts in lake_now.new_facts.items()}
-    facts = new_facts | catalogue.known_facts(store)
-    rows = [_row(item, lake_now, facts) for item in lake_now.objects]
-    _settle_copies([row for row in rows if row["state"] == ACCEPTED])
-    _assign_sides([row for row in rows if row["state"] == ACCEPTED], catalogue.side_history(store), assign_splits)
-    previous = None if newest is None else catalogue.manifest_sha256(store, newest)
-    return catalogue.build_table(rows, num_ignored=lake_now.num_ignored, previous_manifest=previous)
-
-
-def _row(item: LakeObject, lake_now: Survey, facts: Mapping[str, Row]) -> Row:
-    """One object by itself: accepted, or quarantined with its reason."""
-    label, label_source, label_problem = label_of(item.key)
-    sha256 = lake_now.sha256s[item.key]
-    row: Row = {
-        **(facts.get(sha256, {}) if sha256 else lake_now.unreadable[item.key]),
-        "key": item.key, "size_bytes": item.size_bytes, "sha256": sha256, "group": sha256,
-        "label": label, "label_source": label_source,
-    }  # fmt: skip
-    if label_problem is not None and not row.get("reason"):  # what the decoder found is the same under any name
-        row |= {"reason": label_problem, "detail": images.QUARANTINE_REASONS[label_problem]}
-    return row | {"state": QUARANTINED if row.get("reason") else ACCEPTED}
-
-
-def _settle_copies(rows: Sequence[Row]) -> None:
-    """Of photos with the same bytes the first key is accepted; under two labels none is."""
-    copies: dict[str, list[Row]] = {}
-    for row in rows:
-        copies.setdefault(row["sha256"], []).append(row)
-    for first, *others in copies.values():
-        claims = {row["label"]: row["key"] for row in reversed([first, *others])}
-        if len(claims) > 1:
-            words = " and ".join(f"{label} ({claims[label]})" for label in sorted(claims))
-            conflict = {"state": QUARANTINED, "reason": "conflicting_label", "detail": f"the same photo is {words}"}
-            for row in (first, *others):
-                row.update(conflict)
-        for row in others if len(claims) == 1 else []:
-            row.update(state=DUPLICATE, detail=f"the same bytes as {first['key']}")
-
-
-def _assign_sides(rows: Sequence[Row], history: Mapping[str, str], assign_splits: AssignSplits) -> None:
-    """Give every accepted photo its side. Raises InvalidInput when a class is too small to be split."""
-    for label in LABELS:
-        num_photos = sum(row["label"] == label for row in rows)
-        if num_photos < MIN_PHOTOS_A_CLASS:
-            raise InvalidInput(
-                f"only {num_photos} photos of the lake are usable as {label}, at least {MIN_PHOTOS_A_CLASS} are "
-                f"needed: add photos to {label}/; no version was made"
-            )
-    sides = assign_splits(
-        [Photo(sha256=row["sha256"], label=row["label"], group=row["group"]) for row in rows], history
-    )
-    for row in rows:
-        row["split"] = sides[row["sha256"]]
-    for label in LABELS:
-        if len({row["split"] for row in rows if row["label"] == label}) < len(SIDES):
-            raise InvalidInput(
-                f"all {label} photos that are left in the lake are on one side of the split, and photos never change "
-                f"sides: add {label} photos; no version was made"
-            )

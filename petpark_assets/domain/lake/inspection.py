@@ -1,31 +1,53 @@
-"""Reading photos: bytes to sha256, facts and pixels, in batches that bound the memory, on as many workers as wanted.
+"""Reading photos: bytes to sha256, facts, stored originals and pixels, shard by shard, on as many workers as wanted.
 
-A photo that is decoded here has its bytes stored under originals/ before anyone hears of it.
-Not here: which photos must be read, and what a version makes of them (ingest.py).
+A worker stores what it reads and draws by itself, to last, and answers with facts and some hundred bytes about the
+pixels that it wrote: photos never pass through whoever sent it out. Memory is a shard for each worker.
+Not here: which photos must be read (survey.py), and what a version makes of them (judgement.py).
 """
 
+import contextlib
+import dataclasses
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from petpark_assets.domain import files, images
+from petpark_assets.domain.images import UnreadablePhoto
+from petpark_assets.domain.lake import catalogue, signatures
+from petpark_assets.domain.lake.pixel_tables import Fragment
 from petpark_assets.domain.lake.pixels import PixelStore
-from petpark_assets.domain.lake.sources import Lake, LakeObject, label_of
+from petpark_assets.domain.lake.sources import FolderLake, Lake, LakeObject
+from petpark_assets.domain.lake.squeezing import PAYS_FROM, squeeze
 
-Item = TypeVar("Item")
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
+OnProgress = Callable[[int, int], None]
 
-BATCH_ROWS = 2000
-"""Photos between two appends to the pixels, unless they are so large that ..."""
-BATCH_BYTES = 128 * 2**20
-"""... their pixels need more than this."""
-SHARD_ROWS = 50
-"""Photos that a worker takes at a time."""
+SHARD_ROWS = 512
+"""Photos that a worker takes at a time, at most: their pixels are one file of the table. Fewer ..."""
+SHARD_BYTES = 32 * 2**20
+"""... where their originals or their pixels would need more than this (one photo may); and fewer ..."""
+NUM_SHARDS = 32
+"""... where there would not be so many shards, so that all workers end together; but then no fewer than ..."""
+FEWEST_ROWS = 32
+"""... these, since small files slow reading down."""
+COMMIT_EVERY_S = 5.0
+"""An ingestion that is killed draws again what it drew in the last seconds."""
+NUM_READERS = 16
+"""Requests at a time of one worker to a server, each of which waits some milliseconds."""
+
+FACTS = tuple(name for name in catalogue.FACTS if name != "first_version")
+SCHEMA = pa.schema([catalogue.SCHEMA.field(name) for name in ("key", "sha256", *FACTS, "reason", "detail")])
+"""A row for each object. sha256: null when it could not be read. reason and detail: then, and when it could not be
+decoded. FACTS: when it was. Neither of these two where nobody asked."""
 
 
 class MapShards(Protocol):
@@ -36,24 +58,24 @@ class MapShards(Protocol):
 
 
 def map_in_threads(function: Callable[[Shard], Result], shards: Iterable[Shard], /) -> Iterator[Result]:
-    """On this machine's processors. Threads, since Pillow and hashing let go of the interpreter's lock.
+    """On this machine's processors. Threads, since decoding, hashing and squeezing let go of the interpreter's lock.
 
-    At least 8: photos are synced to the disk one by one, which takes a disk 5 ms alone and 0.4 ms in such company.
+    One more than there are processors, while one waits for the disk.
     """
-    with ThreadPoolExecutor(max(8, os.cpu_count() or 1), thread_name_prefix="photos") as pool:
+    num_threads = (os.cpu_count() or 1) + 1
+    # The threads of BLAS would spin beside ours: 0.9 ms of processor time a photo.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(num_threads, thread_name_prefix="photos") as pool:
         yield from pool.map(function, shards)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspected:
-    """What reading one object told."""
+    """A worker's answer about one shard."""
 
-    key: str
-    sha256: str | None = None
-    """None when it could not be read."""
-    facts: dict[str, Any] | None = None
-    """Of a photo that was decoded, or could not be: columns of the manifest; None where nobody asked."""
-    pixels: images.Pixels | None = None
+    table: pa.Table
+    """Of SCHEMA, a row for each object in their order."""
+    fragments: Sequence[Fragment]
+    """The pixels that it wrote, to be made part of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,52 +84,114 @@ class Inspector:
 
     lake: Lake
     store: files.Store
+    pixels: PixelStore
     resolution_px: int
     known: frozenset[str] = frozenset()
-    """sha256s whose facts are known already."""
+    """sha256s of bytes that are not to be decoded, since their facts are known or they are not wanted."""
+    drawn: frozenset[str] = frozenset()
+    """Others that have pixels already, of an ingestion that did not come to its end."""
+    is_long_job: bool = False
+    """See squeezing.py."""
 
-    def __call__(self, shard: Sequence[LakeObject]) -> list[Inspected]:
+    def __call__(self, shard: Sequence[LakeObject]) -> Inspected:
         """Read objects, each of them once."""
-        return [self._inspect(item) for item in shard]
+        drawing = _Drawing(len(shard), self.resolution_px, is_long_job=self.is_long_job)
+        rows = [self._inspect(item.key, data, drawing) for item, data in zip(shard, self._read_all(shard), strict=True)]
+        self.store.write_many(drawing.originals)
+        new = {sha256: place for place, sha256 in enumerate(drawing.sha256s) if sha256 not in self.drawn}
+        fragments = self.pixels.write(list(new), drawing.pixels_at(list(new.values())), self.resolution_px)
+        return Inspected(table=_table(rows, drawing), fragments=fragments)
 
-    def _inspect(self, item: LakeObject) -> Inspected:
+    def _read_all(self, shard: Sequence[LakeObject]) -> Iterator[bytes | UnreadablePhoto]:
+        """A disk is read as it comes, a server asked for many at a time."""
+        if isinstance(self.lake, FolderLake):
+            yield from map(self._read, shard)
+            return
+        with ThreadPoolExecutor(NUM_READERS, thread_name_prefix="read") as pool:
+            yield from pool.map(self._read, shard)
+
+    def _read(self, item: LakeObject) -> bytes | UnreadablePhoto:
         if item.problem is not None:
-            return Inspected(key=item.key, facts={"reason": "unreadable", "detail": item.problem})
+            return UnreadablePhoto("unreadable", item.problem)
         try:
-            data = self.lake.read(item.key)
-        except images.UnreadablePhoto as error:
-            return Inspected(key=item.key, facts=_refusal(error))
-        sha256 = files.sha256(data)
-        is_wanted = label_of(item.key)[0] is not None and sha256 not in self.known
-        return self._decode(item.key, sha256, data) if is_wanted else Inspected(key=item.key, sha256=sha256)
+            return self.lake.read(item.key)
+        except UnreadablePhoto as error:
+            return error
 
-    def _decode(self, key: str, sha256: str, data: bytes) -> Inspected:
+    def _inspect(self, key: str, data: bytes | UnreadablePhoto, drawing: "_Drawing") -> "_Row":
+        if isinstance(data, UnreadablePhoto):
+            return _Row(key=key, refusal=data)
+        sha256 = files.sha256(data)
+        if sha256 in self.known:
+            return _Row(key=key, sha256=sha256)
         try:
             photo = images.decode_photo(data)
-        except images.UnreadablePhoto as error:
-            return Inspected(key=key, sha256=sha256, facts=_refusal(error))
-        self.store.write_new(original_key(sha256), data)
-        return Inspected(
-            key=key, sha256=sha256, facts=_facts(photo), pixels=images.resize(photo.pixels, self.resolution_px)
-        )
+        except UnreadablePhoto as error:
+            return _Row(key=key, sha256=sha256, refusal=error)
+        drawing.originals[original_key(sha256)] = data
+        return _Row(key=key, sha256=sha256, place=drawing.add(sha256, photo))
 
 
-def _refusal(error: images.UnreadablePhoto) -> dict[str, Any]:
-    return {"reason": error.reason, "detail": str(error)}
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """What became of one object."""
+
+    key: str
+    sha256: str | None = None
+    refusal: UnreadablePhoto | None = None
+    place: int | None = None
+    """Of its photo in the drawing."""
 
 
-def _facts(photo: images.DecodedPhoto) -> dict[str, Any]:
-    statistics = images.measure(photo.pixels)
-    return {
-        "format": photo.format,
-        "mode": photo.mode,
-        "width_px": photo.width_px,
-        "height_px": photo.height_px,
-        "brightness": statistics.brightness,
-        "sharpness": statistics.sharpness,
-        "channel_means": list(statistics.channel_means),
-        "channel_squares": list(statistics.channel_squares),
+class _Drawing:
+    """The photos of one shard that could be decoded."""
+
+    def __init__(self, capacity: int, resolution_px: int, *, is_long_job: bool) -> None:
+        self.sha256s: list[str] = []
+        self.headers: list[dict[str, Any]] = []
+        self.originals: dict[str, bytes] = {}
+        self._is_long_job = is_long_job
+        self._pixels = np.empty((capacity, resolution_px, resolution_px, 3), np.uint8)
+        self._thumbnails = np.empty((capacity, images.THUMBNAIL_PX, images.THUMBNAIL_PX, 3), np.uint8)
+
+    def add(self, sha256: str, photo: images.DecodedPhoto) -> int:
+        """Draw a photo; returns its place."""
+        place = len(self.sha256s)
+        squeeze(photo.pixels, [self._pixels[place], self._thumbnails[place]], is_long_job=self._is_long_job)
+        self.sha256s.append(sha256)
+        self.headers.append({name: getattr(photo, name) for name in _OF_THE_HEADER})
+        return place
+
+    def pixels_at(self, places: list[int]) -> images.Pixels:
+        """uint8 [N, R, R, 3]; not copied when all are wanted."""
+        return self._pixels[: len(places)] if len(places) == len(self.sha256s) else self._pixels[places]
+
+    def facts(self) -> pa.Table:
+        """FACTS, a row a photo."""
+        thumbnails = self._thumbnails[: len(self.sha256s)]
+        found = signatures.signatures(images.luminance(thumbnails))
+        measured = {
+            "perceptual_hash": [signatures.perceptual_hash(one) for one in found],
+            "signature": [one.tobytes() for one in found],
+            **{name: list(values) for name, values in vars(images.measure(thumbnails)).items()},
+        }
+        columns = measured | {name: [header[name] for header in self.headers] for name in _OF_THE_HEADER}
+        return pa.table([pa.array(columns[name], SCHEMA.field(name).type) for name in FACTS], names=list(FACTS))
+
+
+_OF_THE_HEADER = ("format", "width_px", "height_px", "mode", "capture_time")
+
+
+def _table(rows: Sequence[_Row], drawing: _Drawing) -> pa.Table:
+    facts = drawing.facts().take(pa.array([row.place for row in rows], pa.int64()))
+    columns = {
+        "key": [row.key for row in rows],
+        "sha256": [row.sha256 for row in rows],
+        "reason": [row.refusal and row.refusal.reason for row in rows],
+        "detail": [row.refusal and str(row.refusal) for row in rows],
     }
+    texts = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+    return pa.table([texts[name] if name in texts else facts[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,69 +199,90 @@ class Redrawer:
     """The work on one shard of photos that are known but have no pixels at this resolution."""
 
     store: files.Store
+    pixels: PixelStore
     resolution_px: int
+    is_long_job: bool = False
 
-    def __call__(self, shard: Sequence[str]) -> images.Pixels:
-        """Pixels uint8 [N, R, R, 3] from the originals. Raises CorruptData, NotFound."""
-        originals = (files.get_verified(self.store, original_key(sha256), sha256) for sha256 in shard)
-        return np.stack([images.resize(images.decode(data), self.resolution_px) for data in originals])
+    def __call__(self, shard: Sequence[str]) -> list[Fragment]:
+        """Draw photos from their originals. Raises CorruptData, NotFound."""
+        drawn = np.empty((len(shard), self.resolution_px, self.resolution_px, 3), np.uint8)
+        for square, sha256 in zip(drawn, shard, strict=True):
+            photo = images.decode_photo(files.get_verified(self.store, original_key(sha256), sha256))
+            squeeze(photo.pixels, [square], is_long_job=self.is_long_job)
+        return self.pixels.write(shard, drawn, self.resolution_px)
 
 
 def inspect(
-    inspector: Inspector,
-    objects: Sequence[LakeObject],
-    pixels: PixelStore,
-    map_shards: MapShards,
-    on_progress: Callable[[int, int], None],
-) -> Iterator[Inspected]:
-    """Read objects in their order; pixels are stored on the way and not handed on."""
+    inspector: Inspector, objects: Sequence[LakeObject], map_shards: MapShards, on_progress: OnProgress
+) -> Iterator[pa.Table]:
+    """Read objects in their order: tables of SCHEMA. Originals and pixels are stored, to last, when this ends."""
+    inspector = dataclasses.replace(
+        inspector,
+        drawn=_drawn(inspector.pixels, inspector.resolution_px, inspector.known),
+        is_long_job=len(objects) >= PAYS_FROM,
+    )
+    shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
     num_done = 0
-    for batch in _parts(objects, batch_rows(inspector.resolution_px)):
-        drawn: dict[str, images.Pixels] = {}
-        for inspected in map_shards(inspector, _parts(batch, SHARD_ROWS)):
-            num_done += len(inspected)
+    with _committing(inspector.pixels, inspector.resolution_px) as commit:
+        for inspected in map_shards(inspector, shards):
+            commit(inspected.fragments)
+            num_done += inspected.table.num_rows
             on_progress(num_done, len(objects))
-            for item in inspected:
-                if item.sha256 is not None and item.pixels is not None:
-                    drawn[item.sha256] = item.pixels
-                yield Inspected(key=item.key, sha256=item.sha256, facts=item.facts)
-        _append_missing(pixels, drawn, inspector.resolution_px)
-    pixels.sync(inspector.resolution_px)
+            yield inspected.table
 
 
-def redraw(
-    redrawer: Redrawer,
-    sha256s: Sequence[str],
-    pixels: PixelStore,
-    map_shards: MapShards,
-    on_progress: Callable[[int, int], None],
-) -> None:
+def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on_progress: OnProgress) -> None:
     """Store pixels of known photos."""
+    redrawer = dataclasses.replace(redrawer, is_long_job=len(sha256s) >= PAYS_FROM)
+    shards = _shards(sha256s, [0] * len(sha256s), redrawer.resolution_px)
     num_done = 0
-    for batch in _parts(sha256s, batch_rows(redrawer.resolution_px)):
-        drawn = np.concatenate(list(map_shards(redrawer, _parts(batch, SHARD_ROWS))))
-        pixels.append(batch, drawn, redrawer.resolution_px)
-        num_done += len(batch)
-        on_progress(num_done, len(sha256s))
-    pixels.sync(redrawer.resolution_px)
+    with _committing(redrawer.pixels, redrawer.resolution_px) as commit:
+        for shard, fragments in zip(shards, map_shards(redrawer, shards), strict=True):
+            commit(fragments)
+            num_done += len(shard)
+            on_progress(num_done, len(sha256s))
 
 
-def _append_missing(pixels: PixelStore, drawn: dict[str, images.Pixels], resolution_px: int) -> None:
-    """Without those that an ingestion which did not come to its end has stored."""
-    missing = pixels.missing(list(drawn), resolution_px) if drawn else []
-    if missing:
-        pixels.append(missing, np.stack([drawn[sha256] for sha256 in missing]), resolution_px)
+@contextlib.contextmanager
+def _committing(pixels: PixelStore, resolution_px: int) -> Iterator[Callable[[Sequence[Fragment]], None]]:
+    """Makes what it is handed part of the pixel table, now and then and at the end, also when that is a failure."""
+    waiting: list[Fragment] = []
+    last = time.monotonic()
+
+    def commit(fragments: Sequence[Fragment]) -> None:
+        nonlocal last
+        waiting.extend(fragments)
+        if time.monotonic() > last + COMMIT_EVERY_S:
+            pixels.commit(waiting, resolution_px)
+            waiting.clear()
+            last = time.monotonic()
+
+    try:
+        yield commit
+    finally:
+        pixels.commit(waiting, resolution_px)
+    pixels.tidy(resolution_px)
+
+
+def _drawn(pixels: PixelStore, resolution_px: int, known: frozenset[str]) -> frozenset[str]:
+    """The photos that have pixels though nobody knows them; mostly none."""
+    stored = pixels.stored(resolution_px)
+    return frozenset(stored.filter(pc.invert(pc.is_in(stored, pa.array(known, pa.string())))).to_pylist())
+
+
+def _shards(items: Sequence[Shard], sizes_bytes: Sequence[int], resolution_px: int) -> list[Sequence[Shard]]:
+    """Items in their order, divided as SHARD_ROWS and the constants below it say."""
+    most = min(SHARD_ROWS, SHARD_BYTES // (resolution_px**2 * 3), max(FEWEST_ROWS, -(-len(items) // NUM_SHARDS)))
+    shards: list[Sequence[Shard]] = []
+    start, bytes_left = 0, SHARD_BYTES
+    for end, size_bytes in enumerate(sizes_bytes):
+        if end > start and (end - start >= most or size_bytes > bytes_left):
+            shards.append(items[start:end])
+            start, bytes_left = end, SHARD_BYTES
+        bytes_left -= size_bytes
+    return [*shards, items[start:]] if items else []
 
 
 def original_key(sha256: str) -> str:
     """Where a photo's own bytes are stored."""
     return f"originals/{sha256[:2]}/{sha256}"
-
-
-def batch_rows(resolution_px: int) -> int:
-    """How many photos are in memory at once."""
-    return max(SHARD_ROWS, min(BATCH_ROWS, BATCH_BYTES // (resolution_px**2 * 3)))
-
-
-def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,71 +1,82 @@
-"""Pixels of photos, kept once whatever the number of versions: append-only Lance tables, and copies to train from.
+"""Pixels of photos, kept once whatever the number of versions: append-only tables, and local copies to train from.
 
-One table a resolution (`96px.lance`): rows are then of one fixed size, which Lance reads without copying, and a
-resolution is dropped by deleting its folder. Rows are keyed by sha256. Two writers may append the same photo; the rows
-are equal, so readers take either. No tags: one would keep forgotten photos alive.
-Not here: decoding (images.py), or which photos belong to a version (catalogue.py).
+One table a resolution (`96px.lance`, pixel_tables.py), so a resolution is dropped by deleting it. Rows are keyed by
+sha256; two writers may append the same photo: the rows are equal, so readers take either. In memory are a batch and
+68 bytes for each photo stored. Not here: decoding (images.py), or which photos belong to a version (catalogue.py).
 """
 
-import contextlib
-import errno
 import math
 import os
-import shutil
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import CorruptData, NotFound
-from petpark_assets.domain.images import Pixels
+from petpark_assets.domain.errors import NotFound
+from petpark_assets.domain.lake.pixel_tables import Fragment, PixelTable
+from petpark_assets.domain.resizing import Pixels
 
 Places = npt.NDArray[np.int64]
 
-BATCH_ROWS = 1024
-"""Photos read or copied at a time: 28 MB at 96 px."""
+BATCH_BYTES = 32 * 2**20
+"""Read or copied at a time: 1,200 photos at 96 px."""
+
+_TABLE = re.compile(r"(\d+)px(?:\.lance)?")
 
 
 class PixelStore:
-    """uint8 RGB squares by sha256 and resolution, in a folder that is made when something is stored."""
+    """uint8 RGB squares by sha256 and resolution, in a folder or below `s3://bucket/prefix`.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+    Nothing is made before something is stored. Workers elsewhere get a pickled copy, keys of S3 included.
+    """
+
+    def __init__(self, root: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
+        """`storage_options` are Lance's, for S3 (s3.access.storage_options)."""
+        is_remote = isinstance(root, str) and root.startswith("s3://")
+        self.root = str(root).rstrip("/") if is_remote else str(Path(root).absolute())
+        self._options = dict(storage_options or {})
 
     def append(self, sha256s: Sequence[str], pixels: Pixels, resolution_px: int) -> None:
         """Add photos, pixels uint8 [N, R, R, 3] in the order of `sha256s`: all of them or, on any failure, none.
 
-        Raises TransientError on a full disk.
+        They are on the disk when this returns. Raises TransientError on a full disk.
         """
-        expected = (len(sha256s), resolution_px, resolution_px, 3)
-        if pixels.shape != expected or pixels.dtype != np.uint8:
-            raise AssertionError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 {expected}")
-        if not sha256s:
-            return
-        flat = pa.array(np.ascontiguousarray(pixels).reshape(-1))
-        rows = pa.FixedSizeListArray.from_arrays(flat, resolution_px**2 * 3)
-        table = pa.table({"sha256": pa.array(sha256s, pa.string()), "pixels": rows})
-        with _named_lance_errors(self._path(resolution_px)):
-            _append(table, self._path(resolution_px))
+        self.commit(self.write(sha256s, pixels, resolution_px), resolution_px)
 
-    def sync(self, resolution_px: int) -> None:
-        """Bring what was appended to the disk: Lance leaves that to the system, and a manifest must not outlive pixels.
+    def write(self, sha256s: Sequence[str], pixels: Pixels, resolution_px: int) -> list[Fragment]:
+        """The first half of `append`, which a worker does: what it returns goes to `commit`, anywhere."""
+        return self._table(resolution_px).write(sha256s, pixels)
 
-        Once after many appends; files that are there already cost some microseconds each.
-        """
-        with files.named_disk_errors(self._path(resolution_px)):
-            for path in (item for item in self._path(resolution_px).rglob("*") if item.is_file()):
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+    def commit(self, fragments: Sequence[Fragment], resolution_px: int) -> None:
+        """The second half of `append`, for many workers at once; without it, what they wrote was never there."""
+        self._table(resolution_px).commit(fragments)
+
+    def tidy(self, resolution_px: int) -> None:
+        """Join what many small appends have left."""
+        self._table(resolution_px).tidy()
+
+    def resolutions(self) -> list[int]:
+        """The resolutions at which anything is stored, in px, rising."""
+        found = (_TABLE.fullmatch(name) for name in self._table_names())
+        return sorted(int(name[1]) for name in found if name)
+
+    def stored(self, resolution_px: int) -> pa.Array:
+        """The sha256s of all photos at a resolution, strings, some perhaps twice."""
+        table = self._table(resolution_px)
+        return table.sha256s(table.open())
 
     def missing(self, sha256s: Sequence[str], resolution_px: int) -> list[str]:
         """Those that are not stored at this resolution, in their order, each once."""
-        stored = _positions(self._open(resolution_px))
-        return [sha256 for sha256 in dict.fromkeys(sha256s) if sha256 not in stored]
+        wanted = pa.array(dict.fromkeys(sha256s), pa.string())
+        absent: list[str] = wanted.filter(pc.invert(pc.is_in(wanted, self.stored(resolution_px)))).to_pylist()
+        return absent
 
     def read(self, sha256s: Sequence[str], resolution_px: int) -> Pixels:
         """Pixels uint8 [N, R, R, 3] in the order given, in memory. Raises NotFound when some are missing."""
@@ -90,78 +101,45 @@ class PixelStore:
             _write_npy(path, shape, self._batches(sha256s, resolution_px))
         return path
 
+    def forget(self, sha256s: Sequence[str]) -> None:
+        """Delete photos at every resolution so that no byte of their rows is left, in past versions of tables either.
+
+        An ingestion that is at work meanwhile may fail, and is to be run again; so is this, on TransientError.
+        """
+        for resolution_px in self.resolutions():
+            self._table(resolution_px).forget(sha256s)
+
     def _batches(self, sha256s: Sequence[str], resolution_px: int) -> Iterator[tuple[Places, Pixels]]:
         """Pixels with their places among `sha256s`, in the table's own order: 10 times faster than in another."""
-        dataset = self._open(resolution_px)
-        stored = _positions(dataset)
-        absent = [sha256 for sha256 in sha256s if sha256 not in stored]
-        if absent:
+        table = self._table(resolution_px)
+        dataset = table.open()
+        positions = pc.index_in(pa.array(sha256s, pa.string()), table.sha256s(dataset))
+        if positions.null_count:
+            first = sha256s[pc.index(positions.is_null(), value=True).as_py()]
             raise NotFound(
-                f"{len(absent)} of {len(sha256s)} photos have no pixels of {resolution_px} px in {self.root}, "
-                f"the first is {absent[0]}: materialize raw_images of this version again, it draws them from originals"
+                f"{positions.null_count} of {len(sha256s)} photos have no pixels of {resolution_px} px in {self.root}, "
+                f"the first is {first}: materialize raw_images of this version again, it draws them from originals"
             )
-        positions = np.array([stored[sha256] for sha256 in sha256s], np.int64)
-        order = np.argsort(positions, kind="stable")
-        for start in range(0, len(order), BATCH_ROWS):
-            places = order[start : start + BATCH_ROWS]
-            rows = dataset.take(positions[places].tolist(), columns=["pixels"])
-            flat = rows.column("pixels").combine_chunks().flatten().to_numpy()
-            yield places, flat.reshape(-1, resolution_px, resolution_px, 3)
+        order = np.argsort(positions.to_numpy(), kind="stable").astype(np.int64)
+        rows = max(1, BATCH_BYTES // (resolution_px**2 * 3))
+        for places in (order[start : start + rows] for start in range(0, len(order), rows)):
+            yield places, table.take(dataset, positions.to_numpy()[places].astype(np.int64))
 
-    def _open(self, resolution_px: int) -> Any:
-        path = self._path(resolution_px)
-        if not path.exists():
-            return None
-        import lance  # 4 s and 140 MB that only those who touch pixels pay
+    def _table(self, resolution_px: int) -> PixelTable:
+        location = f"{self.root}/{resolution_px}px.lance"
+        return PixelTable(location=location, resolution_px=resolution_px, options=self._options)
 
-        try:
-            return lance.dataset(str(path))
-        except (OSError, ValueError) as error:
-            raise CorruptData(f"the pixel table {path} cannot be opened: {_one_line(error)}") from error
+    def _table_names(self) -> list[str]:
+        if not self.root.startswith("s3://"):
+            return [path.name for path in Path(self.root).iterdir()] if Path(self.root).is_dir() else []
+        import lance.namespace
+        from lance_namespace import ListTablesRequest
 
-    def _path(self, resolution_px: int) -> Path:
-        return self.root / f"{resolution_px}px.lance"
-
-
-def _positions(dataset: Any) -> dict[str, int]:
-    """Where each stored photo is in its table."""
-    sha256s = dataset.to_table(columns=["sha256"]).column("sha256").to_pylist() if dataset is not None else []
-    return {sha256: position for position, sha256 in enumerate(sha256s)}
-
-
-def _append(table: pa.Table, path: Path) -> None:
-    import lance
-
-    if not path.exists():
-        _create(table.schema, path)
-    lance.write_dataset(table, str(path), mode="append")
-
-
-def _create(schema: pa.Schema, path: Path) -> None:
-    """An empty table that appears by a rename; of two writers one wins.
-
-    Lance's own creation is not safe in a folder: of three writers that created one table at once, in 9 of 25 rounds
-    two were told it worked and one's rows were gone (lance 14.0.2). Its appends are.
-    """
-    import lance
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        lance.write_dataset(schema.empty_table(), str(beside / path.name), mode="create")
-        with contextlib.suppress(FileExistsError):
-            _rename_folder(beside / path.name, path)
-    finally:
-        shutil.rmtree(beside)
-
-
-def _rename_folder(folder: Path, path: Path) -> None:
-    try:
-        folder.rename(path)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:  # Linux's word for a folder that exists
-            raise FileExistsError(str(path)) from error
-        raise
+        storage = {f"storage.{name}": value for name, value in self._options.items()}
+        namespace: Any = lance.namespace
+        return list(
+            namespace.DirectoryNamespace(root=self.root, **storage).list_tables(ListTablesRequest(id=[])).tables
+        )
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
@@ -195,20 +173,3 @@ def _write_at(file: BinaryIO, position: int, row: Pixels) -> None:
     file.seek(position)
     while left:
         left = left[file.write(left) :]
-
-
-@contextlib.contextmanager
-def _named_lance_errors(path: Path) -> Iterator[None]:
-    """Lance reports the system's errors as text of its own: give a full disk its number back."""
-    with files.named_disk_errors(path):
-        try:
-            yield
-        except (OSError, RuntimeError) as error:
-            for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-                if f"os error {number})" in str(error):
-                    raise OSError(number, os.strerror(number)) from error
-            raise
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

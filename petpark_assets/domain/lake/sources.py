@@ -1,7 +1,7 @@
 """Where photos come from: opening a lake, listing its objects, reading one, and what its key says it shows.
 
-A lake is only ever read. Not here: whether an object is an image, or what becomes of it (images.py, ingest.py).
-Not covered yet: lakes on S3. Hidden files and folders (a leading dot) are never listed.
+A lake is a folder or a part of an S3 bucket, and only ever read. Hidden files and folders (a leading dot) are never
+listed. Not here: whether an object is an image, or what becomes of it (images.py, ingest.py); how S3 is spoken (s3/).
 """
 
 import errno
@@ -9,14 +9,17 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
-from petpark_assets.domain.errors import InvalidInput, TransientError
+from petpark_assets.domain.errors import InvalidInput, NotFound, TransientError
 from petpark_assets.domain.images import UnreadablePhoto
+from petpark_assets.domain.s3.access import S3Access, odd_key, parse_place
+from petpark_assets.domain.s3.bucket import Bucket, UnreadableObject
+from petpark_assets.domain.s3.listing import Listed
 
 SETTLED_AFTER_S = 2.0
 """A file changed later than this before the listing may change again within one tick of the file system's clock
@@ -30,7 +33,7 @@ _WORDS = {"cat": "cat", "cats": "cat", "dog": "dog", "dogs": "dog"}
 _NUMBERED_NAME = re.compile(r"([a-z]+)[._-]\d+\.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LakeObject:
     """One object of a lake, as its listing shows it."""
 
@@ -38,7 +41,9 @@ class LakeObject:
     """Path below the lake's folder, with `/`, whatever the platform."""
     size_bytes: int
     fingerprint: str
-    """Changes when the content is written again: size and times of a file."""
+    """Changes when the content is written again: size and times of a file; ETag, size and time of an object."""
+    etag: str | None = None
+    """What the server calls the content, on S3."""
     is_settled: bool = True
     """False when the object changed so recently that an equal fingerprint proves nothing."""
     problem: str | None = None
@@ -63,13 +68,23 @@ class Lake(Protocol):
         """An object's bytes, or the first of them. Raises UnreadablePhoto (`unreadable`), TransientError if gone."""
 
 
-def open_lake(uri: str) -> Lake:
-    """A lake by its address: a folder, or the same as `file://`. Raises InvalidInput for what cannot be a lake."""
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
+def open_lake(uri: str, access: Callable[[], S3Access] | None = None) -> Lake:
+    """A lake by its address: a folder, the same as `file://`, or `s3://bucket/prefix`, which is not asked anything yet.
+
+    `access` is called for a lake on S3 only. Raises InvalidInput for what cannot be a lake.
+    """
+    scheme = uri.partition("://")[0] if "://" in uri else ""
+    if scheme == "s3":
+        place = parse_place(uri, "lake")
+        if access is None:
+            raise InvalidInput(f"the lake {uri} cannot be opened: no keys for S3 were handed in")
+        return S3Lake(Bucket(place=place, access=access()))
     if scheme == "file":
         return FolderLake(_checked_folder(uri, Path(unquote(urlsplit(uri).path))))
     if scheme:
-        raise InvalidInput(f"the lake {uri} cannot be opened: {scheme}:// is not supported yet, give a folder")
+        raise InvalidInput(
+            f"the lake's address starts with {scheme}://, which is not supported: give a folder, or s3://bucket/prefix"
+        )
     return FolderLake(_checked_folder(uri, Path(uri).expanduser()))
 
 
@@ -168,6 +183,64 @@ class FolderLake:
             f"the folder {folder} of the lake {self.uri} cannot be listed ({_reason(error)}): give read permission, "
             "or move it out of the lake; nothing was ingested, since its photos would look removed"
         )
+
+
+@dataclass(frozen=True)
+class S3Lake:
+    """A lake that is a bucket, or the part of one below a prefix."""
+
+    bucket: Bucket
+
+    @property
+    def uri(self) -> str:
+        """`s3://bucket/prefix`."""
+        return self.bucket.place.uri
+
+    @property
+    def identity(self) -> str:
+        """The address in its one spelling; the server may move."""
+        return self.bucket.place.uri
+
+    def list_objects(self) -> list[LakeObject]:
+        """All objects below the prefix, sorted by key. Raises InvalidInput, TransientError by the server's answer."""
+        objects = (_s3_object(item) for item in self.bucket.list_objects() if not _is_passed_over(item))
+        return sorted(objects, key=lambda item: item.key)
+
+    def read(self, key: str, num_bytes: int | None = None) -> bytes:
+        """See Lake. Trouble that all objects may have (keys, network) is raised as such, and is never a photo's."""
+        if problem := odd_key(key):
+            raise UnreadablePhoto("unreadable", problem)
+        try:
+            return self.bucket.read(key, num_bytes)
+        except NotFound as error:
+            raise TransientError(
+                f"{key} was taken out of the lake {self.uri} while it was being read: run the same command again"
+            ) from error
+        except UnreadableObject as error:
+            raise UnreadablePhoto("unreadable", str(error)) from error
+
+
+def _s3_object(item: Listed) -> LakeObject:
+    """Always settled: S3 lists what was last written, and whoever writes other content gives it another ETag.
+
+    Where ETags are no digests (a multipart upload, some encryption) they are drawn anew by every writing.
+    """
+    return LakeObject(
+        key=item.key,
+        size_bytes=item.size_bytes,
+        etag=item.etag,
+        fingerprint=f"{item.etag}-{item.size_bytes}-{item.last_modified}",
+        problem=odd_key(item.key),
+    )
+
+
+def _is_passed_over(item: Listed) -> bool:
+    """Whether a key is hidden, or stands for a folder, as some tools make them: no bytes, and a slash at its end."""
+    key = item.key
+    if not item.size_bytes and (not key or key.endswith("/")):
+        return True
+    is_suspect = key.startswith(".") or "/." in key
+    return is_suspect and any(part.startswith(".") and part not in {".", ".."} for part in key.split("/"))
 
 
 def _object(key: str, entry: os.DirEntry[str], status: os.stat_result | None, now: float) -> LakeObject:

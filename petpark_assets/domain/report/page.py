@@ -53,6 +53,8 @@ class ReportContext:
     """What it asks where no recipe or configuration says otherwise."""
     most_wrong: tuple[WrongPhoto, ...]
     """gallery.most_wrong of the test side."""
+    forgotten_by_label: Mapping[str, int] = field(default_factory=dict)
+    """How many photos of the test side were not in the exam, since they were forgotten before."""
 
     def __post_init__(self) -> None:
         mismatches = [*_mismatched_parents(self.records), *_mismatched_counts(self)]
@@ -88,7 +90,10 @@ def _mismatched_parents(records: Mapping[str, Record]) -> list[str]:
 def _mismatched_counts(context: ReportContext) -> list[str]:
     by_class = context.evaluation.metrics["by_class"]
     tested = {label: numbers["num_images"] for label, numbers in by_class.items()}
-    members = dict(context.test_split.images_by_label)
+    members = {
+        label: number - context.forgotten_by_label.get(label, 0)
+        for label, number in context.test_split.images_by_label.items()
+    }
     return [] if tested == members else [f"tested were {tested} photos, the test side has {members}"]
 
 
@@ -131,6 +136,7 @@ def _document(context: ReportContext) -> dict[str, Any]:
         "metrics": evaluation.metrics,
         "search_gain": search_gain(search),
         "most_wrong": context.most_wrong,
+        "num_forgotten": sum(context.forgotten_by_label.values()),
         "records": context.records,
         "digests": {asset: digest(record) for asset, record in context.records.items()},
     }

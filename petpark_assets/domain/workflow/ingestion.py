@@ -1,56 +1,114 @@
 """Data ingestion: extract, transform and load the lake; split it 80/20 into train and test; version the split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain import splits
 from petpark_assets.domain.errors import Conflict, NotFound
-from petpark_assets.domain.files import has_record, read_record, write_new, write_record
+from petpark_assets.domain.files import (
+    folder_key,
+    has_record,
+    put,
+    read_circumstances,
+    read_record,
+    replace,
+    write_new,
+    write_record,
+)
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import catalogue, ingest
-from petpark_assets.domain.lake.sources import open_lake
+from petpark_assets.domain.lake import catalogue, contact_sheets, corrections, croissant, diff, ingest
+from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
+from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels
+from petpark_assets.domain.lake.sources import Lake, open_lake
 from petpark_assets.domain.records import RawImages, TestSplit, TrainSplit
+from petpark_assets.domain.s3.bucket import read_address
+from petpark_assets.domain.workflow.lookup import find_photo
 from petpark_assets.domain.workflow.sides import read_manifest
 
 
 def new_dataset_version(
-    home: Home, lake_uri: str, resolution_px: int, *, on_progress: Callable[[int, int], None] | None = None
+    home: Home,
+    lake_uri: str,
+    resolution_px: int,
+    *,
+    labels: Sequence[str] = DEFAULT_LABELS,
+    map_shards: MapShards = map_in_threads,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> ingest.IngestResult:
     """Make the next version of the lake, if anything changed: the one place where versions are made.
 
-    `on_progress` is given the number of photos done and of all. Raises InvalidInput on a lake that cannot be used,
-    Conflict when the home belongs to another one.
+    `labels` are label sources by rank (labels.py); `map_shards` says on which machines photos are read; `on_progress`
+    is given the number of photos done and of all. Raises InvalidInput on a lake that cannot be used, Conflict when the
+    home belongs to another one.
     """
-    lake = open_lake(lake_uri)
+    lake = open_lake(lake_uri, home.s3)
     ingest.check_home(home.root, lake)
     with home.noting() as circumstances:
+        book = _open_book(home, lake, labels)
         result = ingest.new_dataset_version(
             lake,
             home.store,
             home.pixels,
+            book,
             cache=home.cache,
             resolution_px=resolution_px,
             assign_splits=splits.assign,
-            on_progress=on_progress or (lambda _done, _all: None),
+            map_shards=map_shards,
+            on_progress=on_progress,
             before_commit=lambda: ingest.claim_home(home.root, lake),  # a mistyped folder must not bind the home
         )
         record = result.raw_images
         if not has_record(home.store, RawImages, record.dataset_version):
             home.ledger.append("dataset_version_made", asdict(record))
-            write_record(home.store, record, {"lake": lake.uri, **circumstances()})
+            write_record(home.store, record, {"lake": lake.uri, "labels": list(labels), **circumstances()})
     return result
 
 
+def newest_if_unchanged(home: Home, lake_uri: str, labels: Sequence[str] = DEFAULT_LABELS) -> str | None:
+    """The newest version where a look at the lake's names shows that it would be made again: seconds, and no run."""
+    lake = open_lake(lake_uri, home.s3)
+    ingest.check_home(home.root, lake)
+    record = ingest.newest_if_unchanged(lake, home.store, _open_book(home, lake, labels), cache=home.cache)
+    is_recorded = record is not None and has_record(home.store, RawImages, record.dataset_version)
+    return record.dataset_version if record is not None and is_recorded else None
+
+
+def _open_book(home: Home, lake: Lake, labels: Sequence[str]) -> LabelBook:
+    return open_labels(
+        labels,
+        lake,
+        corrections.read_corrections(home.store),
+        home.variables,
+        read_bytes=lambda uri: read_address(uri, home.s3()),
+    )
+
+
 def raw_images(home: Home, dataset_version: str, resolution_px: int) -> RawImages:
-    """Verify a version's manifest and have its pixels at this resolution. The lake is not looked at."""
+    """Verify a version's manifest, have its pixels at this resolution, describe it. The lake is not looked at."""
     with home.noting() as circumstances:
         record = ingest.verify(home.store, dataset_version)
         manifest = catalogue.read_manifest(home.store, dataset_version, record.manifest)
         ingest.ensure_pixels(home.store, home.pixels, manifest, resolution_px)
         write_record(home.store, record, circumstances())
+        _describe(home, record)
     return record
+
+
+def croissant_key(dataset_version: str) -> str:
+    """Where a version's description in the field's standard metadata is stored."""
+    return f"{folder_key(RawImages.asset, dataset_version)}/croissant.json"
+
+
+def _describe(home: Home, record: RawImages) -> None:
+    """Store a version's Croissant metadata, once."""
+    version = record.dataset_version
+    made = read_circumstances(home.store, RawImages, version)["when"]
+    manifest = home.store.read(catalogue.manifest_key(version))
+    published = datetime.fromisoformat(made).date()
+    put(home.store, croissant_key(version), croissant.croissant(record, manifest, published=published))
 
 
 def split(home: Home, dataset_version: str) -> tuple[TrainSplit, TestSplit]:
@@ -77,6 +135,37 @@ def describe_versions(home: Home) -> list[dict[str, Any]]:
         }
         for record in records
     ]
+
+
+def compare_versions(home: Home, old: str, new: str) -> dict[str, Any]:
+    """What changed between two versions: a JSON document (diff.py). Raises NotFound on no such version."""
+    return diff.diff(home.store, find_version(home, old), find_version(home, new))
+
+
+def correct_label(home: Home, photo: str, label: str, *, by: str, because: str) -> dict[str, Any]:
+    """Note a person's correction of a photo's label; the next version has it.
+
+    `photo` is a key of the newest version, or a sha256 of any. Raises NotFound, InvalidInput.
+    """
+    with home.noting() as circumstances:
+        sha256 = find_photo(home.store, photo)
+        correction = corrections.Correction(sha256=sha256, label=label, by=by, because=because)
+        corrections.correct(home.store, correction, circumstances())
+    home.ledger.append("label_corrected", asdict(correction))
+    return {**asdict(correction), "next": "petpark lake ingest makes a version with it"}
+
+
+def draw_quarantine(home: Home, dataset_version: str) -> Path:
+    """Draw the page of a version's quarantined photos under the home's reports, where forgetting finds it."""
+    return contact_sheets.write_page(home.store, home.reports, dataset_version)
+
+
+def write_status_page(home: Home, to: Path) -> None:
+    """The page of the newest version's quarantine, as a file anywhere. Raises NotFound before the first version."""
+    versions = catalogue.list_versions(home.store)
+    if not versions:
+        raise NotFound(f"the home {home.root} has no dataset version yet: petpark lake ingest makes the first")
+    replace(to, contact_sheets.draw_page(home.store, versions[-1]))
 
 
 def export_manifest(home: Home, dataset_version: str, to: Path) -> dict[str, Any]:

@@ -89,8 +89,11 @@ def read_lineage(home: Home, attempt: Attempt) -> contents.Lineage:
 
 
 def package_folder(home: Home, attempt: Attempt) -> Path:
-    """The package's folder on this machine, not yet verified. Raises NotFound."""
-    return home.store.local_path(f"{_folder(attempt)}/{contents.SUMS}").parent
+    """The package's folder on this machine with all its files, not yet verified. Raises NotFound."""
+    folder = home.store.local_path(f"{_folder(attempt)}/{contents.SUMS}").parent
+    for key in home.store.list_keys(_folder(attempt)):
+        home.store.local_path(key)
+    return folder
 
 
 def find_damage(home: Home, attempt: Attempt) -> str | None:

@@ -1,14 +1,17 @@
 """The photos of one side of a version as arrays, for the steps that train and examine."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from petpark_assets.domain import splits
 from petpark_assets.domain.files import read_record
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import catalogue
+from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.records import LABELS, RawImages
 
 
@@ -21,6 +24,9 @@ class Side:
     """uint8 [N], indices into records.LABELS."""
     images: np.ndarray
     """uint8 [N, R, R, 3], memory-mapped."""
+    forgotten: Mapping[str, str]
+    """Labels by sha256 of the members that are left out, since they were forgotten; sorted. Who opens a side notes
+    them in its record: the side's own record, which is older, still counts them."""
 
 
 def read_manifest(home: Home, dataset_version: str) -> pa.Table:
@@ -32,10 +38,33 @@ def read_manifest(home: Home, dataset_version: str) -> pa.Table:
 def open_side(home: Home, dataset_version: str, side: splits.Side, resolution_px: int) -> Side:
     """One side (`train` or `test`) at a resolution, from this machine's npy copy; made if it is not there."""
     members = splits.members(read_manifest(home, dataset_version), side)
-    sha256s = members["sha256"].to_pylist()
+    is_forgotten = pc.is_in(members["sha256"], pa.array(sorted(tombstones.forgotten(home.store)), pa.string()))
+    present, absent = members.filter(pc.invert(is_forgotten)), members.filter(is_forgotten)
+    sha256s = present["sha256"].to_pylist()
     copy = home.pixels.copy_to_npy(sha256s, resolution_px, home.cache / "pixels")
+    if _is_any_forgotten(home, sha256s, copy):
+        return open_side(home, dataset_version, side, resolution_px)
     return Side(
         sha256s=tuple(sha256s),
-        labels=np.array([LABELS.index(label) for label in members["label"].to_pylist()], dtype=np.uint8),
+        labels=np.array([LABELS.index(label) for label in present["label"].to_pylist()], dtype=np.uint8),
         images=np.load(copy, mmap_mode="r"),
+        forgotten=dict(zip(absent["sha256"].to_pylist(), absent["label"].to_pylist(), strict=True)),
     )
+
+
+def _is_any_forgotten(home: Home, sha256s: list[str], copy: Path) -> bool:
+    """Whether a photo was forgotten while it was being copied: then the copy goes too, or the photo would live on."""
+    if tombstones.forgotten(home.store).isdisjoint(sha256s):
+        return False
+    copy.unlink(missing_ok=True)
+    return True
+
+
+def count_by_label(home: Home, dataset_version: str, sha256s: Sequence[str]) -> dict[str, int]:
+    """How many of some photos of a version are of each class."""
+    if not sha256s:
+        return dict.fromkeys(LABELS, 0)
+    manifest = read_manifest(home, dataset_version)
+    accepted = manifest.filter(pc.is_valid(manifest["split"]))
+    labels = accepted.filter(pc.is_in(accepted["sha256"], pa.array(list(sha256s))))["label"].to_pylist()
+    return {label: labels.count(label) for label in LABELS}

@@ -21,6 +21,7 @@ from petpark_assets.domain.files import (
     write_record,
 )
 from petpark_assets.domain.home import Home, page_path
+from petpark_assets.domain.lake import tombstones
 from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.recipes import Targets
 from petpark_assets.domain.records import (
@@ -32,7 +33,7 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )  # fmt: skip
-from petpark_assets.domain.workflow.sides import Side, open_side
+from petpark_assets.domain.workflow.sides import Side, count_by_label, open_side
 from petpark_assets.domain.workflow.training import read_weights
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
             default_targets=asdict(Targets()),
             metrics=evaluation.metrics,
             files={name: put(home.store, _report_key(attempt, name), data) for name, data in files.items()},
+            forgotten=tuple(side.forgotten),
         )
         # The event first: a crash between the two leaves it twice, never missing.
         verdict = {"is_accepted": record.is_accepted, "verdict": record.verdict, "evaluation_report": digest(record)}
@@ -106,10 +108,12 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
     answers = read_predictions(read_report_file(home, attempt, record, "predictions.parquet"))
     evaluation = Evaluation(metrics=dict(record.metrics), is_accepted=record.is_accepted, verdict=record.verdict)
     wrong = gallery.most_wrong(answers.sha256s, answers.labels, answers.probabilities)
-    context = _report_context(home, attempt, evaluation, wrong)
-    photos = {photo.sha256: thumbnail for photo in wrong if (thumbnail := _thumbnail(home, photo.sha256))}
-    target = page_path(home, attempt)
-    replace(target, page.render(context, photos))
+    context = _report_context(home, attempt, evaluation, wrong, record.forgotten)
+    target, known = page_path(home, attempt), None
+    while known != (known := tombstones.forgotten(home.store)):  # drawn again when one was forgotten meanwhile
+        shown = [photo.sha256 for photo in wrong if photo.sha256 not in known]
+        photos = {sha256: thumbnail for sha256 in shown if (thumbnail := _thumbnail(home, sha256))}
+        replace(target, page.render(context, photos))
     return target
 
 
@@ -121,7 +125,7 @@ def _draw_files(
     from petpark_assets.domain.report.predictions import predictions_parquet
 
     wrong = gallery.most_wrong(side.sha256s, side.labels, probabilities)
-    context = _report_context(home, attempt, evaluation, wrong)
+    context = _report_context(home, attempt, evaluation, wrong, tuple(side.forgotten))
     return {
         "report.html": page.render(context),
         "report.json": page.report_json(context),
@@ -130,7 +134,11 @@ def _draw_files(
 
 
 def _report_context(
-    home: Home, attempt: Attempt, evaluation: "Evaluation", wrong: "Sequence[WrongPhoto]"
+    home: Home,
+    attempt: Attempt,
+    evaluation: "Evaluation",
+    wrong: "Sequence[WrongPhoto]",
+    forgotten: Sequence[str],
 ) -> "ReportContext":
     from petpark_assets.domain.report.page import ReportContext
 
@@ -145,6 +153,7 @@ def _report_context(
         evaluation=evaluation,
         targets=attempt.recipe.targets,
         most_wrong=tuple(wrong),
+        forgotten_by_label=count_by_label(home, version, forgotten),
     )
 
 

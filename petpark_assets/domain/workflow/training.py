@@ -56,7 +56,7 @@ def hyperparameter_search(
     require_same_code(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
-        data = _training_data(home, attempt)
+        data, _ = _training_data(home, attempt)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         folder = home.cache / "search" / attempt.id
         with nullcontext() if recipe.search.algorithm == "none" else running_ray():
@@ -97,7 +97,7 @@ def trained_cnn(
         searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
         hyperparameters = Hyperparameters(**searched.best_hyperparameters)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
-        data = _training_data(home, attempt)
+        data, forgotten = _training_data(home, attempt)
         fitted = train.fit(data, preprocessing, hyperparameters, seed=recipe.seed, on_epoch=on_epoch)
         weights = train.save_weights(fitted.weights, hyperparameters, preprocessing)
         record = TrainedCnn(
@@ -115,6 +115,7 @@ def trained_cnn(
             best_epoch=fitted.best_epoch,
             validation_accuracy=fitted.epochs[fitted.best_epoch - 1].validation_accuracy,
             weights=put(home.store, _weights_key(attempt, sha256(weights)), weights),
+            forgotten=forgotten,
         )
         write_record(home.store, record, circumstances())
     return record
@@ -131,12 +132,13 @@ def _weights_key(attempt: Attempt, digest_of_weights: str) -> str:
     return f"{folder}/weights-{digest_of_weights[:12]}.safetensors"
 
 
-def _training_data(home: Home, attempt: Attempt) -> "TrainingData":
+def _training_data(home: Home, attempt: Attempt) -> tuple["TrainingData", tuple[str, ...]]:
+    """The train side, and the sha256s of its members that were forgotten."""
     from petpark_assets.domain.model.train import TrainingData, carve_validation
 
     side = open_side(home, attempt.dataset_version, "train", attempt.recipe.resolution_px)
     validation = carve_validation(side.sha256s, side.labels, attempt.recipe.validation_share)
-    return TrainingData(images=side.images, labels=side.labels, validation=validation)
+    return TrainingData(images=side.images, labels=side.labels, validation=validation), tuple(side.forgotten)
 
 
 def _curve_point(epoch: "Epoch") -> dict[str, float]:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from petpark_assets.domain import files, images, splits
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, TransientError
-from petpark_assets.domain.lake import catalogue, fingerprints, ingest, inspection, sources
+from petpark_assets.domain.lake import catalogue, corrections, fingerprints, ingest, inspection, sources
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
 
@@ -63,10 +64,10 @@ def _settled(monkeypatch):
 def run(lake, home, **options):
     """One ingestion into a home."""
     store = files.LocalStore(home / "store")
+    opened = open_lake(str(lake))
+    book = open_labels(options.pop("labels", DEFAULT_LABELS), opened, corrections.read_corrections(store), {})
     settings = {"cache": home / "cache", "resolution_px": SIDE, "assign_splits": splits.assign} | options
-    return ingest.new_dataset_version(
-        open_lake(str(lake)), store, PixelStore(store.root / "pixels.lance"), **settings
-    )  # fmt: skip
+    return ingest.new_dataset_version(opened, store, PixelStore(store.root / "pixels.lance"), book, **settings)
 
 
 def rows(home, version="v0001"):
@@ -129,7 +130,9 @@ def test_facts_pixels_and_bytes_are_those_of_the_photo(lake, tmp_path):
     row, decoded = rows(tmp_path / "home")["cat/1.png"], images.decode(photo(1))
     store = files.LocalStore(tmp_path / "home/store")
     assert (row["width_px"], row["height_px"], row["format"], row["mode"]) == (24, 20, "PNG", "RGB")
-    assert row["channel_means"] == pytest.approx(images.measure(decoded).channel_means)
+    assert row["channel_means"] == pytest.approx(
+        images.measure(images.thumbnail(decoded)[None]).channel_means[0]
+    )
     pixels = PixelStore(store.root / "pixels.lance").read([row["sha256"]], SIDE)
     assert np.array_equal(pixels[0], images.resize(decoded, SIDE))
     assert store.read(inspection.original_key(row["sha256"])) == photo(1)
@@ -155,7 +158,10 @@ def test_one_more_photo_is_one_photos_work(lake, tmp_path):
     assert (second.dataset_version, second.is_new, second.num_read, second.num_decoded) == ("v0002", True, 1, 1)
     assert second.raw_images.previous_manifest == first.raw_images.manifest
     before, after = rows(tmp_path / "home"), rows(tmp_path / "home", "v0002")
-    assert after.pop("cat/new.png")["first_version"] == "v0002"
+    assert after["cat/new.png"]["first_version"] == "v0002"
+    assert [key for key, row in after.items() if row.pop("signature") is not None] == ["cat/new.png"]
+    assert all(row.pop("signature") is not None for row in before.values())
+    after.pop("cat/new.png")
     assert after == before
 
 
@@ -177,13 +183,14 @@ def test_a_photo_that_returns_is_known_and_on_its_old_side(lake, tmp_path):
 
 @pytest.mark.usefixtures("_settled")
 def test_a_photo_that_was_set_aside_for_its_label_is_taken_when_it_is_mended(lake, tmp_path):
-    """Moving a file is how people label it; its bytes were hashed before, but never decoded."""
+    """Moving a file is how people label it; its bytes are known already."""
     path = put(lake, "mystery.png", photo(60))
     run(lake, tmp_path / "home")
     path.rename(lake / "dog/rex.png")
-    assert run(lake, tmp_path / "home").num_decoded == 1
+    assert run(lake, tmp_path / "home").num_decoded == 0
     row = rows(tmp_path / "home", "v0002")["dog/rex.png"]
-    assert (row["state"], row["label"], row["first_version"]) == ("accepted", "dog", "v0002")
+    assert (row["state"], row["reason"], row["detail"]) == ("accepted", None, None)
+    assert (row["label"], row["first_version"]) == ("dog", "v0001")
 
 
 @pytest.mark.usefixtures("_settled")

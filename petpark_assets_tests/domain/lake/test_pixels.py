@@ -9,7 +9,8 @@ import pytest
 
 from petpark_assets.domain.errors import CorruptData, NotFound, TransientError
 from petpark_assets.domain.files import sha256
-from petpark_assets.domain.lake.pixels import BATCH_ROWS, PixelStore
+from petpark_assets.domain.lake import pixel_tables, pixels
+from petpark_assets.domain.lake.pixels import PixelStore
 
 SIDE = 16
 
@@ -65,7 +66,9 @@ def test_nothing_is_made_before_something_is_stored(tmp_path):
     """Looking at a home must not change it."""
     pixels = PixelStore(tmp_path / "pixels.lance")
     assert pixels.missing(["a"], SIDE) == ["a"]
-    pixels.sync(SIDE)
+    pixels.forget(["a" * 64])
+    pixels.tidy(SIDE)
+    assert pixels.resolutions() == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,18 +88,19 @@ def test_photos_that_are_not_there_are_refused_by_number_and_name(store, tmp_pat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_copy_is_in_the_order_given_across_batches(tmp_path):
+def test_a_copy_is_in_the_order_given_across_batches(tmp_path, monkeypatch):
     """Rows are read in the table's order, which is faster, and must land in the asker's."""
-    count = BATCH_ROWS + 10
+    count = 1000
+    monkeypatch.setattr(pixels, "BATCH_BYTES", 2 * 2 * 3 * 300)
     names = [sha256(str(number).encode()) for number in range(count)]
-    pixels = (
+    drawn = (
         np.arange(count, dtype=np.uint16).view(np.uint8).reshape(count, 2).repeat(6, axis=1).reshape(count, 2, 2, 3)
     )
     store = PixelStore(tmp_path / "pixels.lance")
-    store.append(names, pixels, 2)
+    store.append(names, drawn, 2)
     order = np.random.default_rng(0).permutation(count)
     copy = store.copy_to_npy([names[place] for place in order], 2, tmp_path / "cache")
-    assert np.array_equal(np.load(copy, mmap_mode="r"), pixels[order])
+    assert np.array_equal(np.load(copy, mmap_mode="r"), drawn[order])
 
 
 def test_a_copy_is_made_once_and_a_damaged_one_again(store, tmp_path):

@@ -157,8 +157,9 @@ def test_only_trouble_of_one_file_is_that_photos(tmp_path, monkeypatch, number, 
         ("", "address is empty"),
         ("/no/such/lake", "does not exist"),
         ("/dev/null", "is not a folder"),
-        ("s3://bucket/photos", "s3:// is not supported yet"),
-        ("https://example.org/photos", "https:// is not supported yet"),
+        ("s3:///photos", "must look like s3://bucket/prefix"),
+        ("s3://bucket/photos", "no keys for S3 were handed in"),
+        ("https://anna:secret@example.org/photos", "starts with https://, which is not supported: give a folder"),
         ("a\0b", "cannot be opened"),
     ],
 )
@@ -167,6 +168,7 @@ def test_what_cannot_be_a_lake_is_refused_in_one_line(uri, words):
     with pytest.raises(InvalidInput, match=words) as caught:
         open_lake(uri)
     assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_every_spelling_of_a_folder_is_the_same_lake(tmp_path, monkeypatch):

@@ -1,0 +1,173 @@
+"""Which pairs of photos are worth a closer look: those that share a key. Near-linear in the number of photos.
+
+The signs of a signature's lowest 80 frequencies are four keys of 20 bits. A pair is a candidate when a key of one whole
+photo, or of its mirror image, equals that key of a view of the other, up to the key's four weakest bits, and the
+other bits do not speak against it. Keys of photos are nearly uniform (measured: two photos share one 1.1 to 2.5 times
+as often as random bits do), so at 100,000 photos chance still costs less than what grows linearly.
+Frames of one camera share all their keys: a bucket offers at most BUCKET_PHOTOS of its photos, spread over it, so each
+frame is paired with some others, and not all with all.
+Not here: the closer look (likeness.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from petpark_assets.domain.lake.signatures import Signatures, View, mirror_signs, spectra, view_map
+
+Rows = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint32]
+Codes = npt.NDArray[np.int64]
+"""int64, sorted by: whole photo, viewed photo, whether the whole one is mirrored, number of different bits."""
+
+VIEWS = (
+    *(View(share, share, share, share) for share in (0.0, 0.015, 0.03, 0.045)),
+    View(left=0.03),
+    View(top=0.03),
+    View(right=0.03),
+    View(bottom=0.03),
+)
+"""What a copy may show of a photo, the whole first; frequencies this low do not mind a difference of 1 %."""
+
+BUCKET_PHOTOS = 16
+KEPT_A_PHOTO = 16
+NUM_KEYS, KEY_BITS, NUM_WEAK_BITS = 4, 20, 4
+MAX_DIFFERENT_BITS = 22
+"""Of all 80: a copy that is just alike enough differs in 17, other photos in 30 besides the key that they share."""
+CHUNK = 4096
+"""Photos asked about at a time."""
+
+_ROW_BITS, _VIEW_BITS, _DIFFERENCE_BITS = 27, 3, 7
+_PLACE_BITS, _WHOLE_AT = _ROW_BITS + _VIEW_BITS, _ROW_BITS + 1 + _DIFFERENCE_BITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Pairs to look at, each once, by the viewed photo."""
+
+    viewed: Rows
+    whole: Rows
+    is_mirrored: npt.NDArray[np.bool_]
+    """Whether the whole photo is looked at in a mirror."""
+
+    def part(self, start: int, end: int) -> "Candidates":
+        """Some of them."""
+        rows = slice(start, end)
+        return Candidates(viewed=self.viewed[rows], whole=self.whole[rows], is_mirrored=self.is_mirrored[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """Who has which key: entries of key k lie from starts[k] to starts[k + 1]."""
+
+    starts: npt.NDArray[np.int32]
+    entries: Rows
+    """Row and view: places in the keys [N * views, NUM_KEYS]."""
+
+
+def view_keys(signatures: Signatures) -> Keys:
+    """uint32 [N * views, NUM_KEYS]: the keys of every view of every photo; frequencies are dealt to the keys in turn."""
+    found = np.empty((len(signatures), len(VIEWS), NUM_KEYS), np.uint32)
+    maps = np.concatenate([view_map(view)[:, : NUM_KEYS * KEY_BITS] for view in VIEWS], axis=1)
+    for start in range(0, len(signatures), CHUNK):
+        is_set = (spectra(signatures[start : start + CHUNK]) @ maps > 0).reshape(-1, len(VIEWS), KEY_BITS, NUM_KEYS)
+        found[start : start + CHUNK] = np.einsum("nvbk,b->nvk", is_set, _bits(), dtype=np.uint32)
+    return found.reshape(-1, NUM_KEYS)
+
+
+def find_candidates(signatures: Signatures, keys: Keys, viewed: Rows, whole: Rows) -> Iterator[Candidates]:
+    """Of the rows `viewed` against the rows `whole` of signatures and their view_keys, a chunk of the second a time."""
+    if not len(viewed):
+        return
+    places = viewed[:, None] << _VIEW_BITS | np.arange(len(VIEWS))
+    tables = [_table(keys[places, number], places) for number in range(NUM_KEYS)]
+    for start in range(0, len(whole), CHUNK):
+        part = whole[start : start + CHUNK]
+        shared = [_shared(tables[number], _asked(signatures[part], number), keys, part) for number in range(NUM_KEYS)]
+        codes = _thinned(_first_of_each(np.sort(np.concatenate(shared)), _DIFFERENCE_BITS))
+        yield Candidates(
+            viewed=codes >> (_DIFFERENCE_BITS + 1) & (2**_ROW_BITS - 1),
+            whole=codes >> _WHOLE_AT,
+            is_mirrored=codes >> _DIFFERENCE_BITS & 1 == 1,
+        )
+
+
+def _thinned(codes: Codes) -> Codes:
+    """All candidates of most photos; of one with more than twice KEPT_A_PHOTO the nearest, and the first.
+
+    The first are the same for all of one family, so they hold it together where the nearest would be cliques.
+    """
+    whole = codes >> _WHOLE_AT
+    begins = np.searchsorted(whole, whole)
+    ranks = np.arange(len(codes)) - begins
+    is_crowded = np.searchsorted(whole, whole, "right") - begins > 2 * KEPT_A_PHOTO
+    is_kept = ~is_crowded | (ranks < KEPT_A_PHOTO)
+    difference = codes & (2**_DIFFERENCE_BITS - 1)
+    by_difference = np.sort((begins << 20 | difference << 13 | ranks)[is_crowded])  # ranks: 4 keys x 32 x 16 at most
+    begins, ranks = by_difference >> 20, by_difference & (2**13 - 1)
+    is_near = np.arange(len(begins)) - np.searchsorted(begins, begins) < KEPT_A_PHOTO
+    is_kept[(begins + ranks)[is_near]] = True
+    return codes[is_kept]
+
+
+def _first_of_each(codes: Codes, num_bits: int) -> Codes:
+    """Of sorted codes those that differ from the one before in more than their lowest bits."""
+    high = codes >> num_bits
+    return codes[np.concatenate([high[:1] == high[:1], high[1:] != high[:-1]])]
+
+
+def _table(keys: Keys, places: Rows) -> _Table:
+    """From keys uint32 [N, views] and their places: under each key a photo once, and at most BUCKET_PHOTOS."""
+    entries = _first_of_each(np.sort((keys.astype(np.int64) << _PLACE_BITS | places).ravel()), _VIEW_BITS)
+    key = entries >> _PLACE_BITS
+    starts = _starts(key)
+    steps = -(-np.diff(starts) // BUCKET_PHOTOS)
+    is_offered = (np.arange(len(key)) - starts[key]) % steps[key] == 0
+    return _Table(starts=_starts(key[is_offered]), entries=entries[is_offered] & (2**_PLACE_BITS - 1))
+
+
+def _starts(key: Rows) -> npt.NDArray[np.int32]:
+    """Where the entries of each key begin, the keys being sorted."""
+    sizes = np.bincount(key, minlength=1 << KEY_BITS)
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+
+
+def _asked(signatures: Signatures, number: int) -> Keys:
+    """uint32 [N, 2, 16]: a key of whole photos, then of their mirror images, with any of its weakest bits turned."""
+    frequencies = slice(number, NUM_KEYS * KEY_BITS, NUM_KEYS)
+    values = spectra(signatures)[:, frequencies].astype(np.int16)
+    weakest = np.sort(np.abs(values) << 5 | np.arange(KEY_BITS, dtype=np.int16), axis=1)[:, :NUM_WEAK_BITS] & 31
+    asked = np.einsum("nb,b->n", values > 0, _bits(), dtype=np.uint32)[:, None]
+    for bit in _bits()[weakest].T:
+        asked = np.concatenate([asked, asked ^ bit[:, None]], axis=1)
+    return np.stack([asked, asked ^ _mirror_keys()[number]], axis=1)
+
+
+def _shared(table: _Table, asked: Keys, keys: Keys, whole: Rows) -> Codes:
+    """The candidates of the photos `whole` under the keys asked for."""
+    wanted = asked.ravel()
+    begins = table.starts[wanted]
+    sizes = table.starts[wanted + np.uint32(1)] - begins
+    hits = np.flatnonzero(sizes)
+    sizes, begins = sizes[hits], begins[hits]
+    entries = table.entries[np.arange(sizes.sum()) + np.repeat(begins - (np.cumsum(sizes) - sizes), sizes)]
+    asker, is_mirrored = np.divmod(np.repeat(hits // asked.shape[2], sizes), 2)
+    viewed, other = entries >> _VIEW_BITS, whole[asker]
+    turned = np.stack([np.zeros_like(_mirror_keys()), _mirror_keys()])
+    different = keys.take(entries, axis=0) ^ keys.take(other << _VIEW_BITS, axis=0) ^ turned.take(is_mirrored, axis=0)
+    difference = np.bitwise_count(different).sum(axis=1, dtype=np.int64)
+    codes = other << _WHOLE_AT | viewed << (_DIFFERENCE_BITS + 1) | is_mirrored << _DIFFERENCE_BITS | difference
+    return codes[(difference <= MAX_DIFFERENT_BITS) & (viewed != other)]
+
+
+def _bits() -> Keys:
+    return np.uint32(1) << np.arange(KEY_BITS, dtype=np.uint32)
+
+
+def _mirror_keys() -> Keys:
+    """uint32 [NUM_KEYS]: the bits that mirroring turns."""
+    is_turned = mirror_signs()[: NUM_KEYS * KEY_BITS].reshape(KEY_BITS, NUM_KEYS) < 0
+    found: Keys = np.einsum("bk,b->k", is_turned, _bits(), dtype=np.uint32)
+    return found

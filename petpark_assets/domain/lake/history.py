@@ -1,0 +1,108 @@
+"""What all versions together know of each photo: its facts, its group, and the side on which it stays for ever.
+
+Derived from the manifests; the copy in a cache saves reading them all again and can be deleted at any time.
+Not here: one version's rows (catalogue.py).
+"""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from petpark_assets.domain import files
+from petpark_assets.domain.lake import catalogue
+
+FILE_NAME = "lake_history.parquet"
+COLUMNS = ["sha256", *catalogue.FACTS, "reason", "detail", "group", "split"]
+SCHEMA = pa.schema([catalogue.SCHEMA.field(name) for name in COLUMNS])
+"""A row for each sha256 that any version read, sorted by it. reason and detail: only where the bytes cannot be decoded.
+group and split: as in the newest version that accepted it; null where none did."""
+
+_SOURCE = b"petpark"
+
+
+def read_history(store: files.Store, cache: Path | None = None, *, besides: str | None = None) -> pa.Table:
+    """All versions, or all besides one, as a table of SCHEMA; one version at a time in memory.
+
+    With a cache only the versions that it has not seen are read.
+    """
+    versions = [version for version in catalogue.list_versions(store) if version != besides]
+    is_cached = cache is not None and besides is None
+    known, num_known = _load(cache / FILE_NAME, store, versions) if cache and is_cached else (SCHEMA.empty_table(), 0)
+    for version in versions[num_known:]:
+        known = _fold(known, catalogue.read_manifest(store, version, columns=COLUMNS))
+    if cache and is_cached and num_known < len(versions):
+        _save(cache / FILE_NAME, known, store, versions)
+    return known
+
+
+def sides(history: pa.Table) -> dict[str, str]:
+    """The side of every photo that was ever accepted, by sha256."""
+    return _by_sha256(history, "split")
+
+
+def groups(history: pa.Table) -> dict[str, str]:
+    """The group of every photo that was ever accepted, by sha256."""
+    return _by_sha256(history, "group")
+
+
+def _by_sha256(history: pa.Table, name: str) -> dict[str, str]:
+    rows = history.filter(pc.is_valid(history["split"]))
+    return dict(zip(rows["sha256"].to_pylist(), rows[name].to_pylist(), strict=True))
+
+
+def _fold(known: pa.Table, manifest: pa.Table) -> pa.Table:
+    """What is known, and what one more version says."""
+    read = manifest.filter(pc.is_valid(manifest["first_version"]))
+    accepted = read.filter(pc.is_valid(read["split"]))
+    new = first_of_each(read.filter(pc.invert(pc.is_in(read["sha256"], known["sha256"]))))
+    is_decoded = pc.is_valid(new["format"])
+    for name in ("reason", "detail"):  # where it was decoded they say what that version made of it
+        new = _with(new, name, pc.if_else(is_decoded, pa.scalar(None, pa.string()), new[name]))
+    for name in ("group", "split"):
+        new = _with(new, name, pa.nulls(new.num_rows, pa.string()))
+    known = pa.concat_tables([known, new.select(COLUMNS).cast(SCHEMA)]).sort_by("sha256")
+    places = pc.index_in(known["sha256"], accepted["sha256"])
+    for name in ("group", "split"):
+        known = _with(known, name, pc.coalesce(accepted[name].take(places), known[name]))
+    return known.combine_chunks()
+
+
+def first_of_each(table: pa.Table) -> pa.Table:
+    """Without the later of several rows with the same sha256."""
+    positions = table.select(["sha256"]).append_column("position", pa.array(range(table.num_rows), pa.int64()))
+    first = positions.group_by("sha256").aggregate([("position", "min")])
+    return table.take(first.column("position_min").sort())
+
+
+def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+
+
+def _load(path: Path, store: files.Store, versions: list[str]) -> tuple[pa.Table, int]:
+    """What was saved, and how many of the versions it covers; nothing where it is another store's, or damaged."""
+    nothing = SCHEMA.empty_table(), 0
+    if not path.is_file():
+        return nothing
+    try:
+        table = pq.read_table(path)
+        source = json.loads(table.schema.metadata[_SOURCE])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        return nothing
+    seen = source.get("versions") or [None]
+    is_ours = table.schema.equals(SCHEMA) and source.get("store") == store.uri and seen == versions[: len(seen)]
+    is_ours = is_ours and source.get("manifest") == catalogue.manifest_sha256(store, seen[-1])
+    return (table.replace_schema_metadata(None), len(seen)) if is_ours else nothing
+
+
+def _save(path: Path, table: pa.Table, store: files.Store, versions: list[str]) -> None:
+    source = {
+        "store": store.uri,
+        "versions": versions,
+        "manifest": catalogue.manifest_sha256(store, versions[-1]),
+    }
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({_SOURCE: files.canonical_json(source)}), buffer)
+    files.replace(path, buffer.getvalue().to_pybytes())

@@ -1,0 +1,268 @@
+"""One Lance table of pixels, in a folder or on S3: a row a photo, its sha256 and its pixels, all of one size.
+
+Lance's one home. Whoever draws photos writes fragments, files that no reader sees; whoever sent them out makes all of
+them part of the table by one small commit, so photos never travel. Of commits at once all are in. No tags: one would
+keep forgotten photos alive. Not here: which tables there are, and whose pixels are wanted (pixels.py).
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import CorruptData, TransientError
+from petpark_assets.domain.resizing import Pixels
+from petpark_assets.domain.s3.access import S3Access, parse_place
+from petpark_assets.domain.s3.answers import explain, understand
+
+Fragment = str
+"""What a commit must know of a fragment, as JSON: 300 bytes, whatever the number of photos in it."""
+
+WHOLE_ROWS = 512
+"""Photos in a fragment that is left as it is."""
+MANY_FRAGMENTS = 100
+"""Of fewer photos than that: with more, reading would slow down."""
+READERS_TIME = timedelta(days=1)
+"""How long files stay that a compaction made needless, for readers who opened the table before."""
+
+_SYSTEM_ERROR = re.compile(r"os error (\d+)\)")
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelTable:
+    """The pixels of one resolution. Nothing is made before something is stored."""
+
+    location: str
+    """A folder, or `s3://bucket/prefix/96px.lance`."""
+    resolution_px: int
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Lance's, for S3: they hold keys."""
+
+    @property
+    def _folder(self) -> Path | None:
+        return None if self.location.startswith("s3://") else Path(self.location)
+
+    def open(self) -> Any:
+        """Lance's dataset as it is now; None where nothing was ever stored. Raises CorruptData, TransientError."""
+        if self._folder is not None and not self._folder.exists():
+            return None
+        import lance  # 0.7 s and 140 MB that only those who touch pixels pay
+
+        with self._named_errors():
+            try:
+                return lance.dataset(self.location, storage_options=dict(self.options))
+            except ValueError as error:
+                if self._folder is None and "was not found" in str(error):
+                    return None
+                raise CorruptData(f"the pixel table {self.location} cannot be opened: {_one_line(error)}") from error
+
+    def sha256s(self, dataset: Any) -> pa.Array:
+        """Of all rows in their order, some perhaps twice; 68 bytes a photo. Empty for None."""
+        if dataset is None:
+            return pa.array([], pa.string())
+        with self._named_errors():
+            column = dataset.to_table(columns=["sha256"]).column("sha256")
+            return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
+
+    def take(self, dataset: Any, places: npt.NDArray[np.int64]) -> Pixels:
+        """Rows uint8 [N, R, R, 3] by their places; ten times faster when these rise."""
+        with self._named_errors():
+            rows = dataset.take(places.tolist(), columns=["pixels"])
+        flat: Pixels = rows.column("pixels").combine_chunks().flatten().to_numpy()
+        return flat.reshape(-1, self.resolution_px, self.resolution_px, 3)
+
+    def write(self, sha256s: Sequence[str], pixels: Pixels) -> list[Fragment]:
+        """Store pixels uint8 [N, R, R, 3], to last, but not yet as a part of the table: see `commit`.
+
+        Raises TransientError on a full disk; the table is then as it was.
+        """
+        side_px = self.resolution_px
+        expected = (len(sha256s), side_px, side_px, 3)
+        if pixels.shape != expected or pixels.dtype != np.uint8:
+            raise AssertionError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 {expected}")
+        if not sha256s:
+            return []
+        from lance.fragment import write_fragments
+
+        flat = pa.array(np.ascontiguousarray(pixels).reshape(-1))
+        columns = [pa.array(sha256s, pa.string()), pa.FixedSizeListArray.from_arrays(flat, side_px**2 * 3)]
+        table = pa.table(columns, schema=self._schema())
+        with self._named_errors():
+            self._create_if_missing()
+            made = write_fragments(table, self.location, storage_options=dict(self.options))
+            self._sync(f"data/{file.path}" for fragment in made for file in fragment.files)
+        return [json.dumps(fragment.to_json()) for fragment in made]
+
+    def commit(self, fragments: Sequence[Fragment]) -> None:
+        """Make fragments a part of the table, to last: all of them or, on any failure, none.
+
+        Raises TransientError when one is gone: somebody forgot a photo, and cleaned up, since it was written.
+        """
+        if not fragments:
+            return
+        import lance
+
+        added = [lance.FragmentMetadata.from_json(fragment) for fragment in fragments]
+        with self._named_errors():
+            self._check_there(added)
+            lance.LanceDataset.commit(
+                self.location,
+                lance.LanceOperation.Append(added),
+                read_version=self.open().version,
+                storage_options=dict(self.options),
+            )
+            self._sync_log()
+
+    def tidy(self) -> bool:
+        """Join small fragments where there are many; returns whether it did. Safe beside readers and writers.
+
+        Where another changes the same fragments, it is left to them.
+        """
+        dataset = self.open()
+        small = [] if dataset is None else [item for item in dataset.get_fragments() if item.physical_rows < WHOLE_ROWS]
+        if len(small) <= MANY_FRAGMENTS or not self._compact(dataset, target_rows_per_fragment=WHOLE_ROWS):
+            return False
+        with self._named_errors():
+            dataset.cleanup_old_versions(older_than=READERS_TIME)
+            self._sync_log()
+        return True
+
+    def forget(self, sha256s: Sequence[str]) -> None:
+        """Delete photos, and every file that may still hold bytes of their rows: of past versions, of cut-off writes.
+
+        A reader or an ingestion that is at work meanwhile fails with nothing lost, and is to be run again.
+        Raises TransientError when the table keeps changing.
+        """
+        dataset = self.open()
+        if dataset is None:
+            return
+        if not all(_SHA256.fullmatch(sha256) for sha256 in sha256s):
+            raise AssertionError(f"{sha256s!r} are not all sha256s")
+        condition = "sha256 IN ({})".format(", ".join(f"'{sha256}'" for sha256 in sha256s))
+        with self._named_errors():
+            if sha256s and dataset.count_rows(condition):
+                dataset.delete(condition)
+            dataset = self.open()
+            if not self._compact(dataset, materialize_deletions=True, materialize_deletions_threshold=0.0):
+                raise TransientError(f"the pixel table {self.location} is being written to: run the same command again")
+            self.open().cleanup_old_versions(
+                older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
+            )
+            self._sync_log()
+
+    def _compact(self, dataset: Any, **how: Any) -> bool:
+        """Whether it could be done: not while another changes the same fragments."""
+        with self._named_errors():
+            try:
+                dataset.optimize.compact_files(num_threads=1, **how)
+            except (OSError, RuntimeError) as error:
+                if "onflict" not in str(error):
+                    raise
+                return False
+        return True
+
+    def _schema(self) -> pa.Schema:
+        pixels = pa.list_(pa.uint8(), self.resolution_px**2 * 3)  # of one size: read without copying
+        return pa.schema([pa.field("sha256", pa.string()), pa.field("pixels", pixels)])
+
+    def _create_if_missing(self) -> None:
+        if self._folder is not None:
+            if not self._folder.exists():
+                _create_folder(self._schema(), self._folder)
+        elif self.open() is None:
+            import lance
+
+            with contextlib.suppress(OSError, ValueError):  # another made it; if nobody did, writing will say why
+                empty = self._schema().empty_table()
+                lance.write_dataset(empty, self.location, mode="create", storage_options=dict(self.options))
+
+    def _check_there(self, fragments: Iterable[Any]) -> None:
+        """On S3 Lance finds out when it reads: there forgetting beside an ingestion must be followed by `verify`."""
+        names = (file.path for fragment in fragments for file in fragment.files)
+        if self._folder is not None and not all((self._folder / "data" / name).is_file() for name in names):
+            raise TransientError(
+                f"pixels written to {self.location} a moment ago are gone, since a photo was forgotten meanwhile: "
+                "run the same command again"
+            )
+
+    def _sync_log(self) -> None:
+        """Small files, some microseconds each when they are on the disk already."""
+        if self._folder is not None:
+            logs = [self._folder / name for name in ("_versions", "_transactions")]
+            names = [f"{log.name}/{path.name}" for log in logs if log.exists() for path in log.iterdir()]
+            self._sync([*names, "_versions", "data", "."])
+
+    def _sync(self, names: Iterable[str]) -> None:
+        """Bring files to the disk, which Lance leaves to the system: a version must not outlive its pixels."""
+        for path in (self._folder / name for name in names) if self._folder is not None else ():
+            with contextlib.suppress(FileNotFoundError):  # an empty table has no data; another may clean up
+                handle = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Lance reports the disk's and the server's refusals as long texts of its own: give each its one line."""
+        with files.named_disk_errors(Path(self.location)):
+            try:
+                yield
+            except (OSError, RuntimeError) as error:
+                if self._folder is None:  # without the server's own text, which may repeat a key
+                    place, access = parse_place(self.location, "store"), _access(self.options)
+                    raise explain(understand(error), place, access, "s3:PutObject and s3:GetObject") from None
+                number = _SYSTEM_ERROR.search(str(error))
+                if number and int(number[1]) in _OF_THE_DISK:
+                    raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+                raise
+
+
+def _create_folder(schema: pa.Schema, folder: Path) -> None:
+    """An empty table that appears by a rename; of two writers one wins.
+
+    Lance's own creation is not safe in a folder: of three writers that created one table at once, in 9 of 25 rounds
+    two were told it worked and one's rows were gone (lance 14.0.2). Its appends are.
+    """
+    import lance
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        lance.write_dataset(schema.empty_table(), str(beside / folder.name), mode="create")
+        (beside / folder.name / "data").mkdir(exist_ok=True)
+        (beside / folder.name).rename(folder)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:  # Linux's words for a folder that exists
+            raise
+    finally:
+        shutil.rmtree(beside)
+
+
+def _access(options: Mapping[str, str]) -> S3Access:
+    """Who was asked, for the message; its text shows no key."""
+    return S3Access(
+        endpoint_url=options.get("aws_endpoint"),
+        region=options.get("aws_region", ""),
+        access_key_id=options.get("aws_access_key_id", ""),
+        secret_access_key=options.get("aws_secret_access_key", ""),
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

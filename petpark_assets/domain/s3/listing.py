@@ -1,0 +1,135 @@
+"""All keys of a place, as S3 lists them: ListObjectsV2, signed and read here.
+
+By hand, since obstore takes keys for paths: a single `a//b.jpg` or `..` among 100,000 makes its whole listing fail
+(obstore 0.12.1, issue 429), and keys that end in a slash come back without it.
+Not here: which keys are photos (lake/sources.py).
+"""
+
+import hashlib
+import hmac
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import quote, unquote_plus, urlsplit
+from xml.etree import ElementTree as ET
+
+from petpark_assets.domain.s3 import answers
+from petpark_assets.domain.s3.access import Place, S3Access
+from petpark_assets.domain.s3.answers import Answer, Refused, patiently
+
+PAGE_KEYS = 1000
+"""The most that S3 gives at once."""
+_ROOT = "ListBucketResult"
+_NO_BODY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+class Listed(NamedTuple):
+    """One object as a listing shows it."""
+
+    key: str
+    """Below the place's prefix."""
+    size_bytes: int
+    etag: str
+    """Without its quotes. The server's, and never compared with a sha256."""
+    last_modified: str
+    """As the server spells it."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirection is an answer: a signature is good for one host only."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        """None follows no redirection."""
+
+
+def list_objects(place: Place, access: S3Access, folder: str = "") -> Iterator[Listed]:
+    """Every object below the prefix, or in a folder there, in the order of the keys' UTF-8. Raises Refused."""
+    prefix, token = place.folder + (f"{folder}/" if folder else ""), None
+    while True:
+        page = _page(place, access, prefix, token=token)
+        yield from _objects(page, len(place.folder))
+        token = _text(page, "NextContinuationToken") if _text(page, "IsTruncated") == "true" else None
+        if token is None:
+            return
+
+
+def ask_for_one(place: Place, access: S3Access) -> None:
+    """The smallest request whose refusal says why: answers to HEAD have no body. Raises Refused."""
+    _page(place, access, place.folder, num_keys=1)
+
+
+def _page(
+    place: Place, access: S3Access, prefix: str, *, token: str | None = None, num_keys: int = PAGE_KEYS
+) -> ET.Element:
+    query = {
+        "continuation-token": token,
+        "encoding-type": "url",  # XML cannot hold every key
+        "list-type": "2",
+        "max-keys": str(num_keys),
+        "prefix": prefix or None,
+    }
+    url = f"{access.endpoint}/{place.bucket}?" + "&".join(
+        f"{name}={_encoded(value)}" for name, value in sorted(query.items()) if value is not None
+    )
+    return patiently(lambda: _parsed(_get(url, access)))
+
+
+def _get(url: str, access: S3Access) -> bytes:
+    """The body of an answer, through the proxy that the environment names, if any."""
+    request = urllib.request.Request(url, headers=_signed(url, access, datetime.now(UTC)))  # noqa: S310 - http or https
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=answers.STALL_S) as answer:
+        body = answer.read()  # raises on fewer bytes than announced
+    return bytes(body)
+
+
+def _parsed(body: bytes) -> ET.Element:
+    try:
+        page = ET.fromstring(body)  # noqa: S314 - expat bounds its expansions, and the server has our photos
+    except ET.ParseError:
+        page = ET.Element("unreadable")
+    if not page.tag.endswith(_ROOT):  # a web server's page, which would be taken for an empty bucket
+        raise Refused(Answer(status=200, code="NotS3"))
+    return page
+
+
+def _objects(page: ET.Element, num_skipped: int) -> Iterator[Listed]:
+    space = page.tag.removesuffix(_ROOT)
+    names = [f"{space}{name}" for name in ("Key", "Size", "ETag", "LastModified")]
+    for item in page.iter(f"{space}Contents"):
+        values = {child.tag: child.text or "" for child in item}
+        key, size, etag, last_modified = (values.get(name, "") for name in names)
+        yield Listed(unquote_plus(key)[num_skipped:], int(size), etag.strip('"'), last_modified)
+
+
+def _text(page: ET.Element, name: str) -> str | None:
+    return page.findtext(page.tag.removesuffix(_ROOT) + name)
+
+
+def _signed(url: str, access: S3Access, now: datetime) -> dict[str, str]:
+    """Headers of a GET by AWS's Signature Version 4; the query's names must be in their order."""
+    parts, day = urlsplit(url), f"{now:%Y%m%d}"
+    headers = {"host": parts.netloc, "x-amz-content-sha256": _NO_BODY_SHA256, "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}"}
+    if access.session_token:
+        headers["x-amz-security-token"] = access.session_token
+    names = ";".join(sorted(headers))
+    lines = [f"{name}:{headers[name]}" for name in sorted(headers)]
+    canonical = "\n".join(["GET", parts.path, parts.query, *lines, "", names, _NO_BODY_SHA256])
+    scope = f"{day}/{access.region}/s3/aws4_request"
+    what = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope, _sha256(canonical)])
+    key = f"AWS4{access.secret_access_key}".encode()
+    for word in scope.split("/"):
+        key = hmac.digest(key, word.encode(), "sha256")
+    signature = hmac.new(key, what.encode(), "sha256").hexdigest()
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={access.access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+    return headers
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _encoded(value: str) -> str:
+    return quote(value, safe="-_.~")

@@ -1,0 +1,246 @@
+"""Proof over all versions: nothing was lost or changed, and no photo, nor a copy of one, is on both sides.
+
+Everything is worked out again from manifests, stored bytes and pixels; no cache is trusted. Sides are for ever, so the
+search for copies across them runs once over all photos that any version accepted, also those that were never in the
+lake together: a model of one version may be examined on another.
+Not here: what must be true of manifests alone (invariants.py), what a copy is (likeness.py, leakage.py).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from petpark_assets.domain.errors import CorruptData, NotFound, PermanentError
+from petpark_assets.domain.files import Store, get_verified, read_circumstances
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.lake import catalogue, history, ingest, likeness, tombstones
+from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.records import RawImages
+from petpark_assets.domain.workflow import invariants
+from petpark_assets.domain.workflow.invariants import Finding
+
+CLAIMS: Mapping[str, str] = MappingProxyType({
+    "manifests_are_as_recorded": "each manifest has the digest of its record, and names the one before it",
+    "every_photo_is_counted_once": "each row has one state, and what belongs to it; no bytes are accepted twice",
+    "groups_stay_together": "no group of near-duplicates is on both sides, within a version or over versions",
+    "photos_keep_their_side": "no photo is on different sides in any two versions",
+    "copies_keep_one_side": "no two near-duplicates, by the rule of the grouping, are on different sides",
+    "no_leak_by_another_signature": "nor are any two that the independent check verifies as copies",
+    "split_is_80_to_20": "each class is within tolerance, or removals have put that out of reach",
+    "originals_are_whole": "each accepted photo's own bytes are stored, and have their sha256",
+    "pixels_are_there": "each accepted photo has pixels at one resolution at least",
+    "forgotten_is_gone": "of a forgotten photo no bytes and no pixels are left, and no later version accepts it",
+})  # fmt: skip
+"""What is proven, in this order."""
+
+Progress = Callable[[int, int], None]
+Pairs = npt.NDArray[np.int32]
+
+_COLUMNS = ["key", "sha256", "label", "signature", "group", "split", "state", "reason"]
+_SIGNED = pa.schema([catalogue.SCHEMA.field(name) for name in ("sha256", "signature")])
+_NUM_READERS = 16
+_CHUNK = 512
+
+
+def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: None) -> dict[str, Any]:
+    """Check every claim over all versions of a home.
+
+    `on_progress` is given the number of originals read and of all.
+
+    Returns:
+        is_sound: whether nothing was found; num_versions, num_photos: how many were looked at.
+        One field for each of CLAIMS: how many things were found against it.
+        offending: a row for each of them, with its version, photo, and the other photo of a pair.
+        suspects: pairs across the sides that look alike to the independent check, and that it could not verify.
+        out_of_reach: classes of versions that removals keep from 80/20.
+    """
+    gone = tombstones.forgotten(home.store)
+    members, signed, findings, out_of_reach = _read_versions(home.store, gone)
+    findings += _copies_across(members, signed)
+    suspects, leaks = _independent_check(home, members, gone)
+    findings += leaks
+    findings += _damaged_originals(home.store, members, gone, on_progress)
+    findings += _without_pixels(home, members, gone)
+    findings += _left_of_forgotten(home, gone)
+    counts = Counter(finding.claim for finding in findings)
+    return {
+        "is_sound": not findings,
+        "num_versions": len(catalogue.list_versions(home.store)),
+        "num_photos": len(set(members["sha256"].to_pylist())),
+        **{claim: counts[claim] for claim in CLAIMS},
+        "offending": [
+            asdict(finding) for finding in sorted(findings, key=lambda found: list(CLAIMS).index(found.claim))
+        ],
+        "suspects": suspects,
+        "out_of_reach": out_of_reach,
+    }
+
+
+def _read_versions(
+    store: Store, gone: frozenset[str]
+) -> tuple[pa.Table, pa.Table, list[Finding], list[dict[str, Any]]]:
+    """All members (invariants.MEMBER), their signatures, and what manifests show by themselves; one at a time."""
+    members, signed = invariants.MEMBER.empty_table(), _SIGNED.empty_table()
+    findings: list[Finding] = []
+    out_of_reach = []
+    previous = None
+    for version in catalogue.list_versions(store):
+        digest, previous = previous, catalogue.manifest_sha256(store, version)
+        try:
+            manifest = _read(store, version, digest)
+        except PermanentError as error:
+            findings.append(Finding(claim="manifests_are_as_recorded", dataset_version=version, detail=str(error)))
+            continue
+        findings += invariants.within(version, manifest)
+        findings += invariants.against_earlier(members, version, manifest)
+        findings += _accepted_again(store, version, manifest, gone)
+        for found in invariants.unbalanced(members, version, manifest):
+            if found.pop("is_reachable"):
+                detail = f"{found['test_share']:.4f} of {found['label']} are on the test side"
+                findings.append(Finding(claim="split_is_80_to_20", dataset_version=version, detail=detail))
+            else:
+                out_of_reach.append(found)
+        members = invariants.fold(members, version, manifest)
+        signed = _fold_signatures(signed, manifest)
+    return members, signed, findings, out_of_reach
+
+
+def _read(store: Store, version: str, previous: str | None) -> pa.Table:
+    """A manifest that is the one recorded, and was made after the one with this digest. Raises CorruptData."""
+    record = ingest.verify(store, version)
+    if record.previous_manifest != previous:
+        raise CorruptData(
+            f"the manifest of {version} was made after {(record.previous_manifest or 'none')[:12]}, the one before it "
+            f"here is {(previous or 'none')[:12]}: a version is missing, was changed, or was put in"
+        )
+    return catalogue.read_manifest(store, version, record.manifest, columns=_COLUMNS)
+
+
+def _fold_signatures(signed: pa.Table, manifest: pa.Table) -> pa.Table:
+    rows = manifest.filter(pc.is_valid(manifest["signature"])).select(_SIGNED.names)
+    new = rows.filter(pc.invert(pc.is_in(rows["sha256"], signed["sha256"].combine_chunks())))
+    return pa.concat_tables([signed, history.first_of_each(new).cast(_SIGNED)]).combine_chunks()
+
+
+def _copies_across(members: pa.Table, signed: pa.Table) -> Iterator[Finding]:
+    """Near-duplicates on different sides, found again among all photos by the grouping's own rule."""
+    claim = "copies_keep_one_side"
+    places = pc.index_in(members["sha256"], signed["sha256"].combine_chunks())
+    for row in members.filter(pc.is_null(places)).to_pylist():
+        yield Finding(
+            claim=claim, dataset_version=row["dataset_version"], sha256=row["sha256"], key=row["key"],
+            detail="no manifest has its signature, so its copies cannot be found",
+        )  # fmt: skip
+    known = members.filter(pc.is_valid(places))
+    signatures = _stack(signed["signature"].take(places.drop_null()))
+    pairs = likeness.near_duplicates(signatures, np.ones(len(signatures), dtype=bool))
+    yield from _across(known, pairs, claim, "near-duplicates on different sides")
+
+
+def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    """uint8 [N, bytes] of binary values of one length."""
+    data = np.frombuffer(b"".join(signatures.to_pylist()), np.uint8)
+    return data.reshape(len(signatures), -1) if len(signatures) else data.reshape(0, 1)
+
+
+def _across(members: pa.Table, pairs: Pairs, claim: str, words: str) -> Iterator[Finding]:
+    """The pairs of members that are on different sides."""
+    is_test = np.asarray(pc.equal(members["split"], "test"))
+    for pair in pairs[is_test[pairs[:, 0]] != is_test[pairs[:, 1]]]:
+        rows = members.take(pair).to_pylist()
+        train, test = sorted(rows, key=lambda row: str(row["split"]), reverse=True)
+        versions = f"train since {train['dataset_version']}, test since {test['dataset_version']}"
+        yield Finding(
+            claim=claim, dataset_version=max((row["dataset_version"] for row in rows), key=lambda name: int(name[1:])),
+            sha256=test["sha256"], key=test["key"], other_sha256=train["sha256"], other_key=train["key"],
+            detail=f"{words}: {versions}",
+        )  # fmt: skip
+
+
+def _independent_check(
+    home: Home, members: pa.Table, gone: frozenset[str]
+) -> tuple[list[dict[str, Any]], list[Finding]]:
+    return [], []
+
+
+def _damaged_originals(
+    store: Store, members: pa.Table, gone: frozenset[str], on_progress: Progress
+) -> Iterator[Finding]:
+    """Every accepted photo's bytes, read and hashed."""
+    photos = _present(members, gone)
+
+    def check(row: Mapping[str, Any]) -> Finding | None:
+        try:
+            get_verified(store, original_key(row["sha256"]), row["sha256"])
+        except (NotFound, CorruptData) as error:
+            return _about(row, "originals_are_whole", str(error))
+        return None
+
+    with ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="originals") as pool:
+        for start in range(0, len(photos), _CHUNK):
+            part = photos[start : start + _CHUNK]
+            yield from (found for found in pool.map(check, part) if found is not None)
+            on_progress(start + len(part), len(photos))
+
+
+def _without_pixels(home: Home, members: pa.Table, gone: frozenset[str]) -> Iterator[Finding]:
+    photos = {row["sha256"]: row for row in _present(members, gone)}
+    missing: Sequence[str] = list(photos)
+    for resolution_px in home.pixels.resolutions():
+        missing = home.pixels.missing(missing, resolution_px)
+    for sha256 in missing:
+        yield _about(photos[sha256], "pixels_are_there", "it has pixels at no resolution")
+
+
+def _accepted_again(store: Store, version: str, manifest: pa.Table, gone: frozenset[str]) -> Iterator[Finding]:
+    """Forgotten photos that a version accepted which began after they were forgotten."""
+    is_back = pc.and_(pc.is_valid(manifest["split"]), pc.is_in(manifest["sha256"], pa.array(sorted(gone), pa.string())))
+    for row in manifest.filter(is_back).select(["sha256", "key"]).to_pylist():
+        about = {"claim": "forgotten_is_gone", "dataset_version": version, **row}
+        try:
+            tombstone = tombstones.read(store, row["sha256"])
+        except PermanentError as error:
+            yield Finding(**about, detail=str(error))
+            continue
+        if version not in tombstone.dataset_versions and _began(store, version) > tombstone.when:
+            yield Finding(**about, detail=f"accepted although it was forgotten on {tombstone.when}")
+
+
+def _began(store: Store, version: str) -> str:
+    """When an ingestion began, ISO 8601 in UTC; a last day where nobody noted it, which excuses nothing."""
+    try:
+        return str(read_circumstances(store, RawImages, version)["when"])
+    except (NotFound, KeyError):
+        return "9999"
+
+
+def _left_of_forgotten(home: Home, gone: frozenset[str]) -> Iterator[Finding]:
+    """Bytes and pixels of forgotten photos: an ingestion that ran meanwhile may have brought them back."""
+    names = sorted(gone)
+    for sha256 in names:
+        if home.store.exists(original_key(sha256)):
+            yield Finding(claim="forgotten_is_gone", sha256=sha256, detail="its original is stored: forget it again")
+    for resolution_px in home.pixels.resolutions():
+        for sha256 in sorted(gone - set(home.pixels.missing(names, resolution_px))):
+            detail = f"its pixels of {resolution_px} px are stored: forget it again"
+            yield Finding(claim="forgotten_is_gone", sha256=sha256, detail=detail)
+
+
+def _present(members: pa.Table, gone: frozenset[str]) -> list[dict[str, Any]]:
+    """One row for each photo that was not forgotten."""
+    photos = {row["sha256"]: row for row in reversed(members.to_pylist()) if row["sha256"] not in gone}
+    return [photos[sha256] for sha256 in sorted(photos)]
+
+
+def _about(row: Mapping[str, Any], claim: str, detail: str) -> Finding:
+    return Finding(
+        claim=claim, detail=detail, dataset_version=row["dataset_version"], sha256=row["sha256"], key=row["key"]
+    )

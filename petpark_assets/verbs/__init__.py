@@ -1,0 +1,1 @@
+"""What a person types after `petpark`, a module a noun; thin, over the same functions as the assets."""

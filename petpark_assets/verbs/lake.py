@@ -1,0 +1,140 @@
+"""`petpark lake`: the lake and its versions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from petpark_assets.domain.lake.labels import DEFAULT_LABELS
+from petpark_assets.resources.environments import open_here
+from petpark_assets.terminal import answering, say, show_build, show_fields, show_rows, show_sections
+from petpark_assets.verbs.options import (
+    HomeOption,
+    JsonOption,
+    LabelsOption,
+    LakeOption,
+    RecipeOption,
+    VersionArgument,
+    enter,
+)
+
+app = typer.Typer(no_args_is_help=True, help="The lake and its versions.")
+
+PhotoArgument = Annotated[
+    str, typer.Argument(metavar="KEY_OR_SHA", help="A photo's path in the lake, or its sha256 (8 digits or more).")
+]
+ByOption = Annotated[str, typer.Option("--by", help="Who decides.")]
+
+
+@app.command("ingest")
+def lake_ingest(
+    lake_uri: LakeOption,
+    labels: LabelsOption = None,
+    recipe: RecipeOption = "laptop",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the next dataset version, if the lake changed; nothing is trained."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.attempts import new_attempt
+        from petpark_assets.domain.recipes import find_recipe
+        from petpark_assets.domain.workflow import ingestion, summary
+
+        opened, told = open_here(environment), find_recipe(recipe)
+        unchanged = ingestion.newest_if_unchanged(opened, lake_uri, labels or DEFAULT_LABELS)
+        if unchanged is not None:  # what a look at the names shows needs no run, and no Dagster
+            document = summary.summarize(opened, lake_uri, new_attempt(unchanged, told), is_new=False)
+        else:
+            from petpark_assets import launch
+
+            document = launch.ingest_only(environment, lake_uri, recipe, labels=labels, show=say)
+        answer(document, show_build)
+
+
+@app.command("status")
+def lake_status(
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with the quarantined photos.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Every dataset version: what was accepted, and what was set aside and why."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow import ingestion
+
+        opened = open_here(environment)
+        if html is not None:
+            ingestion.write_status_page(opened, html)
+        answer(ingestion.describe_versions(opened), show_rows)
+
+
+@app.command("export")
+def lake_export(
+    version: VersionArgument,
+    to: Annotated[Path, typer.Option("--to", help="The Parquet file to write; it must not exist.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a version's manifest, a row for each photo, as a Parquet file."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow import ingestion
+
+        answer(ingestion.export_manifest(open_here(environment), version, to), show_fields)
+
+
+@app.command("diff")
+def lake_diff(old: VersionArgument, new: VersionArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What changed between two versions: added, removed, relabelled, moved to or from quarantine, by class."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow import ingestion
+
+        answer(ingestion.compare_versions(open_here(environment), old, new), show_sections)
+
+
+@app.command("verify")
+def lake_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Prove, over all versions, that nothing is lost or changed and that no photo or copy of one is on both sides."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow import verification
+
+        document = verification.verify_versions(open_here(environment))
+        answer(document, show_sections)
+    raise typer.Exit(0 if document["is_sound"] else 1)
+
+
+@app.command("correct")
+def lake_correct(
+    photo: PhotoArgument,
+    label: Annotated[str, typer.Argument(help="What it shows: cat or dog.")],
+    *,
+    by: ByOption,
+    because: Annotated[str, typer.Option("--because", help="Why; it stays with the photo.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Correct a photo's label; the next version has it, whatever the label sources say."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow import ingestion
+
+        opened = open_here(environment)
+        answer(ingestion.correct_label(opened, photo, label, by=by, because=because), show_fields)
+
+
+@app.command("forget")
+def lake_forget(
+    photo: PhotoArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stays in the ledger.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a photo's bytes and pixels everywhere, for ever; says which versions and models had it."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow import forgetting
+
+        answer(forgetting.forget(open_here(environment), photo, reason), show_sections)

@@ -1,0 +1,42 @@
+"""What the verbs have in common: their options, the home they work in.
+
+Not here: the verbs (cli.py, and a module a noun beside this one), or how answers are printed (terminal.py).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.recipes import RECIPES
+from petpark_assets.resources.environments import Environment, enter_home, read_environment
+from petpark_assets.terminal import terminal
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="The home, instead of PETPARK_HOME.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", help=f"One of {', '.join(RECIPES)}.")]
+LakeOption = Annotated[str, typer.Option("--lake", help="The labelled photos: a folder, or s3://bucket/prefix.")]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels",
+        metavar="SOURCE",
+        help="Where labels come from, best first; give it several times. Without it: folder and file names.",
+    ),
+]
+VersionArgument = Annotated[str, typer.Argument(help="A dataset version: v0001, or 1.")]
+ModelArgument = Annotated[str, typer.Argument(help="A model version (3 or v3) or an alias (champion).")]
+
+
+def enter(home: Path | None) -> Environment:
+    """Work in a home: this process, and whatever it starts."""
+    try:
+        if home is not None:
+            enter_home(home)
+        environment = read_environment()
+    except InvalidInput as error:
+        terminal.print(f"petpark: {error}", markup=False, soft_wrap=True, style="red")
+        raise typer.Exit(1) from None
+    enter_home(environment.home)
+    return environment

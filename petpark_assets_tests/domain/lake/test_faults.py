@@ -1,0 +1,49 @@
+"""Claims about ingestion under fire, at a size that every run of the tests can afford; benchmarks/faults.py has the rest.
+
+The functions hold the assertions: both sizes claim the same.
+"""
+
+import pytest
+
+from petpark_assets.domain.lake import inspection
+from petpark_assets_tests.benchmarks import faults
+
+
+def test_a_killed_ingestion_leaves_nothing_half_done_and_the_next_is_as_if_nothing_had_been(tmp_path):
+    """Machines lose power; a catalogue that depended on when would be audited in vain."""
+    tried = faults.kill_at_random(tmp_path, num_kills=5, num_photos=120)
+    assert tried["num_while_running"] >= 1
+
+
+def test_two_ingestions_at_once_make_one_version(tmp_path):
+    """A sensor and a person may start together; half of each would be a version that nobody made."""
+    faults.run_two_at_once(tmp_path, num_rounds=1, num_photos=60)
+
+
+def test_damaged_photos_of_every_format_are_counted_and_none_stops_it(tmp_path):
+    """A lake has whatever cameras, disks and downloads made of its photos."""
+    came_of_it = faults.ingest_damaged(tmp_path, num_mutations=200)
+    assert came_of_it["images"]["quarantined"] > 20
+    assert came_of_it["images"]["accepted"] > 40
+
+
+@pytest.mark.slow
+def test_a_thousand_damaged_photos_are_counted(tmp_path):
+    """The same, over enough of them that each format meets each wound."""
+    assert len(faults.ingest_damaged(tmp_path, num_mutations=1000)["quarantined_by_reason"]) >= 3
+
+
+def test_half_of_a_version_would_be_noticed(tmp_path):
+    """The proof above must be able to fail: an original or a pixel row that is gone is found."""
+    faults.draw_lake(tmp_path / "lake", num_images=20, num_broken=0)
+    faults.run(tmp_path / "lake", tmp_path / "home")
+    before = faults.contents(tmp_path / "home")
+    store = faults.files.LocalStore(tmp_path / "home/store")
+    (victim, *_) = store.list_keys("originals")
+    data = store.read(victim)
+    store.local_path(victim).write_bytes(b"half of it")
+    with pytest.raises(AssertionError):
+        faults.contents(tmp_path / "home")
+    store.local_path(victim).write_bytes(data)
+    assert faults.contents(tmp_path / "home") == before
+    assert victim == inspection.original_key(faults.files.sha256(data))

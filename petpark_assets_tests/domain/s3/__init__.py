@@ -1,0 +1,1 @@
+"""Tests of what speaks S3, against servers that they start."""

@@ -1,0 +1,63 @@
+"""Claims about listings: every key as it is, all pages, nothing beside the prefix, and signatures as AWS draws them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from petpark_assets.domain.s3.access import S3Access, parse_place
+from petpark_assets.domain.s3.bucket import Bucket
+from petpark_assets.domain.s3.listing import PAGE_KEYS, _signed
+
+ODD_KEYS = [
+    "/abs.jpg", "p/\x01.jpg", "p/&amp;.jpg", "p/../up.jpg", "p/./dot.jpg", "p/.hidden/x.jpg", "p//lead.jpg",
+    "p/100%.jpg", "p/[x]{y}.jpg", "p/a b.jpg", "p/a#b?c.jpg", "p/a%20b.jpg", "p/a*b'\"<>|`^.jpg", "p/a+b.jpg",
+    "p/a//b.jpg", "p/a~b.jpg",
+    "p/back\\slash.jpg", "p/folder/", "p/tab\tnl\n.jpg", "p/trail ", "p/ü/é.jpg", "p/cafe\u0301.jpg", "p/猫/1.jpg",
+]  # fmt: skip
+
+
+def test_a_signature_is_as_aws_draws_it():
+    """The worked example of AWS's own documentation: Signature Version 4, GET Bucket (List Objects)."""
+    access = S3Access(
+        access_key_id="AKIAIOSFODNN7EXAMPLE", secret_access_key="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    )
+    headers = _signed(
+        "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J", access, datetime(2013, 5, 24, tzinfo=UTC)
+    )
+    signature = headers["authorization"].rpartition("=")[2]
+    assert signature == "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+
+
+@pytest.mark.debian
+def test_every_key_is_listed_as_it_is(s3_server, bucket):
+    """One key with a slash too many must not hide 100,000 photos, as it does for tools that take keys for paths."""
+    client = s3_server.client()
+    for key in ODD_KEYS:
+        client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    listed = list(Bucket(place=parse_place(f"s3://{bucket}", "lake"), access=s3_server.access()).list_objects())
+    assert [item.key for item in listed] == sorted(ODD_KEYS)
+    assert [item.size_bytes for item in listed] == [len(key.encode()) for key in sorted(ODD_KEYS)]
+
+
+@pytest.mark.debian
+def test_all_pages_are_listed_and_nothing_beside_the_prefix(s3_server, bucket):
+    """S3 gives 1,000 keys at a time, and takes `cat` for the beginning of `cats/` too."""
+    inside = Bucket(place=parse_place(f"s3://{bucket}/cat", "lake"), access=s3_server.access())
+    beside = Bucket(place=parse_place(f"s3://{bucket}/cats", "lake"), access=s3_server.access())
+    names = [f"{number:05d}.jpg" for number in range(PAGE_KEYS + 50)]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda name: inside.create(name, b""), names))
+    beside.create("1.jpg", b"")
+    assert [item.key for item in inside.list_objects()] == names
+
+
+@pytest.mark.debian
+def test_the_same_content_has_the_same_etag_and_other_content_another(s3_server, bucket):
+    """The ETag is how an unchanged photo is known without reading it."""
+    client = s3_server.client()
+    for key, body in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        client.put_object(Bucket=bucket, Key=key, Body=body)
+    place = parse_place(f"s3://{bucket}", "lake")
+    first, second, third = (item.etag for item in Bucket(place=place, access=s3_server.access()).list_objects())
+    assert first == second != third

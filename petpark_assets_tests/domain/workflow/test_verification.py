@@ -1,0 +1,198 @@
+"""Claims about the proof over all versions: a good home passes, and each thing that can go wrong is named."""
+
+import dataclasses
+import io
+import shutil
+
+import pytest
+from PIL import Image
+
+from petpark_assets.domain.home import open_home
+from petpark_assets.domain.lake import catalogue, tombstones
+from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.tombstones import Tombstone
+from petpark_assets.domain.workflow import forgetting, ingestion, verification
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def first_home(tmp_path_factory):
+    """Three versions of a drawn lake: a photo leaves in the second and comes back in the third, with a copy of it."""
+    folder = tmp_path_factory.mktemp("verification")
+    lake, home = folder / "lake", open_home(folder / "home", actor="tester")
+    draw_lake(lake, num_images=60, num_broken=8)
+    photo = min((lake / "cat").glob("0*.jpg"))
+    ingestion.new_dataset_version(home, str(lake), SIDE)
+    data = photo.read_bytes()
+    photo.unlink()
+    ingestion.new_dataset_version(home, str(lake), SIDE)
+    photo.write_bytes(data)
+    Image.open(io.BytesIO(data)).resize((150, 150)).save(lake / "cat/smaller.png")
+    ingestion.new_dataset_version(home, str(lake), SIDE)
+    assert catalogue.list_versions(home.store) == ["v0001", "v0002", "v0003"]
+    return home
+
+
+@pytest.fixture
+def home(first_home, tmp_path):
+    """A copy of that home, to be damaged."""
+    shutil.copytree(first_home.root, tmp_path / "home")
+    return open_home(tmp_path / "home", actor="tester")
+
+
+def offending(home):
+    """The claims that do not hold, and the findings."""
+    document = verification.verify_versions(home)
+    assert document["is_sound"] == (document["offending"] == [])
+    found = {claim: document[claim] for claim in verification.CLAIMS if document[claim]}
+    assert sum(found.values()) == len(document["offending"])
+    return set(found), document["offending"]
+
+
+def accepted(home, version="v0003"):
+    """The rows of a version's accepted photos."""
+    rows = catalogue.read_manifest(home.store, version).to_pylist()
+    return [row for row in rows if row["state"] == "accepted"]
+
+
+def forge_version(home, change):
+    """One more version, made from the newest by changing its rows; nothing but its content is wrong."""
+    versions = catalogue.list_versions(home.store)
+    rows = catalogue.read_manifest(home.store, versions[-1]).to_pylist()
+    change(rows)
+    digest = catalogue.manifest_sha256(home.store, versions[-1])
+    table = catalogue.build_table(rows, num_ignored=1, previous_manifest=digest)
+    catalogue.write_manifest(home.store, catalogue.version_name(len(versions) + 1), table)
+
+
+def test_a_good_home_is_sound(home):
+    """Over versions in which photos come, go and come back with copies, everything is proven and nothing cries wolf."""
+    progress = []
+    document = verification.verify_versions(home, on_progress=lambda *numbers: progress.append(numbers))
+    assert document["offending"] == []
+    assert document["is_sound"]
+    assert (document["num_versions"], document["num_photos"]) == (3, len(accepted(home)))
+    assert progress[-1] == (document["num_photos"],) * 2
+
+
+def test_an_empty_home_is_sound(tmp_path):
+    """There is nothing that could be wrong, and nothing is made by looking."""
+    document = verification.verify_versions(open_home(tmp_path / "home", actor="tester"))
+    assert (document["is_sound"], document["num_versions"]) == (True, 0)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_forgotten_photo_is_no_fault(home):
+    """Old manifests name it, and its bytes are gone: as it must be."""
+    forgetting.forget(home, accepted(home)[0]["sha256"], "asked")
+    assert offending(home) == (set(), [])
+
+
+def test_a_changed_manifest_is_named(home):
+    """Its digest is the version's name for everything that was made from it."""
+    rows = accepted(home)
+    path = home.store.local_path(catalogue.manifest_key("v0002"))
+    table = catalogue.build_table(rows, num_ignored=1, previous_manifest=catalogue.manifest_sha256(home.store, "v0001"))
+    path.write_bytes(catalogue.to_parquet(table))
+    claims, found = offending(home)
+    assert "manifests_are_as_recorded" in claims
+    assert found[0]["dataset_version"] == "v0002"
+    assert "was changed after it was recorded" in found[0]["detail"]
+
+
+def test_a_version_taken_out_of_the_middle_is_named(home):
+    """Each manifest names the one before it, so a gap shows."""
+    shutil.rmtree(home.store.local_path(catalogue.manifest_key("v0002")).parent)
+    claims, (found,) = offending(home)
+    assert (claims, found["dataset_version"]) == ({"manifests_are_as_recorded"}, "v0003")
+    assert "a version is missing, was changed, or was put in" in found["detail"]
+
+
+def test_a_photo_that_changes_sides_is_named_with_its_key(home):
+    """The one thing that must never happen."""
+    photo = accepted(home)[3]
+    other = {"train": "test", "test": "train"}[photo["split"]]
+
+    def change(rows):
+        next(row for row in rows if row["sha256"] == photo["sha256"] and row["split"])["split"] = other
+
+    forge_version(home, change)
+    claims, found = offending(home)
+    assert "photos_keep_their_side" in claims
+    row = next(row for row in found if row["claim"] == "photos_keep_their_side")
+    assert (row["dataset_version"], row["key"], row["sha256"]) == ("v0004", photo["key"], photo["sha256"])
+
+
+def test_a_copy_on_the_other_side_is_found_by_both_signatures(home):
+    """A grouping with a bug gives each copy a group of its own: the manifest looks right, and only photos tell."""
+    photo = next(row for row in accepted(home) if row["key"] == "cat/smaller.png")
+    original = next(row for row in accepted(home) if row["group"] == photo["group"] and row["key"] != photo["key"])
+    other = {"train": "test", "test": "train"}[original["split"]]
+    manifest = home.store.local_path(catalogue.manifest_key("v0003"))
+    rows = catalogue.read_manifest(home.store, "v0003").to_pylist()
+    next(row for row in rows if row["key"] == photo["key"]).update(split=other, group=photo["sha256"])
+    manifest.unlink()
+    home.store.local_path("raw_images/v0003.json").unlink()
+    digest = catalogue.manifest_sha256(home.store, "v0002")
+    table = catalogue.build_table(rows, num_ignored=1, previous_manifest=digest)
+    catalogue.write_manifest(home.store, "v0003", table)
+    claims, found = offending(home)
+    assert claims >= {"copies_keep_one_side", "no_leak_by_another_signature"}
+    for row in found:
+        if row["claim"] in {"copies_keep_one_side", "no_leak_by_another_signature"}:
+            assert {row["key"], row["other_key"]} == {"cat/smaller.png", original["key"]}
+
+
+def test_a_damaged_and_a_lost_original_are_named(home):
+    """Old versions are rebuilt from them."""
+    damaged, lost, *_ = accepted(home)
+    path = home.store.local_path(original_key(damaged["sha256"]))
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    home.store.delete(original_key(lost["sha256"]))
+    claims, found = offending(home)
+    assert claims == {"originals_are_whole"}
+    assert {row["key"] for row in found} == {damaged["key"], lost["key"]}
+
+
+def test_lost_pixels_are_named(home):
+    """They can be drawn again from the originals, but somebody must know."""
+    photo = accepted(home)[0]
+    home.pixels.forget([photo["sha256"]])
+    claims, (found,) = offending(home)
+    assert (claims, found["key"]) == ({"pixels_are_there"}, photo["key"])
+
+
+def test_what_is_left_of_a_forgotten_photo_is_named(home):
+    """A tombstone without the deletion: forgetting was stopped, or an ingestion brought the photo back meanwhile."""
+    photo = accepted(home)[0]
+    tombstones.write(home.store, _tombstone(photo, versions=("v0001", "v0002", "v0003")))
+    claims, found = offending(home)
+    assert claims == {"forgotten_is_gone"}
+    assert [row["detail"] for row in found] == [
+        "its original is stored: forget it again", f"its pixels of {SIDE} px are stored: forget it again",
+    ]  # fmt: skip
+    forgetting.forget(home, photo["sha256"], "asked")
+    assert offending(home) == (set(), [])
+
+
+def test_a_photo_accepted_after_it_was_forgotten_is_named(home):
+    """By a version that began later; one that was being made meanwhile is no fault if nothing of the photo is left."""
+    photo = accepted(home)[0]
+    home.pixels.forget([photo["sha256"]])
+    home.store.delete(original_key(photo["sha256"]))
+    began_before = _tombstone(photo, versions=("v0001", "v0002"))
+    tombstones.write(home.store, began_before)
+    assert offending(home) == (set(), [])
+    home.store.local_path(tombstones.tombstone_key(photo["sha256"])).unlink()
+    tombstones.write(home.store, dataclasses.replace(began_before, when="2000-01-01T00:00:00+00:00"))
+    claims, (found,) = offending(home)
+    assert (claims, found["dataset_version"], found["key"]) == ({"forgotten_is_gone"}, "v0003", photo["key"])
+
+
+def _tombstone(photo, versions):
+    return Tombstone(
+        sha256=photo["sha256"], keys=(photo["key"],), dataset_versions=versions, reason="asked", who="Kim",
+        when="2999-01-01T00:00:00+00:00",
+    )  # fmt: skip
