@@ -18,7 +18,7 @@ from petpark_assets_tests.postgres import postgres  # noqa: F401  a fixture
 
 pytest_plugins = ("petpark_assets_tests.servers",)
 
-LEAKING_PREFIXES = ("PETPARK_", "DAGSTER_", "MLFLOW_", "RAY_", "AWS_")
+LEAKING_PREFIXES = ("PETPARK_", "DAGSTER_", "MLFLOW_", "RAY_", "AWS_", "PG")
 """Settings of the person's shell that would lead a test to that person's lake, registry or cluster."""
 
 TEST_FOLDER = Path(__file__).parents[1] / ".petpark-test"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
 USER = "park"
-PASSWORD = "s3cret/+@word"  # noqa: S105  of a server that lives as long as the tests; it must be quoted in a URL
+PASSWORD = "s3cret/+@word"
 _SETTINGS = (
     "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=8MB",
 )  # fmt: skip

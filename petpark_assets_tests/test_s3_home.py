@@ -11,8 +11,13 @@ import dagster as dg
 import pytest
 
 from petpark_assets.definitions import build_defs
+from petpark_assets.domain.attempts import new_attempt
+from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.package.contents import SUMS
+from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.s3.store import S3Store
+from petpark_assets.domain.workflow import packaging
 from petpark_assets.resources.environments import read_environment
 from petpark_assets_tests.servers import expired_access
 
@@ -70,6 +75,16 @@ def test_a_lake_and_a_store_in_a_bucket_make_a_version(s3_server, bucket, drawn,
     assert s3_server.secret_key not in out + err
     assert holders(home, s3_server.secret_key) == []
     assert [key for key in keys if s3_server.secret_key.encode() in store.read(key)] == []
+
+
+def test_a_packages_folder_has_all_its_files(s3_server, bucket, tmp_path):
+    """Predictor and registry open the folder; on S3 there is none until its files are fetched."""
+    home = open_home(tmp_path, actor="anna", store_uri=f"s3://{bucket}/store", s3=s3_server.access)
+    attempt = new_attempt("v0001", find_recipe("demo"))
+    for name in (SUMS, "model.onnx"):
+        home.store.write_new(f"onnx_package/v0001/{attempt.id}/{name}", name.encode())
+    files = sorted(path.name for path in packaging.package_folder(home, attempt).iterdir())
+    assert files == sorted([SUMS, "model.onnx"])
 
 
 def wrong_keys(servers):

@@ -107,28 +107,30 @@ def write_many(items: Mapping[Path, bytes]) -> None:
     if not items:
         return
     token, folder = secrets.token_hex(4), min(items).parent
-    written: dict[Path, Path] = {}
+    beside: dict[str, Path] = {}
     with named_disk_errors(folder):
         try:
             for path, data in items.items():
-                written[path.with_name(f".{path.name}.{token}.part")] = path
-                _write_unsynced(path.with_name(f".{path.name}.{token}.part"), data)
+                temporary = f"{path.parent}/.{path.name}.{token}.part"
+                beside[temporary] = path
+                _write_unsynced(temporary, data)
             sync_disk(folder)
-            for temporary, path in written.items():
-                temporary.replace(path)
+            for temporary, path in beside.items():
+                os.replace(temporary, path)  # noqa: PTH105  here, as below, a Path would cost as much as the call
         except BaseException:
-            for temporary in written:
-                temporary.unlink(missing_ok=True)
+            for temporary in beside:
+                Path(temporary).unlink(missing_ok=True)
             raise
         sync_disk(folder)
 
 
-def _write_unsynced(path: Path, data: bytes) -> None:
+def _write_unsynced(path: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        handle = os.open(path, flags, 0o644)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, flags, 0o644)
     try:
         left = memoryview(data)
         while left:

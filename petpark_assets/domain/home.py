@@ -1,8 +1,8 @@
 """A home: the folder that holds everything of one lake, and the engines a step works with.
 
-    home.json      the identity of its lake          ledger.jsonl   what happened
-    store/         records, manifests, originals,    mlflow/        the model registry
-                   pixels, weights, packages         cache/         copies: all of it can be deleted
+    store/         records, manifests, originals,    ledger.jsonl   what happened
+                   pixels, weights, packages         mlflow/        the model registry
+                                                     cache/         copies: all of it can be deleted
     reports/       pages to look at, with photos     dagster/       runs and events
 
 The store, pixels included, may be in a bucket of S3 instead; all the rest stays in the folder.

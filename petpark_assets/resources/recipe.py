@@ -28,6 +28,7 @@ class SearchConfig(dg.Config):
     algorithm: str | None = Field(default=None, description="none, grid, random or tpe (Optuna's).")
     num_trials: int | None = Field(default=None, description="Trials, the recipe's defaults being the first of them.")
     trial_epochs: int | None = Field(default=None, description="Epochs of a trial's whole schedule.")
+    photos_share: float | None = Field(default=None, description="Share of the photos that a trial learns from.")
     stops_early: bool | None = Field(default=None, description="ASHA: stop trials that are behind the others.")
     max_concurrent_trials: int | None = Field(default=None, description="1 makes the search repeatable.")
     cpus_per_trial: int | None = Field(default=None, description="Processor cores, and threads, of a trial.")

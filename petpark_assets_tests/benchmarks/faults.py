@@ -19,11 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
-
 from petpark_assets.domain import files, images, splits
 from petpark_assets.domain.lake import catalogue, ingest, inspection
 from petpark_assets.domain.lake.drawn import draw_lake, draw_one
+from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets_tests.benchmarks.laptop import describe_run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from petpark_assets.domain import splits
 from petpark_assets.domain.files import LocalStore
-from petpark_assets.domain.lake import catalogue
+from petpark_assets.domain.lake import catalogue, history
 
 MOVED = "a" * 64
 
@@ -24,5 +24,5 @@ def test_a_photo_that_changed_sides_is_found_in_the_newest_version(tmp_path: Pat
     _make_version(store, "v0001", "train")
     _make_version(store, "v0002", "test")
     newest = catalogue.read_manifest(store, "v0002")
-    assert splits.leaks(newest, catalogue.side_history(store, besides="v0002")) == [MOVED]
-    assert splits.leaks(newest, catalogue.side_history(store)) == []
+    assert splits.leaks(newest, history.sides(history.read_history(store, besides="v0002"))) == [MOVED]
+    assert splits.leaks(newest, history.sides(history.read_history(store))) == []

@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 from petpark_assets.domain import images
 from petpark_assets.domain.errors import PermanentError
-from petpark_assets.domain.images import UnreadablePhoto, decode, decode_photo, measure, resize, sniff
+from petpark_assets.domain.images import UnreadablePhoto, decode, decode_photo, measure, resize, sniff, thumbnail
 
 RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 200, 30), (30, 40, 220), (128, 128, 128)
 
@@ -104,6 +105,18 @@ def test_a_damaged_exif_costs_no_good_photo(exif):
     """Cameras and editors write broken metadata; its pixels are as good as any (warnings would fail this test)."""
     assert decode(encoded(quarters(), "JPEG", exif=exif)).shape == (48, 64, 3)
     assert decode(encoded(quarters(), "WEBP", exif=exif or b"x")).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_capture_time_is_what_the_camera_wrote(file_format):
+    """Drift by season or by camera is looked for by it; a clock that was never set must not become a date."""
+    written = {"2019:07:21 10:03:05": datetime(2019, 7, 21, 10, 3, 5), "0000:00:00 00:00:00": None, "": None}  # noqa: DTZ001
+    for text, expected in written.items():
+        exif = with_orientation(1)
+        exif.get_ifd(0x8769)[0x9003] = text
+        exif[0x8769] = dict(exif.get_ifd(0x8769))
+        assert decode_photo(encoded(quarters(), file_format, exif=exif)).capture_time == expected
+    assert decode_photo(encoded(quarters(), file_format)).capture_time is None
 
 
 def test_an_orientation_that_does_not_exist_is_no_orientation():
@@ -320,6 +333,31 @@ def test_no_mutation_raises_anything_but_unreadable(kind, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"restart_marker_blocks": 2}, {"quality": 5},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_faster_decoder_of_sound_jpegs_gives_pillows_pixels(mode, options, monkeypatch):
+    """Where it is installed and where it is not, a photo must be the same photo; and what is unsound is Pillow's."""
+    pytest.importorskip("simplejpeg", reason="needs simplejpeg, which is optional: pip install simplejpeg")
+    rng = random.Random(repr(options))  # noqa: S311  no secret: the same mutations every time
+    data = encoded(Image.fromarray(noise(90, 70, 3)).resize((131, 87)).convert(mode), "JPEG", **options)
+    files = [data, *(mutated(data, rng) for _ in range(60))]
+    outcomes = [outcome_of(file) for file in files]
+    assert images._decode_sound_jpeg(data) is not None
+    monkeypatch.setattr(images, "_simplejpeg", lambda: None)
+    assert outcomes == [outcome_of(file) for file in files]
+
+
+def outcome_of(data):
+    """All that decoding tells."""
+    try:
+        photo = decode_photo(data)
+    except UnreadablePhoto as error:
+        return error.reason, str(error)
+    return photo.format, photo.mode, photo.pixels.shape, photo.pixels.tobytes()
+
+
 def test_many_threads_decode_the_same_pixels():
     """The service and ingestion decode on threads, and Pillow's warnings are silenced for the whole process."""
     data = list(seeds().values()) * 8
@@ -328,48 +366,42 @@ def test_many_threads_decode_the_same_pixels():
         assert all(np.array_equal(*pair) for pair in zip(pool.map(decode, data), expected, strict=True))
 
 
-def test_resizing_squeezes_the_whole_photo():
-    """Nothing is cropped: the four corners are still there, whatever the aspect."""
-    small = resize(np.asarray(quarters(300, 90)), 32)
-    assert small.shape == (32, 32, 3)
-    assert small.dtype == np.uint8
-    for row, column, colour in ((2, 2, RED), (2, 29, GREEN), (29, 2, BLUE), (29, 29, GREY)):
-        assert tuple(small[row, column]) == colour
-
-
-def test_resizing_averages_what_it_leaves_out():
-    """Without antialiasing a fine pattern becomes noise, and ONNX's resize with it would not agree."""
-    stripes = np.zeros((256, 256, 3), np.uint8)
-    stripes[:, ::2] = 255
-    assert np.ptp(resize(stripes, 32)[8:-8, 8:-8].astype(int)) <= 8
-
-
 def test_statistics_are_those_of_the_pixels():
     """feature_scaling is built on these numbers alone; here they are known by arithmetic."""
     half = np.zeros((128, 128, 3), np.uint8)
     half[:, 64:] = (255, 51, 0)
-    statistics = measure(half)
-    assert statistics.channel_means == pytest.approx((0.5, 0.1, 0), abs=1e-3)
-    assert statistics.channel_squares == pytest.approx((0.5, 0.02, 0), abs=1e-3)
-    assert statistics.brightness == pytest.approx(0.5 * (0.299 + 0.587 * 0.2), abs=2e-3)
+    statistics = measure(np.stack([thumbnail(half), thumbnail(np.full_like(half, 255))]))
+    assert statistics.channel_means[0] == pytest.approx((0.5, 0.1, 0), abs=1e-3)
+    assert statistics.channel_squares[0] == pytest.approx((0.5, 0.02, 0), abs=5e-3)  # the edge is blurred
+    assert statistics.brightness == pytest.approx([0.5 * (0.299 + 0.587 * 0.2), 1], abs=2e-3)
 
 
 def test_a_flat_photo_has_no_sharpness_and_a_blurred_one_less():
     """Sharpness must rise with detail, or the camera's drift out of focus could not be seen."""
-    flat = measure(np.full((90, 70, 3), 77, np.uint8))
-    assert flat.sharpness == 0
-    assert flat.brightness == pytest.approx(77 / 255)
     sharp = noise(64, 64, 3)
     blurred = resize(resize(sharp, 16), 64)
-    assert measure(sharp).sharpness > 3 * measure(blurred).sharpness > 0
+    statistics = measure(np.stack([np.full((64, 64, 3), 77, np.uint8), blurred, sharp]))
+    assert statistics.sharpness[0] == 0
+    assert statistics.brightness[0] == pytest.approx(77 / 255)
+    assert statistics.sharpness[2] > 3 * statistics.sharpness[1] > 0
 
 
 def test_statistics_hardly_depend_on_the_photos_size():
     """They are measured on one fixed size, so that lakes of mixed sizes can be compared."""
     soft = Image.fromarray(noise(16, 16, 3))
-    first, second = (measure(resize(np.asarray(soft.resize((900, 900))), side_px)) for side_px in (150, 800))
-    assert first.channel_means == pytest.approx(second.channel_means, abs=0.01)
-    assert math.isclose(first.sharpness, second.sharpness, rel_tol=0.25)
+    sizes = [resize(np.asarray(soft.resize((900, 900))), side_px) for side_px in (150, 800)]
+    statistics = measure(np.stack([thumbnail(pixels) for pixels in sizes]))
+    assert statistics.channel_means[0] == pytest.approx(statistics.channel_means[1], abs=0.01)
+    assert math.isclose(*statistics.sharpness, rel_tol=0.25)
+
+
+def test_statistics_do_not_depend_on_the_photos_measured_together():
+    """Workers measure what happens to be in their shard; the manifest must not show it."""
+    thumbnails = noise(150, 64, 64, 3)
+    together = measure(thumbnails)
+    for name, values in vars(together).items():
+        alone = [getattr(measure(one[None]), name)[0] for one in thumbnails]
+        assert np.array_equal(values, alone)
 
 
 @pytest.mark.parametrize(("head", "key", "is_seen"), [

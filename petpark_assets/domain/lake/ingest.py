@@ -6,7 +6,6 @@ Not here: listing and reading (survey.py, inspection.py), what becomes of each p
 (catalogue.py), the rule of the sides (splits.py, handed in).
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import Conflict, CorruptData, TransientError
+from petpark_assets.domain.errors import CorruptData, TransientError
 from petpark_assets.domain.lake import catalogue, history, inspection, judgement, survey, tombstones
 from petpark_assets.domain.lake.catalogue import ACCEPTED
 from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
@@ -152,28 +151,6 @@ def verify(store: files.Store, version: str) -> RawImages:
                 f"{raw_images.manifest[:12]}…, recorded was {recorded.manifest[:12]}…"
             )
     return raw_images
-
-
-def claim_home(home: Path, lake: Lake) -> None:
-    """Bind a home to its lake on first use. Raises Conflict with the remedy when it belongs to another."""
-    if not files.write_new(home / "home.json", files.canonical_json({"lake": lake.identity})):
-        check_home(home, lake)
-
-
-def check_home(home: Path, lake: Lake) -> None:
-    """Raises Conflict with the remedy when a home belongs to another lake; one that belongs to none is fine."""
-    path = home / "home.json"
-    if not path.exists():
-        return
-    try:
-        owner = json.loads(path.read_bytes())["lake"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptData(f'{path} does not name a lake any more: write {{"lake":"{lake.identity}"}} to it') from error
-    if owner != lake.identity:
-        raise Conflict(
-            f"the home {home} belongs to the lake {owner}, not to {lake.identity}: choose another home (--home DIR, "
-            f"PETPARK_HOME), or, if the lake has moved, write its new address to {path}"
-        )
 
 
 def _commit(

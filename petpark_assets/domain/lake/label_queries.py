@@ -44,7 +44,7 @@ class QuerySpec:
 
     @property
     def name(self) -> str:
-        """Short, for manifests: `sql:park.db`, `sql:$PETPARK_LABELS_DB`."""
+        """Short, for manifests: `sql:park.db`, `sql:$PARK_DATABASE`."""
         if self.database.startswith("$"):
             return f"sql:{self.database}"
         url = _parse_url(self.database)
@@ -65,13 +65,13 @@ def parse(text: str) -> QuerySpec:
         if _secrets(url):
             raise InvalidInput(
                 "the labels sql:… have a password in the URL, and they would be stored and shown: put the URL into an "
-                "environment variable, 'sql:$PETPARK_LABELS_DB#SELECT ...' (in single quotes), or the password into "
+                "environment variable, 'sql:$PARK_DATABASE#SELECT ...' (in single quotes), or the password into "
                 "PGPASSWORD or ~/.pgpass"
             )
     if not _READS.match(query):
         raise InvalidInput(
             "the labels sql:… have no query that starts with SELECT or WITH after the first #: write it like "
-            "'sql:$PETPARK_LABELS_DB#SELECT key, label FROM labels' (in single quotes)"
+            "'sql:$PARK_DATABASE#SELECT key, label FROM labels' (in single quotes)"
         )
     return QuerySpec(database=database, query=query)
 

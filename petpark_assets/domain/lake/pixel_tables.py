@@ -69,6 +69,8 @@ class PixelTable:
             except ValueError as error:
                 if self._folder is None and "was not found" in str(error):
                     return None
+                if self._folder is None:
+                    raise OSError(str(error)) from None  # of the server
                 raise CorruptData(f"the pixel table {self.location} cannot be opened: {_one_line(error)}") from error
 
     def sha256s(self, dataset: Any) -> pa.Array:
@@ -220,17 +222,42 @@ class PixelTable:
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
         """Lance reports the disk's and the server's refusals as long texts of its own: give each its one line."""
-        with files.named_disk_errors(Path(self.location)):
+        if self._folder is None:
+            with _named_server_errors(self.location, self.options):
+                yield
+            return
+        with files.named_disk_errors(self._folder):
             try:
                 yield
             except (OSError, RuntimeError) as error:
-                if self._folder is None:  # without the server's own text, which may repeat a key
-                    place, access = parse_place(self.location, "store"), _access(self.options)
-                    raise explain(understand(error), place, access, "s3:PutObject and s3:GetObject") from None
                 number = _SYSTEM_ERROR.search(str(error))
                 if number and int(number[1]) in _OF_THE_DISK:
                     raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
                 raise
+
+
+def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
+    """Names of the tables below an address on S3, without their `.lance`."""
+    import lance.namespace
+    from lance_namespace import ListTablesRequest
+
+    storage = {f"storage.{name}": value for name, value in options.items()}
+    namespace: Any = lance.namespace
+    with _named_server_errors(root, options):
+        directory = namespace.DirectoryNamespace(root=root, **storage)
+        return list(directory.list_tables(ListTablesRequest(id=[])).tables)
+
+
+@contextlib.contextmanager
+def _named_server_errors(location: str, options: Mapping[str, str]) -> Iterator[None]:
+    """Without the server's own text, which may repeat a key."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        answer = understand(error)
+    else:
+        return
+    raise explain(answer, parse_place(location, "store"), _access(options), "s3:GetObject and s3:PutObject")
 
 
 def _create_folder(schema: pa.Schema, folder: Path) -> None:

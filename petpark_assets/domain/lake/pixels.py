@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import NotFound
-from petpark_assets.domain.lake.pixel_tables import Fragment, PixelTable
+from petpark_assets.domain.lake.pixel_tables import Fragment, PixelTable, list_tables
 from petpark_assets.domain.resizing import Pixels
 
 Places = npt.NDArray[np.int64]
@@ -132,14 +132,7 @@ class PixelStore:
     def _table_names(self) -> list[str]:
         if not self.root.startswith("s3://"):
             return [path.name for path in Path(self.root).iterdir()] if Path(self.root).is_dir() else []
-        import lance.namespace
-        from lance_namespace import ListTablesRequest
-
-        storage = {f"storage.{name}": value for name, value in self._options.items()}
-        namespace: Any = lance.namespace
-        return list(
-            namespace.DirectoryNamespace(root=self.root, **storage).list_tables(ListTablesRequest(id=[])).tables
-        )
+        return list_tables(self.root, self._options)
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:

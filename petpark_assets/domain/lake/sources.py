@@ -1,4 +1,4 @@
-"""Where photos come from: opening a lake, listing its objects, reading one, and what its key says it shows.
+"""Where photos come from: opening a lake, listing its objects, reading one.
 
 A lake is a folder or a part of an S3 bucket, and only ever read. Hidden files and folders (a leading dot) are never
 listed. Not here: whether an object is an image, or what becomes of it (images.py, ingest.py); how S3 is spoken (s3/).
@@ -6,13 +6,12 @@ listed. Not here: whether an object is an image, or what becomes of it (images.p
 
 import errno
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from petpark_assets.domain.errors import InvalidInput, NotFound, TransientError
@@ -28,9 +27,6 @@ SETTLED_AFTER_S = 2.0
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR}
 """Refusals that are about one file; others (too many open files, a mount that went away) are about all of them."""
 
-LabelSource = Literal["folder", "file_name"]
-_WORDS = {"cat": "cat", "cats": "cat", "dog": "dog", "dogs": "dog"}
-_NUMBERED_NAME = re.compile(r"([a-z]+)[._-]\d+\.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,24 +266,3 @@ def _problem(name: str, status: os.stat_result) -> str | None:
 def _reason(error: Exception) -> str:
     """The system's words without its number and path."""
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
-
-
-def label_of(key: str) -> tuple[str | None, LabelSource | None, str | None]:
-    """What a key says the photo shows: (label, source, None), or (None, None, quarantine reason).
-
-    A folder named cat, cats, dog or dogs at any depth, in any case, or a file name like `cat.123.jpg`; both may be
-    given when they agree. `unlabelled`: it lies at the top and its name says nothing. `unknown_label`: its folders say
-    neither. `conflicting_label`: it says cat and dog.
-
-    >>> label_of("park/Dogs/rex.png"), label_of("bird/1.jpg")
-    (('dog', 'folder', None), (None, None, 'unknown_label'))
-    """
-    *folders, name = key.lower().split("/")
-    by_folder = {_WORDS[folder] for folder in folders if folder in _WORDS}
-    word = _NUMBERED_NAME.match(name)
-    by_name = {_WORDS[word[1]]} if word and word[1] in _WORDS else set()
-    if len(by_folder | by_name) > 1:
-        return None, None, "conflicting_label"
-    if by_folder or by_name:
-        return next(iter(by_folder | by_name)), "folder" if by_folder else "file_name", None
-    return None, None, "unknown_label" if folders else "unlabelled"

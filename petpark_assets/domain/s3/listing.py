@@ -1,17 +1,15 @@
-"""All keys of a place, as S3 lists them: ListObjectsV2, signed and read here.
+"""All keys of a place, as S3 lists them: ListObjectsV2, signed by botocore and read here.
 
-By hand, since obstore takes keys for paths: a single `a//b.jpg` or `..` among 100,000 makes its whole listing fail
-(obstore 0.12.1, issue 429), and keys that end in a slash come back without it.
+Not by obstore, which takes keys for paths: a single `a//b.jpg` or `..` among 100,000 makes its whole listing fail
+(obstore 0.12.1, issue 429), and keys that end in a slash come back without it. Not by boto3's client either: it takes
+2 s to load, and its retries would come on top of ours.
 Not here: which keys are photos (lake/sources.py).
 """
 
-import hashlib
-import hmac
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import quote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote_plus
 from xml.etree import ElementTree as ET
 
 from petpark_assets.domain.s3 import answers
@@ -21,7 +19,6 @@ from petpark_assets.domain.s3.answers import Answer, Refused, patiently
 PAGE_KEYS = 1000
 """The most that S3 gives at once."""
 _ROOT = "ListBucketResult"
-_NO_BODY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 class Listed(NamedTuple):
@@ -77,7 +74,7 @@ def _page(
 
 def _get(url: str, access: S3Access) -> bytes:
     """The body of an answer, through the proxy that the environment names, if any."""
-    request = urllib.request.Request(url, headers=_signed(url, access, datetime.now(UTC)))  # noqa: S310 - http or https
+    request = urllib.request.Request(url, headers=_signed(url, access))  # noqa: S310 - http or https
     with urllib.request.build_opener(_NoRedirect).open(request, timeout=answers.STALL_S) as answer:
         body = answer.read()  # raises on fewer bytes than announced
     return bytes(body)
@@ -106,29 +103,16 @@ def _text(page: ET.Element, name: str) -> str | None:
     return page.findtext(page.tag.removesuffix(_ROOT) + name)
 
 
-def _signed(url: str, access: S3Access, now: datetime) -> dict[str, str]:
-    """Headers of a GET by AWS's Signature Version 4; the query's names must be in their order."""
-    parts, day = urlsplit(url), f"{now:%Y%m%d}"
-    headers = {"host": parts.netloc, "x-amz-content-sha256": _NO_BODY_SHA256, "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}"}
-    if access.session_token:
-        headers["x-amz-security-token"] = access.session_token
-    names = ";".join(sorted(headers))
-    lines = [f"{name}:{headers[name]}" for name in sorted(headers)]
-    canonical = "\n".join(["GET", parts.path, parts.query, *lines, "", names, _NO_BODY_SHA256])
-    scope = f"{day}/{access.region}/s3/aws4_request"
-    what = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope, _sha256(canonical)])
-    key = f"AWS4{access.secret_access_key}".encode()
-    for word in scope.split("/"):
-        key = hmac.digest(key, word.encode(), "sha256")
-    signature = hmac.new(key, what.encode(), "sha256").hexdigest()
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={access.access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
-    )
-    return headers
+def _signed(url: str, access: S3Access) -> dict[str, str]:
+    """Headers of a GET, signed by botocore."""
+    from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+    from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+    from botocore.credentials import ReadOnlyCredentials  # type: ignore[import-untyped]
 
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    request = AWSRequest(method="GET", url=url)
+    keys = ReadOnlyCredentials(access.access_key_id, access.secret_access_key, access.session_token)
+    S3SigV4Auth(keys, "s3", access.region).add_auth(request)
+    return dict(request.headers)
 
 
 def _encoded(value: str) -> str:

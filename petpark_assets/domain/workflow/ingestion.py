@@ -19,7 +19,7 @@ from petpark_assets.domain.files import (
     write_record,
 )
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import catalogue, contact_sheets, corrections, croissant, diff, ingest
+from petpark_assets.domain.lake import catalogue, contact_sheets, corrections, croissant, diff, ingest, ownership
 from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels
 from petpark_assets.domain.lake.sources import Lake, open_lake
@@ -42,10 +42,10 @@ def new_dataset_version(
 
     `labels` are label sources by rank (labels.py); `map_shards` says on which machines photos are read; `on_progress`
     is given the number of photos done and of all. Raises InvalidInput on a lake that cannot be used, Conflict when the
-    home belongs to another one.
+    store belongs to another one.
     """
     lake = open_lake(lake_uri, home.s3)
-    ingest.check_home(home.root, lake)
+    ownership.check(home.store, lake)
     with home.noting() as circumstances:
         book = _open_book(home, lake, labels)
         result = ingest.new_dataset_version(
@@ -58,7 +58,7 @@ def new_dataset_version(
             assign_splits=splits.assign,
             map_shards=map_shards,
             on_progress=on_progress,
-            before_commit=lambda: ingest.claim_home(home.root, lake),  # a mistyped folder must not bind the home
+            before_commit=lambda: ownership.claim(home.store, lake),  # a mistyped folder must not bind the store
         )
         record = result.raw_images
         if not has_record(home.store, RawImages, record.dataset_version):
@@ -70,7 +70,7 @@ def new_dataset_version(
 def newest_if_unchanged(home: Home, lake_uri: str, labels: Sequence[str] = DEFAULT_LABELS) -> str | None:
     """The newest version where a look at the lake's names shows that it would be made again: seconds, and no run."""
     lake = open_lake(lake_uri, home.s3)
-    ingest.check_home(home.root, lake)
+    ownership.check(home.store, lake)
     record = ingest.newest_if_unchanged(lake, home.store, _open_book(home, lake, labels), cache=home.cache)
     is_recorded = record is not None and has_record(home.store, RawImages, record.dataset_version)
     return record.dataset_version if record is not None and is_recorded else None

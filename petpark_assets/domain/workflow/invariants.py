@@ -3,7 +3,7 @@
 Not here: the manifests' digests, stored bytes, pixels and likenesses (verification.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,17 @@ class Finding:
     key: str | None = None
     other_sha256: str | None = None
     other_key: str | None = None
+
+
+def pair(claim: str, train: pa.Table, test: pa.Table, places: Sequence[int], words: str) -> Finding:
+    """A finding about a train photo and a test photo, by their places in two tables of MEMBER."""
+    (first,), (second,) = (rows.slice(place, 1).to_pylist() for rows, place in zip((train, test), places, strict=True))
+    versions = (first["dataset_version"], second["dataset_version"])
+    return Finding(
+        claim=claim, dataset_version=max(versions, key=lambda name: int(name[1:])),
+        sha256=second["sha256"], key=second["key"], other_sha256=first["sha256"], other_key=first["key"],
+        detail=f"{words}: on the test side since {versions[1]}, on the train side since {versions[0]}",
+    )  # fmt: skip
 
 
 def fold(members: pa.Table, version: str, manifest: pa.Table) -> pa.Table:

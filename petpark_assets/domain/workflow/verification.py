@@ -25,7 +25,8 @@ from petpark_assets.domain.lake import catalogue, history, ingest, likeness, tom
 from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.records import RawImages
 from petpark_assets.domain.workflow import invariants
-from petpark_assets.domain.workflow.invariants import Finding
+from petpark_assets.domain.workflow.invariants import Finding, pair
+from petpark_assets.domain.workflow.leak_check import check_sides
 
 CLAIMS: Mapping[str, str] = MappingProxyType({
     "manifests_are_as_recorded": "each manifest has the digest of its record, and names the one before it",
@@ -42,7 +43,6 @@ CLAIMS: Mapping[str, str] = MappingProxyType({
 """What is proven, in this order."""
 
 Progress = Callable[[int, int], None]
-Pairs = npt.NDArray[np.int32]
 
 _COLUMNS = ["key", "sha256", "label", "signature", "group", "split", "state", "reason"]
 _SIGNED = pa.schema([catalogue.SCHEMA.field(name) for name in ("sha256", "signature")])
@@ -65,10 +65,11 @@ def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: N
     gone = tombstones.forgotten(home.store)
     members, signed, findings, out_of_reach = _read_versions(home.store, gone)
     findings += _copies_across(members, signed)
-    suspects, leaks = _independent_check(home, members, gone)
+    present = members.filter(pc.invert(pc.is_in(members["sha256"], pa.array(sorted(gone), pa.string()))))
+    leaks, suspects = check_sides(home, present)
     findings += leaks
-    findings += _damaged_originals(home.store, members, gone, on_progress)
-    findings += _without_pixels(home, members, gone)
+    findings += _damaged_originals(home.store, present, on_progress)
+    findings += _without_pixels(home, present)
     findings += _left_of_forgotten(home, gone)
     counts = Counter(finding.claim for finding in findings)
     return {
@@ -79,7 +80,7 @@ def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: N
         "offending": [
             asdict(finding) for finding in sorted(findings, key=lambda found: list(CLAIMS).index(found.claim))
         ],
-        "suspects": suspects,
+        "suspects": [asdict(suspect) for suspect in suspects],
         "out_of_reach": out_of_reach,
     }
 
@@ -91,14 +92,18 @@ def _read_versions(
     members, signed = invariants.MEMBER.empty_table(), _SIGNED.empty_table()
     findings: list[Finding] = []
     out_of_reach = []
-    previous = None
+    previous: str | None = None
     for version in catalogue.list_versions(store):
         digest, previous = previous, catalogue.manifest_sha256(store, version)
+        about = {"claim": "manifests_are_as_recorded", "dataset_version": version}
         try:
-            manifest = _read(store, version, digest)
+            record = ingest.verify(store, version)
+            manifest = catalogue.read_manifest(store, version, record.manifest, columns=_COLUMNS)
         except PermanentError as error:
-            findings.append(Finding(claim="manifests_are_as_recorded", dataset_version=version, detail=str(error)))
+            findings.append(Finding(**about, detail=str(error)))
             continue
+        if record.previous_manifest != digest:
+            findings.append(Finding(**about, detail=_gap(record.previous_manifest, digest)))
         findings += invariants.within(version, manifest)
         findings += invariants.against_earlier(members, version, manifest)
         findings += _accepted_again(store, version, manifest, gone)
@@ -113,15 +118,11 @@ def _read_versions(
     return members, signed, findings, out_of_reach
 
 
-def _read(store: Store, version: str, previous: str | None) -> pa.Table:
-    """A manifest that is the one recorded, and was made after the one with this digest. Raises CorruptData."""
-    record = ingest.verify(store, version)
-    if record.previous_manifest != previous:
-        raise CorruptData(
-            f"the manifest of {version} was made after {(record.previous_manifest or 'none')[:12]}, the one before it "
-            f"here is {(previous or 'none')[:12]}: a version is missing, was changed, or was put in"
-        )
-    return catalogue.read_manifest(store, version, record.manifest, columns=_COLUMNS)
+def _gap(named: str | None, there: str | None) -> str:
+    return (
+        f"it was made after the manifest {(named or 'none')[:12]}, the one before it here is {(there or 'none')[:12]}: "
+        "a version is missing, was changed, or was put in"
+    )
 
 
 def _fold_signatures(signed: pa.Table, manifest: pa.Table) -> pa.Table:
@@ -142,7 +143,10 @@ def _copies_across(members: pa.Table, signed: pa.Table) -> Iterator[Finding]:
     known = members.filter(pc.is_valid(places))
     signatures = _stack(signed["signature"].take(places.drop_null()))
     pairs = likeness.near_duplicates(signatures, np.ones(len(signatures), dtype=bool))
-    yield from _across(known, pairs, claim, "near-duplicates on different sides")
+    is_test = np.asarray(pc.equal(known["split"], "test"))
+    for one, other in pairs[is_test[pairs[:, 0]] != is_test[pairs[:, 1]]].tolist():
+        train, test = (other, one) if is_test[one] else (one, other)
+        yield pair(claim, known, known, (train, test), "near-duplicates")
 
 
 def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
@@ -151,31 +155,9 @@ def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     return data.reshape(len(signatures), -1) if len(signatures) else data.reshape(0, 1)
 
 
-def _across(members: pa.Table, pairs: Pairs, claim: str, words: str) -> Iterator[Finding]:
-    """The pairs of members that are on different sides."""
-    is_test = np.asarray(pc.equal(members["split"], "test"))
-    for pair in pairs[is_test[pairs[:, 0]] != is_test[pairs[:, 1]]]:
-        rows = members.take(pair).to_pylist()
-        train, test = sorted(rows, key=lambda row: str(row["split"]), reverse=True)
-        versions = f"train since {train['dataset_version']}, test since {test['dataset_version']}"
-        yield Finding(
-            claim=claim, dataset_version=max((row["dataset_version"] for row in rows), key=lambda name: int(name[1:])),
-            sha256=test["sha256"], key=test["key"], other_sha256=train["sha256"], other_key=train["key"],
-            detail=f"{words}: {versions}",
-        )  # fmt: skip
-
-
-def _independent_check(
-    home: Home, members: pa.Table, gone: frozenset[str]
-) -> tuple[list[dict[str, Any]], list[Finding]]:
-    return [], []
-
-
-def _damaged_originals(
-    store: Store, members: pa.Table, gone: frozenset[str], on_progress: Progress
-) -> Iterator[Finding]:
+def _damaged_originals(store: Store, present: pa.Table, on_progress: Progress) -> Iterator[Finding]:
     """Every accepted photo's bytes, read and hashed."""
-    photos = _present(members, gone)
+    photos = _each_once(present)
 
     def check(row: Mapping[str, Any]) -> Finding | None:
         try:
@@ -191,8 +173,8 @@ def _damaged_originals(
             on_progress(start + len(part), len(photos))
 
 
-def _without_pixels(home: Home, members: pa.Table, gone: frozenset[str]) -> Iterator[Finding]:
-    photos = {row["sha256"]: row for row in _present(members, gone)}
+def _without_pixels(home: Home, present: pa.Table) -> Iterator[Finding]:
+    photos = {row["sha256"]: row for row in _each_once(present)}
     missing: Sequence[str] = list(photos)
     for resolution_px in home.pixels.resolutions():
         missing = home.pixels.missing(missing, resolution_px)
@@ -234,9 +216,9 @@ def _left_of_forgotten(home: Home, gone: frozenset[str]) -> Iterator[Finding]:
             yield Finding(claim="forgotten_is_gone", sha256=sha256, detail=detail)
 
 
-def _present(members: pa.Table, gone: frozenset[str]) -> list[dict[str, Any]]:
-    """One row for each photo that was not forgotten."""
-    photos = {row["sha256"]: row for row in reversed(members.to_pylist()) if row["sha256"] not in gone}
+def _each_once(members: pa.Table) -> list[dict[str, Any]]:
+    """The first row of each photo, by sha256."""
+    photos = {row["sha256"]: row for row in reversed(members.to_pylist())}
     return [photos[sha256] for sha256 in sorted(photos)]
 
 

@@ -1,6 +1,6 @@
-"""Claims about ingestion under fire, at a size that every run of the tests can afford; benchmarks/faults.py has the rest.
+"""Claims about ingestion under fire, at a size that every run of the tests can afford.
 
-The functions hold the assertions: both sizes claim the same.
+benchmarks/faults.py has the functions, with their assertions, and runs them at full size.
 """
 
 import pytest

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from petpark_assets.domain import files, images, splits
-from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, TransientError
+from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
 from petpark_assets.domain.lake import catalogue, corrections, fingerprints, ingest, inspection, sources
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
@@ -421,19 +421,6 @@ def test_a_version_is_verified_without_its_lake(lake, tmp_path):
     store.local_path(catalogue.manifest_key("v0001")).write_bytes(catalogue.to_parquet(table.slice(1)))
     with pytest.raises(CorruptData, match=r"raw_images/v0001/manifest\.parquet .* was changed after it was recorded"):
         ingest.verify(store, "v0001")
-
-
-def test_a_home_belongs_to_one_lake(lake, tmp_path):
-    """Two lakes in one home would each look like the removal of the other."""
-    home = tmp_path / "home"
-    ingest.claim_home(home, open_lake(str(lake)))
-    ingest.claim_home(home, open_lake(f"{lake}/../lake"))
-    other = make_lake(tmp_path / "other", 2)
-    with pytest.raises(Conflict, match=r"belongs to the lake file://.*/lake, not to .*/other: choose another home"):
-        ingest.claim_home(home, open_lake(str(other)))
-    (home / "home.json").write_bytes(b"{")
-    with pytest.raises(CorruptData, match=r"home\.json does not name a lake"):
-        ingest.claim_home(home, open_lake(str(lake)))
 
 
 @pytest.mark.photos

@@ -88,5 +88,5 @@ def test_a_secret_in_a_spec_is_refused_and_not_repeated(spec):
 
 def test_the_remedy_for_a_password_names_where_it_may_stand():
     """A refusal alone would leave a person with no way to the database."""
-    with pytest.raises(InvalidInput, match=r"environment variable, 'sql:\$PETPARK_LABELS_DB.*PGPASSWORD or ~/\.pgpass"):
+    with pytest.raises(InvalidInput, match=r"environment variable, 'sql:\$PARK_DATABASE.*PGPASSWORD or ~/\.pgpass"):
         parse(["sql:postgresql://park:hunter2@db/park#SELECT key, label FROM labels"])

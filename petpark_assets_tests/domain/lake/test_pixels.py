@@ -1,5 +1,6 @@
 """Claims about the pixel store: what went in comes out, in any order, from many writers, or not at all."""
 
+import pickle
 import subprocess
 import sys
 import threading
@@ -93,9 +94,7 @@ def test_a_copy_is_in_the_order_given_across_batches(tmp_path, monkeypatch):
     count = 1000
     monkeypatch.setattr(pixels, "BATCH_BYTES", 2 * 2 * 3 * 300)
     names = [sha256(str(number).encode()) for number in range(count)]
-    drawn = (
-        np.arange(count, dtype=np.uint16).view(np.uint8).reshape(count, 2).repeat(6, axis=1).reshape(count, 2, 2, 3)
-    )
+    drawn = np.arange(count, dtype=np.uint16).view(np.uint8).reshape(count, 2).repeat(6, axis=1).reshape(count, 2, 2, 3)
     store = PixelStore(tmp_path / "pixels.lance")
     store.append(names, drawn, 2)
     order = np.random.default_rng(0).permutation(count)
@@ -174,6 +173,111 @@ def test_a_full_disk_is_one_clear_line_and_no_row(small_disk, tmp_path):
     with pytest.raises(TransientError, match=r"no space left on the disk while writing .*npy"):
         elsewhere.copy_to_npy(names, 64, small_disk / "cache")
     assert list((small_disk / "cache").iterdir()) == []
+
+
+def files_with(folder, data):
+    """Names of the files in which these bytes lie."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and data in path.read_bytes()]
+
+
+def test_of_a_forgotten_photo_no_byte_is_left_in_any_file(store, tmp_path):
+    """People have a right to it; Lance keeps old versions, and rows that are only marked as deleted."""
+    gone, kept = photos(1), photos(0, 2, 3, 4)
+    store.append(*photos(1, 5), SIDE)  # a second row
+    store.append(gone[0], np.zeros((1, 32, 32, 3), np.uint8), 32)
+    cut_off = photos(1, 6)
+    store.write(*cut_off, SIDE)  # by an ingestion that was killed
+    assert len(files_with(tmp_path, gone[1].tobytes())) == 3
+
+    store.forget(gone[0])
+
+    assert files_with(tmp_path, gone[1].tobytes()) == []
+    assert [name for name in files_with(tmp_path, gone[0][0].encode()) if name.endswith(".lance")] == []
+    assert [store.missing(gone[0], side_px) for side_px in (SIDE, 32)] == [gone[0], gone[0]]
+    assert np.array_equal(store.read(kept[0], SIDE), kept[1])
+    store.append(*photos(7), SIDE)
+    assert np.array_equal(store.read(*photos(7)[:1], SIDE), photos(7)[1])
+    store.forget(gone[0])  # again is fine
+
+
+def test_the_last_photo_can_be_forgotten(tmp_path):
+    """A table without rows is still a table."""
+    store = PixelStore(tmp_path / "pixels.lance")
+    store.append(*photos(0), SIDE)
+    store.forget(photos(0)[0])
+    assert files_with(tmp_path, photos(0)[1].tobytes()) == []
+    store.append(*photos(1), SIDE)
+    assert store.missing(photos(0, 1)[0], SIDE) == photos(0)[0]
+
+
+def test_an_ingestion_that_forgetting_overtakes_is_told_to_start_again(store):
+    """What it wrote was cleaned up with the rest: rows whose file is gone would be found at training."""
+    fragments = store.write(*photos(8), SIDE)
+    store.forget(photos(0)[0])
+    with pytest.raises(TransientError, match="a photo was forgotten meanwhile: run the same command again"):
+        store.commit(fragments, SIDE)
+    assert store.missing(photos(8)[0], SIDE) == photos(8)[0]
+    store.append(*photos(8), SIDE)
+    assert store.missing(photos(8)[0], SIDE) == []
+
+
+def test_what_was_written_is_there_only_when_it_is_committed(store):
+    """A worker that dies half-way must leave nothing that a reader sees; all workers' shares come in by one commit."""
+    shares = [store.write(*photos(number), SIDE) for number in (10, 11, 12)]
+    assert store.missing(photos(10, 11, 12)[0], SIDE) == photos(10, 11, 12)[0]
+    store.commit([*shares[0], *shares[2]], SIDE)
+    assert store.missing(photos(10, 11, 12)[0], SIDE) == photos(11)[0]
+    assert np.array_equal(store.read(photos(12, 10)[0], SIDE), photos(12, 10)[1])
+
+
+def test_many_small_appends_are_joined_and_whole_ones_left_alone(tmp_path, monkeypatch):
+    """A park that adds photos daily would have a file a day; joining all files each time would copy the whole lake."""
+    monkeypatch.setattr(pixel_tables, "WHOLE_ROWS", 10)
+    monkeypatch.setattr(pixel_tables, "MANY_FRAGMENTS", 5)
+    store = PixelStore(tmp_path / "pixels.lance")
+    store.append(*photos(*range(100, 120)), SIDE)
+    whole = [item.path for item in fragments_of(store)[0].data_files()]
+    for number in range(5):
+        store.append(*photos(number), SIDE)
+    store.tidy(SIDE)
+    assert len(fragments_of(store)) == 6
+    store.append(*photos(5), SIDE)
+    store.tidy(SIDE)
+    assert len(fragments_of(store)) == 2
+    assert [item.path for item in fragments_of(store)[0].data_files()] == whole
+    wanted, expected = photos(3, 110, 5)
+    assert np.array_equal(store.read(wanted, SIDE), expected)
+
+
+def fragments_of(store):
+    """Lance's own list of the files of a table."""
+    return store._table(SIDE).open().get_fragments()
+
+
+def test_a_reader_goes_on_while_the_table_is_joined(store, monkeypatch):
+    """Joining happens at the end of an ingestion, when a training may be copying its side."""
+    monkeypatch.setattr(pixel_tables, "MANY_FRAGMENTS", 1)
+    table = store._table(SIDE)
+    before = table.open()
+    store.tidy(SIDE)
+    assert len(fragments_of(store)) == 1
+    assert np.array_equal(table.take(before, np.arange(5)), photos(*range(5))[1])
+
+
+def test_resolutions_are_listed(store):
+    """Whoever forgets a photo or verifies a home must look at every table, whatever recipes there were."""
+    store.append(photos(0)[0], np.zeros((1, 8, 8, 3), np.uint8), 8)
+    assert store.resolutions() == [8, SIDE]
+
+
+def test_a_pickled_store_is_the_same_store_and_its_text_shows_no_key():
+    """Workers on other machines get a copy; its text may come into logs."""
+    options = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "wJalrXUtnFEMI"}
+    store = pickle.loads(pickle.dumps(PixelStore("s3://bucket/home/pixels.lance", options)))  # noqa: S301  our own
+    assert store.root == "s3://bucket/home/pixels.lance"
+    assert store._table(SIDE).options == options
+    assert "AKID" not in repr(store) + repr(store._table(SIDE))
+    assert "wJal" not in repr(store) + repr(store._table(SIDE))
 
 
 def test_a_table_that_is_none_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""Claims about lakes: what is listed, what a key says, and what is refused before anything looks removed."""
+"""Claims about lakes: what is listed, and what is refused before anything looks removed."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ import pytest
 from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.images import UnreadablePhoto
 from petpark_assets.domain.lake import sources
-from petpark_assets.domain.lake.sources import label_of, open_lake
+from petpark_assets.domain.lake.sources import open_lake
 
 
 def write(path, data=b"bytes"):
@@ -22,40 +22,6 @@ def write(path, data=b"bytes"):
 def keys(folder):
     """What a lake in a folder lists."""
     return [item.key for item in open_lake(str(folder)).list_objects()]
-
-
-@pytest.mark.parametrize(
-    ("key", "label", "source"),
-    [
-        ("cat/1.jpg", "cat", "folder"),
-        ("DOGS/rex.PNG", "dog", "folder"),
-        ("2024/park/cats/evening/1.jpg", "cat", "folder"),
-        ("cat/cat.1.jpg", "cat", "folder"),
-        ("cat.123.jpg", "cat", "file_name"),
-        ("train/dog.7.jpg", "dog", "file_name"),
-        ("Dog_12.jpeg", "dog", "file_name"),
-    ],
-)
-def test_a_key_says_what_it_shows(key, label, source):
-    """Both layouts people have: folders, and the names of the well-known data set."""
-    assert label_of(key) == (label, source, None)
-
-
-@pytest.mark.parametrize(
-    ("key", "reason"),
-    [
-        ("mystery.jpg", "unlabelled"),
-        ("catalogue.1.jpg", "unlabelled"),
-        ("cat-and-dog.jpg", "unlabelled"),
-        ("bird/1.jpg", "unknown_label"),
-        ("catfish/1.jpg", "unknown_label"),
-        ("cat/dog.1.jpg", "conflicting_label"),
-        ("dog/cat/1.jpg", "conflicting_label"),
-    ],
-)
-def test_a_key_that_says_nothing_certain_is_never_guessed(key, reason):
-    """A wrong label is worse than none: it teaches the network, and nobody sees it."""
-    assert label_of(key) == (None, None, reason)
 
 
 def test_a_listing_is_sorted_and_leaves_hidden_files_out(tmp_path):

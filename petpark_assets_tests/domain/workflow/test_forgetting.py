@@ -79,7 +79,7 @@ def folder(first_home, tmp_path):
     """A copy of that home and its lake, with everything that may hold photos: caches, pages, an unfinished write."""
     shutil.copytree(first_home, tmp_path / "copy", symlinks=True)
     home = open_home(tmp_path / "copy/home", actor="Kim")
-    (home.root / "home.json").unlink()  # it belonged to the lake that was copied
+    home.store.delete("lake.json")  # it belonged to the lake that was copied
     for version in ("v0001", "v0002"):
         manifest = sides.read_manifest(home, version)
         ingestion.ingest.ensure_pixels(home.store, home.pixels, manifest, OTHER_SIDE)

@@ -1,0 +1,35 @@
+"""A store belongs to one lake: two in one would each look like the removal of the other's photos.
+
+The claim lies in the store, not in the home: two homes that share a bucket share the lake.
+"""
+
+import json
+
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import Conflict, CorruptData, NotFound
+from petpark_assets.domain.lake.sources import Lake
+
+KEY = "lake.json"
+
+
+def claim(store: files.Store, lake: Lake) -> None:
+    """Bind a store to its lake on first use. Raises Conflict with the remedy when it belongs to another."""
+    if not store.write_new(KEY, files.canonical_json({"lake": lake.identity})):
+        check(store, lake)
+
+
+def check(store: files.Store, lake: Lake) -> None:
+    """Raises Conflict with the remedy when a store belongs to another lake; one that belongs to none is fine."""
+    try:
+        owner = json.loads(store.read(KEY))["lake"]
+    except NotFound:
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptData(
+            f'{KEY} in {store.uri} does not name a lake any more: write {{"lake":"{lake.identity}"}} to it'
+        ) from error
+    if owner != lake.identity:
+        raise Conflict(
+            f"the store {store.uri} belongs to the lake {owner}, not to {lake.identity}: choose another home (--home "
+            f"DIR, PETPARK_HOME) or store (PETPARK_STORE), or, if the lake has moved, write its new address to {KEY}"
+        )

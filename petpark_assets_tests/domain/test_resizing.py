@@ -1,0 +1,86 @@
+"""Claims about squeezing photos to squares: the whole photo, averaged, and the same bytes whoever does it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from petpark_assets.domain.lake.squeezing import squeeze
+from petpark_assets.domain.resizing import resize
+
+RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 200, 30), (30, 40, 220), (128, 128, 128)
+
+
+def noise(height_px, width_px, seed=0):
+    """Pixels of no pattern: every rounding shows."""
+    return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), np.uint8)
+
+
+def quarters(width_px, height_px):
+    """Red and green above, blue and grey below."""
+    pixels = np.full((height_px, width_px, 3), GREY, np.uint8)
+    pixels[: height_px // 2, : width_px // 2] = RED
+    pixels[: height_px // 2, width_px // 2 :] = GREEN
+    pixels[height_px // 2 :, : width_px // 2] = BLUE
+    return pixels
+
+
+def test_resizing_squeezes_the_whole_photo():
+    """Nothing is cropped: the four corners are still there, whatever the aspect."""
+    small = resize(quarters(300, 90), 32)
+    assert small.shape == (32, 32, 3)
+    assert small.dtype == np.uint8
+    for row, column, colour in ((2, 2, RED), (2, 29, GREEN), (29, 2, BLUE), (29, 29, GREY)):
+        assert tuple(small[row, column]) == colour
+
+
+def test_resizing_averages_what_it_leaves_out():
+    """Without antialiasing a fine pattern becomes noise, and ONNX's resize with it would not agree."""
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(resize(stripes, 32)[8:-8, 8:-8].astype(int)) <= 8
+
+
+def test_a_photo_of_the_right_size_is_left_as_it_is():
+    """A camera that already gives the recipe's size must not be blurred."""
+    assert np.array_equal(resize(noise(40, 40), 40), noise(40, 40))
+
+
+@pytest.mark.parametrize("level", [0, 1, 127, 254, 255])
+def test_a_flat_photo_keeps_its_level(level):
+    """Rounded weights must add up, or every photo would be a little darker than it is."""
+    for size in ((17, 333), (200, 200), (1000, 40)):
+        assert (resize(np.full((*size, 3), level, np.uint8), 64) == level).all()
+
+
+@pytest.mark.parametrize("resolution_px", [16, 33, 64, 96, 224])
+def test_torch_in_a_long_job_and_numpy_in_a_short_one_give_the_same_bytes(resolution_px):
+    """Pixels must not tell with how many others a photo arrived; Pillow, the field's measure, only rounds otherwise."""
+    sizes = [(16, 16), (200, 200), (resolution_px, 200), (200, resolution_px), (17, 991), (1500, 700), (3000, 31)]
+    for number, size in enumerate(sizes):
+        pixels = np.full((*size, 3), 255, np.uint8) if number == 0 else noise(*size, seed=number)
+        square = np.empty((resolution_px, resolution_px, 3), np.uint8)
+        squeeze(pixels, [square], is_long_job=True)
+        assert np.array_equal(square, resize(pixels, resolution_px))
+        by_pillow = Image.fromarray(pixels).resize((resolution_px, resolution_px), Image.Resampling.BILINEAR)
+        assert np.abs(square.astype(int) - np.asarray(by_pillow)).max() <= 1
+
+
+def test_a_processor_without_vector_instructions_gives_the_same_bytes():
+    """Two machines with one lake must come to one version, and to equal pixels under one sha256."""
+    script = """
+import hashlib, numpy as np
+from petpark_assets.domain.lake.squeezing import squeeze
+pixels = np.random.default_rng(0).integers(0, 256, (301, 203, 3), np.uint8)
+squares = [np.empty((side, side, 3), np.uint8) for side in (16, 64, 96, 400)]
+squeeze(pixels, squares, is_long_job=True)
+print(hashlib.sha256(b"".join(square.tobytes() for square in squares)).hexdigest())
+"""
+    digests = {
+        subprocess.run([sys.executable, "-c", script], env={"ATEN_CPU_CAPABILITY": capability}, capture_output=True,
+                       text=True, check=True).stdout
+        for capability in ("default", "avx2")
+    }  # fmt: skip
+    assert len(digests) == 1
