@@ -6,6 +6,7 @@ Not here: verbs (cli.py), or anything that knows what a result means beyond its 
 import functools
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,10 @@ from petpark_assets.domain.errors import PetparkError
 Document = Any
 Show = Callable[[Document], None]
 terminal = Console(stderr=True, highlight=False)
+
+DIGITS = 12
+"""Of a sha256, for people: enough to name a photo by."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def say(line: str) -> None:
@@ -158,4 +163,20 @@ def show_sections(document: Mapping[str, Any]) -> None:
     for name, rows in document.items():
         if is_list[name]:
             Console(highlight=False).print(f"\n{name.replace('_', ' ')}", style="bold", markup=False)
-            show_rows(row if isinstance(row, Mapping) else {name: row} for row in rows)
+            show_rows(_short(row) if isinstance(row, Mapping) else {name: row} for row in rows)
+
+
+def show_versions(versions: Iterable[Mapping[str, Any]]) -> None:
+    """Dataset versions, a line each; digests are for programs."""
+    show_rows(
+        {
+            **{name: version[name] for name in ("dataset_version", "seen", "accepted", "duplicate", "quarantined")},
+            "set aside": ", ".join(f"{number} {reason}" for reason, number in version["quarantined_by_reason"].items()),
+        }
+        for version in versions
+    )
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the first digits of each sha256 in it."""
+    return {name: value[:DIGITS] if _SHA256.fullmatch(str(value)) else value for name, value in row.items()}

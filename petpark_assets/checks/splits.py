@@ -2,11 +2,17 @@
 
 import dagster as dg
 
+from petpark_assets.assets.metadata import table
 from petpark_assets.assets.versions import DATASET_VERSIONS
 from petpark_assets.domain import splits
 from petpark_assets.domain.lake import history
+from petpark_assets.domain.workflow import ingestion
 from petpark_assets.domain.workflow.sides import read_manifest
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.recipe import RunRecipe
+
+SHOWN = 50
+"""Pairs at most in the UI, which long metadata slows."""
 
 
 @dg.asset_check(asset="test_split", blocking=True, partitions_def=DATASET_VERSIONS)
@@ -22,9 +28,29 @@ def no_photo_on_both_sides(context: dg.AssetCheckExecutionContext, home: Petpark
     )
 
 
+@dg.asset_check(asset="test_split", blocking=True, partitions_def=DATASET_VERSIONS)
+def no_near_duplicate_on_both_sides(
+    context: dg.AssetCheckExecutionContext, home: PetparkHome, recipe: RunRecipe
+) -> dg.AssetCheckResult:
+    """No test photo has a copy among the train photos, by another signature than the one that groups were made by.
+
+    What only looks alike is listed and does not block.
+    """
+    resolution_px = recipe.resolve().resolution_px
+    verified, suspects = ingestion.find_leaks(home.open(), context.partition_key, resolution_px)
+    pairs = "; ".join(f"{pair['test']} is a copy of {pair['train']}" for pair in verified[:3])
+    return dg.AssetCheckResult(
+        passed=not verified,
+        description=f"{len(verified)} leaks: {pairs}: take one of each pair out of the lake, and ingest again"
+        if verified
+        else f"no copies across the sides, {len(suspects)} suspects",
+        metadata={"verified": table(verified[:SHOWN]), "suspects": table(suspects[:SHOWN])},
+    )
+
+
 @dg.asset_check(asset="test_split", partitions_def=DATASET_VERSIONS)
 def split_is_80_to_20(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
-    """Each class is within half a percentage point, or its largest group, of 80/20. Removals can put that out of reach."""
+    """Each class is within half a percentage point, or its largest group, of 80/20; removals can forbid it."""
     shares = splits.balance(read_manifest(home.open(), context.partition_key))
     return dg.AssetCheckResult(
         passed=all(share.is_balanced for share in shares.values()),

@@ -17,6 +17,7 @@ from petpark_assets.domain.lake.catalogue import Photo
 from petpark_assets.domain.records import LABELS, RawImages, TestSplit, TrainSplit
 
 Side = Literal["train", "test"]
+SIDES: tuple[Side, ...] = ("train", "test")
 
 TEST_SHARE = 0.2
 BALANCE_TOLERANCE = 0.005

@@ -7,7 +7,7 @@ import typer
 
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS
 from petpark_assets.resources.environments import open_here
-from petpark_assets.terminal import answering, say, show_build, show_fields, show_rows, show_sections
+from petpark_assets.terminal import answering, say, show_build, show_fields, show_sections, show_versions
 from petpark_assets.verbs.options import (
     HomeOption,
     JsonOption,
@@ -66,7 +66,7 @@ def lake_status(
         opened = open_here(environment)
         if html is not None:
             ingestion.write_status_page(opened, html)
-        answer(ingestion.describe_versions(opened), show_rows)
+        answer(ingestion.describe_versions(opened), show_versions)
 
 
 @app.command("export")

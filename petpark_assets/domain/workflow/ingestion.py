@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from petpark_assets.domain import splits
 from petpark_assets.domain.errors import Conflict, NotFound
 from petpark_assets.domain.files import (
@@ -19,14 +21,23 @@ from petpark_assets.domain.files import (
     write_record,
 )
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import catalogue, contact_sheets, corrections, croissant, diff, ingest, ownership
+from petpark_assets.domain.lake import (
+    catalogue,
+    contact_sheets,
+    corrections,
+    croissant,
+    diff,
+    ingest,
+    leakage,
+    ownership,
+)
 from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels
 from petpark_assets.domain.lake.sources import Lake, open_lake
 from petpark_assets.domain.records import RawImages, TestSplit, TrainSplit
 from petpark_assets.domain.s3.bucket import read_address
 from petpark_assets.domain.workflow.lookup import find_photo
-from petpark_assets.domain.workflow.sides import read_manifest
+from petpark_assets.domain.workflow.sides import open_side, read_manifest
 
 
 def new_dataset_version(
@@ -121,6 +132,30 @@ def split(home: Home, dataset_version: str) -> tuple[TrainSplit, TestSplit]:
         write_record(home.store, train, circumstances())
         write_record(home.store, test, circumstances())
     return train, test
+
+
+def find_leaks(
+    home: Home, dataset_version: str, resolution_px: int
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Copies of train photos on the test side, by the independent check (leakage.py): verified pairs, and suspects.
+
+    Each pair has train, test (keys), train_sha256, test_sha256; suspects also their distance, the nearest first.
+    """
+    train, test = (open_side(home, dataset_version, side, resolution_px) for side in splits.SIDES)
+    leaks = leakage.find_leaks(train.images, test.images)
+    manifest = catalogue.read_manifest(home.store, dataset_version, columns=["key", "sha256", "split"])
+    accepted = manifest.filter(pc.is_valid(manifest["split"]))
+    keys = dict(zip(accepted["sha256"].to_pylist(), accepted["key"].to_pylist(), strict=True))
+
+    def describe(pair: Sequence[int]) -> dict[str, str]:
+        one, other = train.sha256s[pair[0]], test.sha256s[pair[1]]
+        return {"train": keys[one], "test": keys[other], "train_sha256": one, "test_sha256": other}
+
+    suspects = zip(leaks.suspects.tolist(), leaks.suspect_distances.tolist(), strict=True)
+    return (
+        [describe(pair) for pair in leaks.verified.tolist()],
+        [{**describe(pair), "distance": f"{distance:.3f}"} for pair, distance in suspects],
+    )
 
 
 def describe_versions(home: Home) -> list[dict[str, Any]]:

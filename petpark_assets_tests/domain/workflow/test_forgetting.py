@@ -148,6 +148,32 @@ def test_all_that_the_photo_touched_is_named(home):
     assert (event.subject["sha256"], event.subject["reason"], event.actor) == (sha256, REASON, "Kim")
 
 
+@pytest.mark.debian
+def test_nothing_is_left_in_a_bucket_or_on_this_machine(first_home, tmp_path, s3_server, bucket):
+    """The same with the store on S3: every object is fetched and looked through, and every file of the home."""
+    lake = tmp_path / "lake"
+    shutil.copytree(first_home / "lake", lake)
+    home = open_home(tmp_path / "home", actor="Kim", store_uri=f"s3://{bucket}/store", s3=s3_server.access)
+    ingestion.new_dataset_version(home, str(lake), SIDE)
+    ingestion.raw_images(home, "v0001", SIDE)
+    for side in ("train", "test"):
+        sides.open_side(home, "v0001", side, SIDE)
+    sha256 = files.sha256(png(picture(1)))
+    home.store.local_path(original_key(sha256))  # a copy on this machine
+    wanted = traces(png(picture(1)))
+
+    def left_anywhere():
+        objects = [key for key in home.store.list_keys("") if scan.holds(home.store.read(key), wanted)]
+        return [*objects, *left(home, wanted)]
+
+    before = left_anywhere()
+    for part in ("originals/", "pixels.lance/", "cache/pixels/", "cache/store/"):
+        assert any(path.startswith(part) for path in before), f"the scan does not see {part}, so it proves nothing"
+    forgetting.forget(home, "cat/1.png", REASON)
+    assert left_anywhere() == []
+    assert tombstones.forgotten(home.store) == {sha256}
+
+
 def test_old_manifests_stay_as_they_were_and_other_photos_are_all_there(home):
     """Forgetting touches bytes, not history; and not a single pixel of anybody else."""
     versions = catalogue.list_versions(home.store)

@@ -129,7 +129,7 @@ BY_BOTH_SIGNATURES = {"copies_keep_one_side", "no_leak_by_another_signature"}
 
 
 def forge_leak(home):
-    """Put the copy that came with v0003 on the other side, in a group of its own; returns it and what it is a copy of."""
+    """Put the copy that came with v0003 on the other side, in a group of its own; returns it and its original."""
     rows = catalogue.read_manifest(home.store, "v0003").to_pylist()
     copy = next(row for row in rows if row["key"] == "cat/smaller.png")
     original = next(row for row in rows if row["group"] == copy["group"] and row["key"] != copy["key"])
