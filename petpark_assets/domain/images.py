@@ -83,6 +83,8 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SOUND_MODES = {"YCbCr": "RGB", "Gray": "L"}
+"""Pillow's modes by simplejpeg's names of a JPEG's colours."""
 _warning_filters = threading.Lock()
 
 
@@ -170,12 +172,15 @@ def decode_photo(data: bytes) -> DecodedPhoto:
     if plugin is None:
         starts = f"it starts with {data[:8]!r}" if data else "the file is empty"
         raise UnreadablePhoto("undecodable", f"no image of a known format (JPEG, PNG, GIF, WebP, BMP, TIFF): {starts}")
+    sound = _decode_sound_jpeg(data) if plugin is JpegImagePlugin.JpegImageFile else None
+    if sound is not None and b"Exif" not in data:
+        return DecodedPhoto(pixels=sound[0], format="JPEG", mode=sound[1], capture_time=None)
     try:
-        with _quiet_pillow() if _may_warn(plugin, data) else contextlib.nullcontext():
+        with _quiet_pillow():
             image = plugin(io.BytesIO(data))
         _check_size(*image.size)
         mode = image.mode
-        pixels = _decode_rgb(image, data)
+        pixels = _decode_by_pillow(image) if sound is None else sound[0]
         orientation, capture_time = _read_exif(image)
         pixels = _upright(pixels, orientation)
     except UnreadablePhoto:
@@ -282,34 +287,28 @@ def _check_size(width_px: int, height_px: int) -> None:
         raise UnreadablePhoto("too_small", f"{width_px} x {height_px} px: each side must have {MIN_SIDE_PX} px or more")
 
 
-def _may_warn(plugin: type[ImageFile.ImageFile], data: bytes) -> bool:
-    """Whether opening may touch damaged metadata; of JPEGs, most of all photos, only those with EXIF."""
-    return plugin is not JpegImagePlugin.JpegImageFile or b"Exif" in data
-
-
-def _decode_rgb(image: ImageFile.ImageFile, data: bytes) -> Pixels:
-    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.mode in {"RGB", "L"}:
-        pixels = _decode_sound_jpeg(data)
-        if pixels is not None:
-            return pixels
+def _decode_by_pillow(image: ImageFile.ImageFile) -> Pixels:
     with _quiet_pillow() if image.format == "TIFF" else contextlib.nullcontext():  # reads more of its header only now
         image.load()
     return np.array(_to_rgb(image))
 
 
-def _decode_sound_jpeg(data: bytes) -> Pixels | None:
-    """Pillow's pixels by the same libjpeg-turbo in 0.6 of the time; None where there is the least doubt about the file.
+def _decode_sound_jpeg(data: bytes) -> tuple[Pixels, str] | None:
+    """Pillow's pixels and mode by the same libjpeg-turbo in 0.6 of the time; None where there is any doubt.
 
-    What Pillow makes of such a file then counts. None too where simplejpeg is not installed.
+    Then Pillow is asked, so that what is odd or refused is so by one decoder's word. None too without simplejpeg.
     """
     simplejpeg = _simplejpeg()
     if simplejpeg is None:
         return None
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    except ValueError:
-        return None
-    return pixels
+        height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data, strict=True)
+        _check_size(width_px, height_px)
+        if colours in _SOUND_MODES:
+            return simplejpeg.decode_jpeg(data, "RGB", strict=True), _SOUND_MODES[colours]
+    except (ValueError, UnreadablePhoto):
+        pass
+    return None
 
 
 @functools.cache

@@ -62,7 +62,7 @@ def test_torch_in_a_long_job_and_numpy_in_a_short_one_give_the_same_bytes(resolu
     for number, size in enumerate(sizes):
         pixels = np.full((*size, 3), 255, np.uint8) if number == 0 else noise(*size, seed=number)
         square = np.empty((resolution_px, resolution_px, 3), np.uint8)
-        squeeze(pixels, [square], is_long_job=True)
+        squeeze(pixels, [square], by_torch=True)
         assert np.array_equal(square, resize(pixels, resolution_px))
         by_pillow = Image.fromarray(pixels).resize((resolution_px, resolution_px), Image.Resampling.BILINEAR)
         assert np.abs(square.astype(int) - np.asarray(by_pillow)).max() <= 1
@@ -75,7 +75,7 @@ import hashlib, numpy as np
 from petpark_assets.domain.lake.squeezing import squeeze
 pixels = np.random.default_rng(0).integers(0, 256, (301, 203, 3), np.uint8)
 squares = [np.empty((side, side, 3), np.uint8) for side in (16, 64, 96, 400)]
-squeeze(pixels, squares, is_long_job=True)
+squeeze(pixels, squares, by_torch=True)
 print(hashlib.sha256(b"".join(square.tobytes() for square in squares)).hexdigest())
 """
     digests = {

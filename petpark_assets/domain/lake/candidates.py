@@ -68,7 +68,7 @@ class _Table:
 
 
 def view_keys(signatures: Signatures) -> Keys:
-    """uint32 [N * views, NUM_KEYS]: the keys of every view of every photo; frequencies are dealt to the keys in turn."""
+    """uint32 [N * views, NUM_KEYS]: keys of every view of every photo; frequencies are dealt to the keys in turn."""
     found = np.empty((len(signatures), len(VIEWS), NUM_KEYS), np.uint32)
     maps = np.concatenate([view_map(view)[:, : NUM_KEYS * KEY_BITS] for view in VIEWS], axis=1)
     for start in range(0, len(signatures), CHUNK):
@@ -115,7 +115,9 @@ def _thinned(codes: Codes) -> Codes:
 def _first_of_each(codes: Codes, num_bits: int) -> Codes:
     """Of sorted codes those that differ from the one before in more than their lowest bits."""
     high = codes >> num_bits
-    return codes[np.concatenate([high[:1] == high[:1], high[1:] != high[:-1]])]
+    is_first = np.ones(len(codes), np.bool_)
+    is_first[1:] = high[1:] != high[:-1]
+    return codes[is_first]
 
 
 def _table(keys: Keys, places: Rows) -> _Table:
@@ -159,7 +161,8 @@ def _shared(table: _Table, asked: Keys, keys: Keys, whole: Rows) -> Codes:
     different = keys.take(entries, axis=0) ^ keys.take(other << _VIEW_BITS, axis=0) ^ turned.take(is_mirrored, axis=0)
     difference = np.bitwise_count(different).sum(axis=1, dtype=np.int64)
     codes = other << _WHOLE_AT | viewed << (_DIFFERENCE_BITS + 1) | is_mirrored << _DIFFERENCE_BITS | difference
-    return codes[(difference <= MAX_DIFFERENT_BITS) & (viewed != other)]
+    found: Codes = codes[(difference <= MAX_DIFFERENT_BITS) & (viewed != other)]
+    return found
 
 
 def _bits() -> Keys:

@@ -6,9 +6,7 @@ Not here: which photos are copies (likeness.py), or which side a new group goes 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from petpark_assets.domain.lake.likeness import Pairs, near_duplicates
-
-__all__ = ["Grouping", "assign_groups", "near_duplicates"]
+from petpark_assets.domain.lake.likeness import Pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +62,33 @@ class _Groups:
         self._parent = {name: name for name in self._known}
         self._side = {name: sides[photo] for photo, name in self._home.items()}
         for name in self._known & self._home.keys():  # a group whose first photo has gone over to another went with it
-            self.join([name, self._home[name]])
+            self._unite({self._root(name), self._root(self._home[name])})
 
     def name(self, photo: str) -> str:
         """The group that a photo is in; of its own until it is joined to others."""
-        name = self._home.setdefault(photo, photo)
-        path = []
-        while (parent := self._parent.setdefault(name, name)) != name:
-            path.append(name)
-            name = parent
-        for passed in path:
-            self._parent[passed] = name
-        return name
+        return self._root(self._home.get(photo, photo))
 
     def sides_of(self, photos: Iterable[str]) -> set[str]:
         """The sides that their groups are on."""
         return {self._side[name] for name in map(self.name, photos) if name in self._side}
 
-    def join(self, photos: Sequence[str]) -> None:
+    def join(self, photos: Iterable[str]) -> None:
         """Make one group of theirs, named by the smallest known name, or by the smallest where none is known."""
-        names = {self.name(photo) for photo in photos}
+        self._unite({self.name(photo) for photo in photos})
+
+    def _unite(self, names: set[str]) -> None:
         winner = min(names, key=lambda name: (name not in self._known, name))
         for name in names:
             self._parent[name] = winner
+
+    def _root(self, name: str) -> str:
+        path = []
+        while (parent := self._parent.get(name, name)) != name:
+            path.append(name)
+            name = parent
+        for passed in path:
+            self._parent[passed] = name
+        return name
 
 
 def _linked(sha256s: Sequence[str], pairs: Pairs) -> dict[str, list[str]]:

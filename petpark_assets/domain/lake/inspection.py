@@ -25,7 +25,7 @@ from petpark_assets.domain.lake import catalogue, signatures
 from petpark_assets.domain.lake.pixel_tables import Fragment
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import FolderLake, Lake, LakeObject
-from petpark_assets.domain.lake.squeezing import PAYS_FROM, squeeze
+from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
@@ -90,12 +90,12 @@ class Inspector:
     """sha256s of bytes that are not to be decoded, since their facts are known or they are not wanted."""
     drawn: frozenset[str] = frozenset()
     """Others that have pixels already, of an ingestion that did not come to its end."""
-    is_long_job: bool = False
+    by_torch: bool = False
     """See squeezing.py."""
 
     def __call__(self, shard: Sequence[LakeObject]) -> Inspected:
         """Read objects, each of them once."""
-        drawing = _Drawing(len(shard), self.resolution_px, is_long_job=self.is_long_job)
+        drawing = _Drawing(len(shard), self.resolution_px, by_torch=self.by_torch)
         rows = [self._inspect(item.key, data, drawing) for item, data in zip(shard, self._read_all(shard), strict=True)]
         self.store.write_many(drawing.originals)
         new = {sha256: place for place, sha256 in enumerate(drawing.sha256s) if sha256 not in self.drawn}
@@ -146,18 +146,18 @@ class _Row:
 class _Drawing:
     """The photos of one shard that could be decoded."""
 
-    def __init__(self, capacity: int, resolution_px: int, *, is_long_job: bool) -> None:
+    def __init__(self, capacity: int, resolution_px: int, *, by_torch: bool) -> None:
         self.sha256s: list[str] = []
         self.headers: list[dict[str, Any]] = []
         self.originals: dict[str, bytes] = {}
-        self._is_long_job = is_long_job
+        self._by_torch = by_torch
         self._pixels = np.empty((capacity, resolution_px, resolution_px, 3), np.uint8)
         self._thumbnails = np.empty((capacity, images.THUMBNAIL_PX, images.THUMBNAIL_PX, 3), np.uint8)
 
     def add(self, sha256: str, photo: images.DecodedPhoto) -> int:
         """Draw a photo; returns its place."""
         place = len(self.sha256s)
-        squeeze(photo.pixels, [self._pixels[place], self._thumbnails[place]], is_long_job=self._is_long_job)
+        squeeze(photo.pixels, [self._pixels[place], self._thumbnails[place]], by_torch=self._by_torch)
         self.sha256s.append(sha256)
         self.headers.append({name: getattr(photo, name) for name in _OF_THE_HEADER})
         return place
@@ -170,12 +170,12 @@ class _Drawing:
         """FACTS, a row a photo."""
         thumbnails = self._thumbnails[: len(self.sha256s)]
         found = signatures.signatures(images.luminance(thumbnails))
-        measured = {
+        columns = {
+            **{name: [header[name] for header in self.headers] for name in _OF_THE_HEADER},
             "perceptual_hash": [signatures.perceptual_hash(one) for one in found],
             "signature": [one.tobytes() for one in found],
-            **{name: list(values) for name, values in vars(images.measure(thumbnails)).items()},
+            **{name: values.tolist() for name, values in vars(images.measure(thumbnails)).items()},
         }
-        columns = measured | {name: [header[name] for header in self.headers] for name in _OF_THE_HEADER}
         return pa.table([pa.array(columns[name], SCHEMA.field(name).type) for name in FACTS], names=list(FACTS))
 
 
@@ -201,14 +201,14 @@ class Redrawer:
     store: files.Store
     pixels: PixelStore
     resolution_px: int
-    is_long_job: bool = False
+    by_torch: bool = False
 
     def __call__(self, shard: Sequence[str]) -> list[Fragment]:
         """Draw photos from their originals. Raises CorruptData, NotFound."""
         drawn = np.empty((len(shard), self.resolution_px, self.resolution_px, 3), np.uint8)
         for square, sha256 in zip(drawn, shard, strict=True):
             photo = images.decode_photo(files.get_verified(self.store, original_key(sha256), sha256))
-            squeeze(photo.pixels, [square], is_long_job=self.is_long_job)
+            squeeze(photo.pixels, [square], by_torch=self.by_torch)
         return self.pixels.write(shard, drawn, self.resolution_px)
 
 
@@ -219,7 +219,7 @@ def inspect(
     inspector = dataclasses.replace(
         inspector,
         drawn=_drawn(inspector.pixels, inspector.resolution_px, inspector.known),
-        is_long_job=len(objects) >= PAYS_FROM,
+        by_torch=is_torch_worth_it(len(objects)),
     )
     shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
     num_done = 0
@@ -233,7 +233,7 @@ def inspect(
 
 def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on_progress: OnProgress) -> None:
     """Store pixels of known photos."""
-    redrawer = dataclasses.replace(redrawer, is_long_job=len(sha256s) >= PAYS_FROM)
+    redrawer = dataclasses.replace(redrawer, by_torch=is_torch_worth_it(len(sha256s)))
     shards = _shards(sha256s, [0] * len(sha256s), redrawer.resolution_px)
     num_done = 0
     with _committing(redrawer.pixels, redrawer.resolution_px) as commit:

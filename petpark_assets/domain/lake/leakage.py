@@ -18,13 +18,12 @@ from petpark_assets.domain.images import MIN_SIDE_PX, Pixels
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-MIN_VERIFIED = 0.84
-"""Likeness: cosine between the edges of two photos, best aligned, in the whole or in the inner part, whichever is less
-(the outer part alone may be a white frame). Of 10,000 copies of real photos the least was 0.86, of pairs of 20,000
-other photos the most 0.79."""
-MIN_VERIFIED_TINY = 0.9
-"""The same for pixels of less than 24 px, which know less: one copy in 2,000 is no more than a suspect then."""
-MIN_SUSPECT = 0.75
+MIN_VERIFIED = 0.72
+"""Likeness, 1 for the same pixels; what it is made of: `_aligned`. Of 10,000 copies of real photos the least was 0.73,
+of pairs of 20,000 other photos the most 0.68 (two shots of one scene), of drawings 0.70."""
+MIN_VERIFIED_TINY = 0.78
+"""The same for pixels of less than 24 px, which know less; 1 copy in 2,000 is no more than a suspect then."""
+SUSPECT_MARGIN = 0.06
 
 _SMALL_PX = 24
 _COLOUR_CELLS, _EDGE_CELLS = 6, 4
@@ -34,13 +33,14 @@ _MIN_UNALIGNED = 0.45
 """Cosine between edges as they lie: copies have 0.54 and more, 99 % of other neighbours less."""
 _CROPS = (
     *((share, share, share, share) for share in (0.0, 0.015, 0.03, 0.045)),
-    (0.03, 0.0, 0.0, 0.0),
-    (0.0, 0.03, 0.0, 0.0),
-    (0.0, 0.0, 0.03, 0.0),
-    (0.0, 0.0, 0.0, 0.03),
-)
+    (0.03, 0.0, 0.0, 0.0), (0.0, 0.03, 0.0, 0.0), (0.0, 0.0, 0.03, 0.0), (0.0, 0.0, 0.0, 0.03),
+    (0.03, 0.03, 0.0, 0.0), (0.0, 0.03, 0.03, 0.0), (0.0, 0.0, 0.03, 0.03), (0.03, 0.0, 0.0, 0.03),
+)  # fmt: skip
 """Shares cut off left, at the top, right, at the bottom."""
+_BORDER_SHARE = 0.2
+_CLIPPED = 245
 _PART, _TRAIN_PART = 1024, 8192
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Leaks:
     suspects: Rows
     """int64 [K, 2]: too much alike to pass over, the nearest first."""
     suspect_distances: npt.NDArray[np.float64]
-    """[K], above 1 - MIN_VERIFIED and up to 1 - MIN_SUSPECT; 0 would be the same edges."""
+    """[K]: 1 - likeness."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +73,21 @@ def find_leaks(train_pixels: Pixels, test_pixels: Pixels) -> Leaks:
     for pixels in (train_pixels, test_pixels):
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or min(pixels.shape[1:3]) < MIN_SIDE_PX:
             raise AssertionError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 [N, R, R, 3], R >= 16")
+    if train_pixels.shape[1:] != test_pixels.shape[1:]:
+        raise AssertionError(f"two resolutions: {train_pixels.shape[1:]} and {test_pixels.shape[1:]}")
     train = _side(train_pixels)
-    found = [_compared(train, _side(test_pixels[:, :, ::step])) for step in (1, -1)]  # as they are, and mirrored
+    found = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))]
+    for asked in (test_pixels, test_pixels[:, :, ::-1]):  # as they are, and mirrored
+        found += _compared(train_pixels, asked, train)
     pairs, places = np.unique(np.concatenate([pairs for pairs, _ in found]), axis=0, return_inverse=True)
     likeness = np.zeros(len(pairs))
     np.maximum.at(likeness, places, np.concatenate([values for _, values in found]))
-    is_suspect = (likeness >= MIN_SUSPECT) & (likeness < MIN_VERIFIED)
+    min_verified = MIN_VERIFIED if train.luminance.shape[1] == _SMALL_PX else MIN_VERIFIED_TINY
+    is_verified = likeness >= min_verified
+    is_suspect = ~is_verified & (likeness >= min_verified - SUSPECT_MARGIN)
     nearest = np.argsort(-likeness[is_suspect], kind="stable")
     return Leaks(
-        verified=pairs[likeness >= MIN_VERIFIED],
+        verified=pairs[is_verified],
         suspects=pairs[is_suspect][nearest],
         suspect_distances=1 - likeness[is_suspect][nearest],
     )
@@ -93,7 +99,7 @@ def _side(pixels: Pixels) -> _Side:
     descriptions = np.empty((len(pixels), 3 * _COLOUR_CELLS**2 + 4 * _EDGE_CELLS**2), np.float16)
     for part in _parts(len(pixels), _PART // 4):
         small = _shrunk(pixels[part], small_px)
-        grey = small @ np.array([0.299, 0.587, 0.114], np.float32)
+        grey = small @ _LUMINANCE
         luminance[part] = np.rint(grey)
         descriptions[part] = _unit(np.concatenate([_colours(small), _edge_directions(grey)], axis=1))
     return _Side(luminance=luminance, descriptions=descriptions)
@@ -115,8 +121,8 @@ def _shrunk(pixels: Pixels, small_px: int) -> Floats:
 def _colours(small: Floats) -> Floats:
     """[N, 108]: colours of a coarse grid, without the photo's mean, of length 1."""
     cells = _areas(small.shape[1], _COLOUR_CELLS)
-    grid = (np.kron(cells, cells) @ small.reshape(len(small), -1, 3)).reshape(len(small), -1, 3)
-    return _unit((grid - grid.mean(axis=1, keepdims=True)).reshape(len(small), -1))
+    grid = np.kron(cells, cells) @ small.reshape(len(small), small.shape[1] ** 2, 3)
+    return _unit((grid - grid.mean(axis=1, keepdims=True)).reshape(len(small), 3 * _COLOUR_CELLS**2))
 
 
 def _edge_directions(grey: Floats) -> Floats:
@@ -129,13 +135,19 @@ def _edge_directions(grey: Floats) -> Floats:
     return _unit(np.sqrt(bins.reshape(len(grey), 4, -1) @ np.kron(cells, cells).T).reshape(len(grey), -1))
 
 
-def _compared(train: _Side, test: _Side) -> tuple[Rows, npt.NDArray[np.float64]]:
-    """Pairs [M, 2] of neighbours, and how much alike their edges are, best aligned."""
-    pairs = _neighbours(train.descriptions, test.descriptions)
-    likeness = [
-        _likeness(train.luminance[pairs[part, 0]], test.luminance[pairs[part, 1]]) for part in _parts(len(pairs), _PART)
-    ]
-    return pairs, np.concatenate([np.empty(0), *likeness])
+def _compared(train_pixels: Pixels, test_pixels: Pixels, train: _Side) -> Iterator[tuple[Rows, Floats]]:
+    """Pairs [M, 2] of neighbours whose edges are in the same places, and their likeness."""
+    test = _side(test_pixels)
+    neighbours = _neighbours(train.descriptions, test.descriptions)
+    for part in _parts(len(neighbours), _PART):
+        pairs = neighbours[part]
+        first, second = (
+            side.luminance[rows].astype(np.float32) for side, rows in ((train, pairs[:, 0]), (test, pairs[:, 1]))
+        )
+        pairs = pairs[_cosines(_edges(first), _edges(second)) >= _MIN_UNALIGNED]
+        if len(pairs):
+            sides = (train_pixels, pairs[:, 0]), (test_pixels, pairs[:, 1])
+            yield pairs, _likeness(*(_shrunk(pixels[rows], train.luminance.shape[1]) for pixels, rows in sides))
 
 
 def _neighbours(train: npt.NDArray[np.float16], test: npt.NDArray[np.float16]) -> Rows:
@@ -171,25 +183,57 @@ class _Nearest:
         self.rows, self.cosines = row[last], cosine[last]
 
 
-def _likeness(train: npt.NDArray[np.uint8], test: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Cosine between the edges of pairs of luminances [N, S, S], one or the other cropped; 0 where it cannot be much."""
-    first, second = train.astype(np.float32), test.astype(np.float32)
-    unaligned = _cosines(_edges(first), _edges(second))
-    likely = np.flatnonzero(unaligned >= _MIN_UNALIGNED)
-    first, second = first[likely], second[likely]
-    found = np.zeros(len(train))
+def _likeness(first: Floats, second: Floats) -> Floats:
+    """Of pairs [N, S, S, 3], one or the other cropped so that they lie best."""
+    found = np.zeros(len(first), np.float32)
     for crop in _CROPS:
-        one = _cosines(_edges(_cropped(first, crop)), _edges(second))
-        other = _cosines(_edges(first), _edges(_cropped(second, crop)))
-        found[likely] = np.maximum(found[likely], np.maximum(one, other))
+        found = np.maximum(found, _aligned(_cropped(first, crop), second))
+        found = np.maximum(found, _aligned(first, _cropped(second, crop)))
     return found
 
 
-def _cropped(luminance: Floats, crop: tuple[float, float, float, float]) -> Floats:
-    """[N, S, S]: a window, as large as the whole."""
+def _aligned(first: Floats, second: Floats) -> Floats:
+    """The mean of two cautious numbers: what edges have in common, and how much one explains of the other's colours.
+
+    Each is that of the whole or of the inner part, whichever is less: the rest may be a white frame.
+    """
+    border = round(_BORDER_SHARE * first.shape[1])
+    inner = slice(border, -border)
+    inside = first[:, inner, inner], second[:, inner, inner]
+    edges = np.minimum(_cosines(*_both_edges(first, second)), _cosines(*_both_edges(*inside)))
+    explained = np.minimum(_explained(first, second), _explained(*inside))
+    return (edges + explained).astype(np.float32) / np.float32(2)
+
+
+def _both_edges(first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    return _edges(first @ _LUMINANCE), _edges(second @ _LUMINANCE)
+
+
+def _explained(first: Floats, second: Floats) -> Floats:
+    """1 - what is left of the second's contrast when the first, as bright as fits best, is taken away.
+
+    Levels that brightening may have clipped do not count.
+    """
+    is_within = ((first < _CLIPPED) & (second < _CLIPPED)).astype(np.float32)
+    brightening = (_sums(first * second * is_within) / _sums(first**2 * is_within).clip(min=1)).astype(np.float32)
+    rest = _sums((brightening * first - second) ** 2 * is_within)
+    contrast = _sums((second - second.mean(axis=(1, 2), keepdims=True)) ** 2 * is_within)
+    found: Floats = 1 - np.sqrt(rest / contrast.clip(min=1))[:, 0, 0, 0]
+    return found
+
+
+def _sums(values: Floats) -> Floats:
+    found: Floats = values.sum(axis=(1, 2, 3), keepdims=True)
+    return found
+
+
+def _cropped(small: Floats, crop: tuple[float, float, float, float]) -> Floats:
+    """[N, S, S, 3]: a window, as large as the whole."""
     left, top, right, bottom = crop
-    side_px = luminance.shape[1]
-    return _areas(side_px, side_px, top, bottom) @ luminance @ _areas(side_px, side_px, left, right).T
+    number, side_px = small.shape[:2]
+    rows = _areas(side_px, side_px, top, bottom) @ small.reshape(number, side_px, side_px * 3)
+    found: Floats = _areas(side_px, side_px, left, right) @ rows.reshape(small.shape)
+    return found
 
 
 def _edges(luminance: Floats) -> Floats:
@@ -209,7 +253,8 @@ def _cosines(first: Floats, second: Floats) -> Floats:
 
 
 def _unit(values: Floats) -> Floats:
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-3))
+    found: Floats = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-3))
+    return found
 
 
 @functools.cache

@@ -28,7 +28,6 @@ _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR}
 """Refusals that are about one file; others (too many open files, a mount that went away) are about all of them."""
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LakeObject:
     """One object of a lake, as its listing shows it."""
@@ -121,7 +120,8 @@ class FolderLake:
     def read(self, key: str, num_bytes: int | None = None) -> bytes:
         """A file's bytes, or the first of them. Raises UnreadablePhoto (`unreadable`), TransientError if gone."""
         try:
-            with (self.folder / key).open("rb") as file:
+            # Joining and opening a Path, and a buffer, would cost as much as the reading, 100,000 times.
+            with open(f"{self.folder}/{key}", "rb", buffering=0) as file:  # noqa: PTH123
                 return file.read(-1 if num_bytes is None else num_bytes)
         except FileNotFoundError as error:
             raise TransientError(

@@ -4,6 +4,7 @@ Importing torch takes 2 s and 0.5 GB, which pays from some thousand photos on. N
 holds the two together).
 """
 
+import sys
 from collections.abc import Sequence
 
 from petpark_assets.domain.resizing import Pixels, resize
@@ -12,9 +13,14 @@ PAYS_FROM = 5000
 """Photos in a job: fewer are done before torch is imported."""
 
 
-def squeeze(pixels: Pixels, squares: Sequence[Pixels], *, is_long_job: bool) -> None:
-    """Fill squares, uint8 [R, R, 3] of any R, with a photo [H, W, 3]: by torch in a long job, else by numpy."""
-    if not is_long_job:
+def is_torch_worth_it(num_photos: int) -> bool:
+    """Whether a job of so many photos should use torch."""
+    return num_photos >= PAYS_FROM or "torch" in sys.modules
+
+
+def squeeze(pixels: Pixels, squares: Sequence[Pixels], *, by_torch: bool) -> None:
+    """Fill squares, uint8 [R, R, 3] of any R, with a photo [H, W, 3]."""
+    if not by_torch:
         for square in squares:
             square[:] = resize(pixels, len(square))
         return
