@@ -8,7 +8,6 @@ from pydantic import Field
 
 from petpark_assets.assets.versions import show_versions
 from petpark_assets.domain.lake.label_specs import SYNTAX
-from petpark_assets.domain.lake.labels import DEFAULT_LABELS
 from petpark_assets.domain.workflow import ingestion
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.ray_cluster import RayCluster
@@ -20,8 +19,9 @@ class LakeConfig(dg.Config):
 
     lake: str = Field(description="The photos: a folder, or s3://bucket/prefix.")
     labels: list[str] = Field(
-        default=list(DEFAULT_LABELS),
-        description="Where labels come from, best first; a + before one gives it the rank of the one before. A "
+        default=[],
+        description="Where labels come from, best first, by default as in the newest version, and in the first by "
+        "folder and file names; a + before one gives it the rank of the one before. A "
         f"person's corrections come before all of them. Each is {SYNTAX}.",
     )
 

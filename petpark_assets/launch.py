@@ -17,6 +17,7 @@ from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.errors import PermanentError, PetparkError, TransientError
 from petpark_assets.domain.files import named_disk_errors
 from petpark_assets.domain.lake import label_specs
+from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.workflow import summary
 from petpark_assets.resources.environments import Environment, open_here
@@ -51,7 +52,8 @@ def ingest_lake(
 ) -> tuple[str, bool]:
     """Make the next version if the lake changed; the newest version, and whether it is new."""
     find_recipe(recipe_name)
-    label_specs.parse(labels or ())  # before a run keeps them: a password among them is refused
+    open_lake(lake_uri, open_here(environment).s3)  # before a run keeps them: a secret in either is refused
+    label_specs.parse(labels or ())
     told = {"lake": lake_uri, **({"labels": list(labels)} if labels else {})}
     config = {"ops": {"look_at_the_lake": {"config": told}}}
     result = _run_job(environment, "new_dataset_version", recipe_name, show=show, run_config=config)

@@ -25,6 +25,12 @@ Document = Any
 Show = Callable[[Document], None]
 terminal = Console(stderr=True, highlight=False)
 
+MOST_ROWS = 60
+"""Changes and offences that are printed for people."""
+NOTES = {
+    "suspects": "pairs across the sides that look alike, and are not copies as far as can be told",
+    "out_of_reach": "classes that removals keep from 80/20 until photos arrive",
+}
 DIGITS = 12
 """Of a sha256, for people: enough to name a photo by."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -52,7 +58,7 @@ def answering(*, as_json: bool, errors_folder: Path) -> Iterator[Callable[[Docum
         where = f" {error.filename}:" if error.filename else ""
         _fail(f"the machine refused:{where} {error.strerror or error}; mend that and run it again", as_json=as_json)
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on where this one was", as_json=as_json, code=130)
+        _fail("stopped, and nothing is half done: run the same command again", as_json=as_json, code=130)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, the log the traceback
         _fail(_note_bug(error, errors_folder), as_json=as_json)
     for document, show in answers:
@@ -132,8 +138,13 @@ def show_rows(rows: Iterable[Mapping[str, Any]]) -> None:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         # As Text: a photo named rex[copy].jpg is no markup.
-        table.add_row(*(Text("" if row.get(name) is None else str(row[name])) for name in names))
+        table.add_row(*(Text("" if row.get(name) is None else _printable(str(row[name]))) for name in names))
     Console(highlight=False).print(table)
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which a file's name may have and a terminal would obey."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def show_history(events: Iterable[Mapping[str, Any]]) -> None:
@@ -164,6 +175,47 @@ def show_sections(document: Mapping[str, Any]) -> None:
         if is_list[name]:
             Console(highlight=False).print(f"\n{name.replace('_', ' ')}", style="bold", markup=False)
             show_rows(_short(row) if isinstance(row, Mapping) else {name: row} for row in rows)
+
+
+def show_diff(document: Mapping[str, Any]) -> None:
+    """What changed between two versions: how many of what, then a line a change."""
+    seen, unchanged = f"{document['num_before']} to {document['num_after']} seen", document["num_unchanged"]
+    Console(highlight=False).print(f"{document['before']} to {document['after']}: {seen}, {unchanged} unchanged")
+    if not document["changes"]:
+        return
+    show_rows({name: row[name] for name in ("change", "class", "images")} for row in document["by_class"])
+    show_rows(
+        {
+            "change": row["change"],
+            "class": row["class"],
+            "photo": row["key_after"] or row["key_before"],
+            "sha256": (row["sha256_after"] or row["sha256_before"] or "")[:DIGITS],
+        }
+        for row in document["changes"][:MOST_ROWS]
+    )
+    _say_there_are_more(len(document["changes"]))
+
+
+def show_verification(document: Mapping[str, Any]) -> None:
+    """Whether all claims hold, and what was found against those that do not."""
+    from petpark_assets.domain.workflow.verification import CLAIMS
+
+    looked_at = f"{document['num_versions']} versions, {document['num_photos']} photos"
+    Console(highlight=False).print(f"{'sound' if document['is_sound'] else 'NOT SOUND'}: {looked_at}", style="bold")
+    for claim, words in CLAIMS.items():
+        news = f"{document[claim]} offences" if document[claim] else "holds"
+        Console(highlight=False).print(f"  {news}: {words}", style="red" if document[claim] else None, markup=False)
+    show = functools.partial(Console(highlight=False).print, markup=False, soft_wrap=True)
+    for found in document["offending"][:MOST_ROWS]:
+        show("  " + ", ".join(f"{value}" for value in _short(found).values() if value is not None))
+    _say_there_are_more(len(document["offending"]))
+    for name in ("suspects", "out_of_reach"):
+        show(f"{len(document[name])} {name.replace('_', ' ')}: {NOTES[name]}")
+
+
+def _say_there_are_more(number: int) -> None:
+    if number > MOST_ROWS:
+        Console(highlight=False).print(f"... and {number - MOST_ROWS} more: --json prints all")
 
 
 def show_versions(versions: Iterable[Mapping[str, Any]]) -> None:

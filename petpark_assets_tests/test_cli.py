@@ -176,3 +176,53 @@ def test_every_verb_has_help():
     groups = [app, *(group.typer_instance for group in app.registered_groups)]
     for command in (command for group in groups for command in group.registered_commands):
         assert (command.callback.__doc__ or "").strip().endswith(".")
+
+
+def test_a_correction_is_noted_and_the_next_version_has_it(tmp_path: Path):
+    """The person, the reason and both claims must be there when somebody asks years later."""
+    lake, home = _lake(tmp_path / "lake", num=15), tmp_path / "home"
+    assert _petpark(home, "lake", "ingest", "--lake", str(lake)).returncode == 0
+    words = ("lake", "correct", "cat/0.png", "dog", "--by", "Ann", "--because", "it barks", "--json")
+    done = _petpark(home, *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["by"] == "Ann"
+    assert "label_corrected" in (home / "ledger.jsonl").read_text()
+    assert _petpark(home, "lake", "ingest", "--lake", str(lake)).returncode == 0
+    changes = json.loads(_petpark(home, "lake", "diff", "1", "2", "--json").stdout)["changes"]
+    assert [(row["change"], row["key_after"], row["label_after"]) for row in changes] == [
+        ("relabelled", "cat/0.png", "dog")
+    ]
+    shown = _petpark(home, "lake", "diff", "1", "2").stdout
+    assert "relabelled" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_label_sources_hold_until_others_are_given(tmp_path: Path):
+    """A look that names no sources must not silently take back what a table said."""
+    lake, home = _lake(tmp_path / "lake"), tmp_path / "home"
+    (lake / "labels.csv").write_text("key,label\ncat/0.png,dog\n")
+    ingest = ("lake", "ingest", "--lake", str(lake), "--json")
+    assert _petpark(home, *ingest, "--labels", "lake:labels.csv", "--labels", "names").returncode == 0
+    again = json.loads(_petpark(home, *ingest).stdout)
+    assert (again["dataset_version"], again["is_new"]) == ("v0001", False)
+    other = json.loads(_petpark(home, *ingest, "--labels", "names").stdout)
+    assert (other["dataset_version"], other["is_new"]) == ("v0002", True)
+
+
+def test_a_secret_in_an_address_is_refused_and_stored_nowhere(tmp_path: Path):
+    """Run configuration is kept for ever, and shown in the UI."""
+    home = tmp_path / "home"
+    for words in (
+        ("build", "--lake", "s3://KEY:Geheim99@bucket/photos"),
+        (
+            "lake",
+            "ingest",
+            "--lake",
+            str(_lake(tmp_path / "lake")),
+            "--labels",
+            "sql:postgresql://me:Geheim99@h/db#SELECT 1",
+        ),
+        ("build", "--lake", str(tmp_path / "lake"), "--labels", "sql:postgresql://me:Geheim99@h/db#SELECT 1"),
+    ):
+        assert "Geheim99" not in _refused(_petpark(home, *words))
+    assert not any(b"Geheim99" in path.read_bytes() for path in home.rglob("*") if path.is_file())

@@ -40,6 +40,8 @@ __all__ = ["Pixels", "resize"]  # with all that is defined here
 
 Thumbnails = npt.NDArray[np.uint8]
 """uint8 [N, 64, 64, 3]: photos at the one size at which they are measured, whatever the recipe's resolution."""
+Luminance = npt.NDArray[np.uint8]
+"""uint8 [N, 64, 64]."""
 
 MAX_PIXELS = 64 * 2**20
 """More are refused from the header (67 million: every 50 and 64 megapixel phone; decoding takes about 0.7 GB)."""
@@ -195,38 +197,39 @@ def thumbnail(pixels: Pixels) -> Pixels:
     return resize(pixels, THUMBNAIL_PX)
 
 
-def luminance(thumbnails: Thumbnails) -> npt.NDArray[np.uint8]:
+def luminance(thumbnails: Thumbnails) -> Luminance:
     """uint8 [N, 64, 64] by Rec. 601, in Pillow's rounding."""
     lines = Image.fromarray(np.ascontiguousarray(thumbnails).reshape(-1, THUMBNAIL_PX, 3))
     return np.asarray(lines.convert("L")).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)
 
 
-def measure(thumbnails: Thumbnails) -> PhotoStatistics:
-    """Statistics of uint8 [N, 64, 64, 3]; summed in whole numbers: the same on every machine."""
-    parts = [thumbnails[start : start + _CHUNK] for start in range(0, len(thumbnails), _CHUNK)] or [thumbnails]
-    measured = [_measure(part) for part in parts]
+def measure(thumbnails: Thumbnails, light: Luminance | None = None) -> PhotoStatistics:
+    """Statistics of uint8 [N, 64, 64, 3]; `light` is their luminance, if it is known. The same on every machine."""
+    light = luminance(thumbnails) if light is None else light
+    chunks = [slice(start, start + _CHUNK) for start in range(0, max(len(thumbnails), 1), _CHUNK)]
+    measured = [_measure(thumbnails[chunk], light[chunk]) for chunk in chunks]
     return PhotoStatistics(**{
         field.name: np.concatenate([getattr(part, field.name) for part in measured])
         for field in dataclasses.fields(PhotoStatistics)
     })  # fmt: skip
 
 
-def _measure(thumbnails: Thumbnails) -> PhotoStatistics:
-    levels = thumbnails.astype(np.uint16)
-    light = luminance(thumbnails)
+def _measure(thumbnails: Thumbnails, light: Luminance) -> PhotoStatistics:
+    """By sums of whole numbers that floats hold exactly: of 64 squares in float32, of all in float64."""
     num_pixels = THUMBNAIL_PX**2
+    levels = thumbnails.reshape(len(thumbnails), THUMBNAIL_PX, 3 * THUMBNAIL_PX).astype(np.float32)
     return PhotoStatistics(
         channel_means=_channel_sums(levels) / (num_pixels * 255),
-        channel_squares=_channel_sums(levels * levels) / (num_pixels * 255**2),  # 255 * 255 fits
+        channel_squares=_channel_sums(levels * levels) / (num_pixels * 255**2),
         brightness=light.reshape(len(light), num_pixels).sum(axis=1, dtype=np.int64) / (num_pixels * 255),
         sharpness=_laplacian_deviations(light.astype(np.int16)) / 255,
     )
 
 
-def _channel_sums(levels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
-    """[N, 3] of [N, H, W, 3]; by columns first, since short rows of three add slowly."""
-    columns = levels.reshape(len(levels), THUMBNAIL_PX, 3 * THUMBNAIL_PX).sum(axis=1, dtype=np.uint32)
-    sums: npt.NDArray[np.int64] = columns.reshape(len(levels), THUMBNAIL_PX, 3).sum(axis=1, dtype=np.int64)
+def _channel_sums(lines: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """[N, 3] of [N, 64, 64 * 3]; down first, by a product, since short rows of three add slowly."""
+    columns = np.ones((1, THUMBNAIL_PX), np.float32) @ lines
+    sums: npt.NDArray[np.float64] = columns.reshape(len(lines), THUMBNAIL_PX, 3).sum(axis=1, dtype=np.float64)
     return sums
 
 

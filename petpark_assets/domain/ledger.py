@@ -39,6 +39,7 @@ EVENTS: Mapping[str, str] = {
     "model_registered": "a package became an immutable version of the registry",
     "alias_moved": "candidate or champion now names another version; by whom and why",
     "model_downloaded": "a registered version was copied out of the registry, its sums verified",
+    "label_corrected": "a person corrected what a photo shows; who and why",
     "photo_forgotten": "a photo's bytes and pixels were deleted everywhere; by whom and why",
     "ledger_repaired": "a line cut short by a crash was moved beside the ledger",
 }

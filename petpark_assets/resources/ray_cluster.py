@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import warnings
@@ -145,12 +146,24 @@ def _joined(address: str) -> Iterator[None]:
     """A cluster that others started."""
     import ray
 
+    _see_that_it_answers(address)
     with _signal_handlers_kept():
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _see_that_it_answers(address: str) -> None:
+    """Ray itself tries for minutes, and says nothing. Raises TransientError."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise TransientError(
+            f"no Ray cluster answers at {address}: start it, or give RAY_ADDRESS as host:port"
+        ) from error
 
 
 @contextmanager

@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from petpark_assets.domain.lake.labels import DEFAULT_LABELS
 from petpark_assets.resources.environments import open_here
-from petpark_assets.terminal import answering, say, show_build, show_fields, show_sections, show_versions
+from petpark_assets.terminal import (
+    answering,
+    say,
+    show_build,
+    show_diff,
+    show_fields,
+    show_sections,
+    show_verification,
+    show_versions,
+)
 from petpark_assets.verbs.options import (
     HomeOption,
     JsonOption,
@@ -42,7 +50,7 @@ def lake_ingest(
         from petpark_assets.domain.workflow import ingestion, summary
 
         opened, told = open_here(environment), find_recipe(recipe)
-        unchanged = ingestion.newest_if_unchanged(opened, lake_uri, labels or DEFAULT_LABELS)
+        unchanged = ingestion.newest_if_unchanged(opened, lake_uri, labels or ())
         if unchanged is not None:  # what a look at the names shows needs no run, and no Dagster
             document = summary.summarize(opened, lake_uri, new_attempt(unchanged, told), is_new=False)
         else:
@@ -91,7 +99,7 @@ def lake_diff(old: VersionArgument, new: VersionArgument, home: HomeOption = Non
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import ingestion
 
-        answer(ingestion.compare_versions(open_here(environment), old, new), show_sections)
+        answer(ingestion.compare_versions(open_here(environment), old, new), show_diff)
 
 
 @app.command("verify")
@@ -102,7 +110,7 @@ def lake_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
         from petpark_assets.domain.workflow import verification
 
         document = verification.verify_versions(open_here(environment))
-        answer(document, show_sections)
+        answer(document, show_verification)
     raise typer.Exit(0 if document["is_sound"] else 1)
 
 

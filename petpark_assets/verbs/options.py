@@ -22,7 +22,8 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         metavar="SOURCE",
-        help="Where labels come from, best first; give it several times. Without it: folder and file names.",
+        help="Where labels come from, best first; give it several times. Without it: as in the newest version, and "
+        "in the first by folder and file names.",
     ),
 ]
 VersionArgument = Annotated[str, typer.Argument(help="A dataset version: v0001, or 1.")]

@@ -62,6 +62,26 @@ def test_the_same_bytes_again_are_fine_and_others_are_refused(store: files.Local
     assert store.read("a/b") == b"one"
 
 
+def test_many_files_are_all_there_and_damaged_ones_are_mended(store: files.LocalStore):
+    """After a power cut an original may be there without its bytes: storing it again must not trust its name."""
+    items = {f"originals/{number:02x}/{number}": bytes([number]) * 1000 for number in range(20)}
+    store.write_many(dict(list(items.items())[:5]))
+    store.local_path("originals/03/3").write_bytes(b"")
+    store.write_many(items)
+    store.write_many({})
+    assert {key: store.read(key) for key in store.list_keys("originals")} == items
+
+
+def test_of_many_files_none_is_there_when_one_cannot_be_written(store: files.LocalStore):
+    """A shard that failed is done again; what is visible of it is whole, and nothing else lies about."""
+    store.write_new("taken", b"")
+    with pytest.raises(OSError, match="Not a directory"):
+        store.write_many({"originals/aa/1": b"1", "taken/2": b"2"})
+    with pytest.raises(InvalidInput, match="would leave"):
+        store.write_many({"originals/aa/1": b"1", "../2": b"2"})
+    assert [path for path in store.root.rglob("*") if path.is_file()] == [store.root / "taken"]
+
+
 def test_changed_bytes_are_named(store: files.LocalStore):
     """An auditor must learn which file was changed."""
     digest = files.put(store, "a/b", b"one")

@@ -55,8 +55,8 @@ FACTS = (
 )  # fmt: skip
 """Columns that depend on the bytes alone."""
 
-NOT_CONTENT = ("signature", "etag")
-"""Columns that may differ between manifests that say the same: kept once, or the bucket's own affair."""
+NOT_CONTENT = ("signature", "etag", "detail")
+"""Columns that may differ between manifests that say the same: kept once, the bucket's own affair, our words."""
 
 _VERSION = re.compile(r"v\d{4,}")
 _NOTES = b"petpark"
@@ -119,7 +119,12 @@ def says_the_same(table: pa.Table, other: pa.Table) -> bool:
 
 def inputs(store: files.Store, version: str) -> str | None:
     """The digest of what a version was made from, out of the file's footer."""
-    noted = _notes_of(pq.read_schema(pa.BufferReader(_read(store, version))).metadata)["inputs"]
+    try:
+        noted = _notes_of(pq.read_schema(pa.BufferReader(_read(store, version))).metadata)["inputs"]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise CorruptData(
+            f"{manifest_key(version)} in {store.uri} is no manifest any more: put it back from a backup"
+        ) from error
     return None if noted is None else str(noted)
 
 

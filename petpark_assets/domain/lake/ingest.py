@@ -84,8 +84,7 @@ def new_dataset_version(
         map_shards=map_shards,
         on_progress=on_progress,
     )
-    before_commit()
-    is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits)
+    is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits, before_commit=before_commit)
     return _result(raw_images, lake_now, started, is_new=is_new)
 
 
@@ -154,7 +153,13 @@ def verify(store: files.Store, version: str) -> RawImages:
 
 
 def _commit(
-    lake_now: Survey, store: files.Store, cache: Path, book: LabelBook, assign_splits: AssignSplits
+    lake_now: Survey,
+    store: files.Store,
+    cache: Path,
+    book: LabelBook,
+    assign_splits: AssignSplits,
+    *,
+    before_commit: Callable[[], None],
 ) -> tuple[bool, RawImages]:
     """Take the next number, unless the newest version says the same; judged again whenever another writer took it."""
     for _ in range(MAX_RACES):
@@ -163,6 +168,7 @@ def _commit(
         version = catalogue.version_name(int(newest[1:]) + 1 if newest else 1)
         known, forgotten = history.read_history(store, cache), tombstones.forgotten(store)
         table = judgement.judge(lake_now, known, book, forgotten, version=version, assign_splits=assign_splits)
+        before_commit()
         if newest is not None and catalogue.says_the_same(table, catalogue.read_manifest(store, newest)):
             return False, verify(store, newest)
         finished = catalogue.finish(

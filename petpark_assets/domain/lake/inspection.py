@@ -41,6 +41,8 @@ FEWEST_ROWS = 32
 """... these, since small files slow reading down."""
 COMMIT_EVERY_S = 5.0
 """An ingestion that is killed draws again what it drew in the last seconds."""
+MAX_FILE_BYTES = 256 * 2**20
+"""Larger files are not read: a photo of the most pixels we decode has 192 MiB uncompressed, and 16 are read at once."""
 NUM_READERS = 16
 """Requests at a time of one worker to a server, each of which waits some milliseconds."""
 
@@ -111,8 +113,8 @@ class Inspector:
             yield from pool.map(self._read, shard)
 
     def _read(self, item: LakeObject) -> bytes | UnreadablePhoto:
-        if item.problem is not None:
-            return UnreadablePhoto("unreadable", item.problem)
+        if (refusal := refuse_unread(item)) is not None:
+            return refusal
         try:
             return self.lake.read(item.key)
         except UnreadablePhoto as error:
@@ -169,12 +171,13 @@ class _Drawing:
     def facts(self) -> pa.Table:
         """FACTS, a row a photo."""
         thumbnails = self._thumbnails[: len(self.sha256s)]
-        found = signatures.signatures(images.luminance(thumbnails))
+        light = images.luminance(thumbnails)
+        found = signatures.signatures(light)
         columns = {
             **{name: [header[name] for header in self.headers] for name in _OF_THE_HEADER},
             "perceptual_hash": [signatures.perceptual_hash(one) for one in found],
             "signature": [one.tobytes() for one in found],
-            **{name: values.tolist() for name, values in vars(images.measure(thumbnails)).items()},
+            **{name: values.tolist() for name, values in vars(images.measure(thumbnails, light)).items()},
         }
         return pa.table([pa.array(columns[name], SCHEMA.field(name).type) for name in FACTS], names=list(FACTS))
 
@@ -281,6 +284,15 @@ def _shards(items: Sequence[Shard], sizes_bytes: Sequence[int], resolution_px: i
             start, bytes_left = end, SHARD_BYTES
         bytes_left -= size_bytes
     return [*shards, items[start:]] if items else []
+
+
+def refuse_unread(item: LakeObject) -> UnreadablePhoto | None:
+    """What a listing alone shows to be unusable: a broken link, an odd key, a film named like a photo."""
+    if item.problem is not None:
+        return UnreadablePhoto("unreadable", item.problem)
+    if item.size_bytes > MAX_FILE_BYTES:
+        return UnreadablePhoto("too_large", f"the file has {item.size_bytes} bytes, more than {MAX_FILE_BYTES}")
+    return None
 
 
 def original_key(sha256: str) -> str:

@@ -133,8 +133,11 @@ def _judge_each(
 def _settle_copies(keys: Sequence[str], sha256s: Texts, verdicts: _Verdicts) -> None:
     """Of photos with the same bytes the first key is accepted; under two labels none is."""
     copies: dict[str | None, list[int]] = {}
+    contested = {sha256s[row] for row, reason in enumerate(verdicts.reason) if reason == "conflicting_label"}
     for row, sha256 in enumerate(sha256s):
-        if verdicts.state[row] == ACCEPTED:
+        if verdicts.state[row] == ACCEPTED and sha256 in contested:
+            verdicts.quarantine(row, "conflicting_label", "the same bytes have two labels of equal rank elsewhere")
+        elif verdicts.state[row] == ACCEPTED:
             copies.setdefault(sha256, []).append(row)
     for first, *others in (rows for rows in copies.values() if len(rows) > 1):
         claims = {verdicts.label[row]: keys[row] for row in reversed([first, *others])}
@@ -157,15 +160,31 @@ def _place_groups(sha256s: Texts, signatures: pa.Array, known: pa.Table, verdict
     new_signatures = signatures.take(pa.array([rows[name] for name in new], pa.int64()))
     stack = np.concatenate([_stack(settled["signature"]), _stack(new_signatures)])
     is_new = np.arange(len(names)) >= settled.num_rows
-    grouping = groups.assign_groups(names, likeness.near_duplicates(stack, is_new), history.groups(settled), sides)
+    pairs = likeness.near_duplicates(stack, is_new)
+    grouping = groups.assign_groups(names, pairs, history.groups(settled), sides)
+    bridged = _describe_bridges(grouping.bridges, names, pairs, sides)
     for sha256, row in rows.items():
         if sha256 in grouping.bridges:
-            verdicts.quarantine(row, "bridge", None)
+            verdicts.quarantine(row, "bridge", bridged[sha256])
         else:
             verdicts.group[row] = grouping.group_of[sha256]
     for row, state in enumerate(verdicts.state):
-        if state == DUPLICATE:
+        if state == DUPLICATE and sha256s[row] in grouping.bridges:
+            verdicts.quarantine(row, "bridge", bridged[str(sha256s[row])])
+        elif state == DUPLICATE:
             verdicts.group[row] = verdicts.group[rows[str(sha256s[row])]]
+
+
+def _describe_bridges(
+    bridges: frozenset[str], names: Sequence[str], pairs: likeness.Pairs, sides: Mapping[str, str]
+) -> dict[str, str]:
+    """What each bridge is a copy of, for people: `a copy of 1a2b3c4d5e6f (train), 9f8e7d6c5b4a (test)`."""
+    copies: dict[str, list[str]] = {sha256: [] for sha256 in bridges}
+    for first, second in pairs.tolist():
+        for one, other in ((names[first], names[second]), (names[second], names[first])):
+            if one in copies:
+                copies[one].append(f"{other[:12]} ({sides.get(other, 'new')})")
+    return {sha256: f"a copy of {', '.join(sorted(others)[:6])}" for sha256, others in copies.items()}
 
 
 def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:

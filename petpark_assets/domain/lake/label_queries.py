@@ -110,9 +110,12 @@ def _parse_url(text: str) -> "sqlalchemy.URL":
     import sqlalchemy
 
     try:
-        return sqlalchemy.make_url(text)
+        url = sqlalchemy.make_url(text)
     except sqlalchemy.exc.ArgumentError as error:
         raise ValueError(str(error)) from None
+    if set(url.host or "") & set("@#/?;") or ";" in (url.database or ""):  # an unquoted password goes on there
+        raise ValueError("a sign of the password is not quoted")
+    return url
 
 
 def _rows(spec: QuerySpec, url: "sqlalchemy.URL") -> Generator[Row]:

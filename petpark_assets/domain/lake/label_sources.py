@@ -144,6 +144,9 @@ def find_columns(
             f"the labels {name} need the column {wanted[2]!r}, and {wanted[0]!r} or {wanted[1]!r}; there are {there}: "
             f"{remedy}"
         )
+    used = [place for place in places.values() if place is not None]
+    if len(set(used)) < len(used):
+        raise InvalidInput(f"the labels {name} take one column for two things: {remedy}")
     return key, sha256, label
 
 

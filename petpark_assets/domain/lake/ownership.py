@@ -4,9 +4,10 @@ The claim lies in the store, not in the home: two homes that share a bucket shar
 """
 
 import json
+from pathlib import Path
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import Conflict, CorruptData, NotFound
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound
 from petpark_assets.domain.lake.sources import Lake
 
 KEY = "lake.json"
@@ -21,9 +22,11 @@ def claim(store: files.Store, lake: Lake) -> None:
 def check(store: files.Store, lake: Lake) -> None:
     """Raises Conflict with the remedy when a store belongs to another lake; one that belongs to none is fine."""
     try:
-        owner = json.loads(store.read(KEY))["lake"]
+        claimed = store.read(KEY)
     except NotFound:
         return
+    try:
+        owner = json.loads(claimed)["lake"]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptData(
             f'{KEY} in {store.uri} does not name a lake any more: write {{"lake":"{lake.identity}"}} to it'
@@ -33,3 +36,17 @@ def check(store: files.Store, lake: Lake) -> None:
             f"the store {store.uri} belongs to the lake {owner}, not to {lake.identity}: choose another home (--home "
             f"DIR, PETPARK_HOME) or store (PETPARK_STORE), or, if the lake has moved, write its new address to {KEY}"
         )
+
+
+def refuse_inside(store_uri: str, home: Path, lake: Lake) -> None:
+    """Raises InvalidInput where the home or the store lies in the lake, and would be ingested with the next look.
+
+    Below a hidden folder it is never listed, so the home `.petpark` may lie in a folder of photos.
+    """
+    for place in (store_uri, str(home)):
+        inside = place.removeprefix(f"{lake.uri.rstrip('/')}/") if place != lake.uri else ""
+        if inside != place and not any(part.startswith(".") for part in inside.split("/")):
+            raise InvalidInput(
+                f"{place} lies in the lake {lake.uri}, whose photos it would become: choose a home (--home DIR, "
+                "PETPARK_HOME) and a store (PETPARK_STORE) outside of it"
+            )

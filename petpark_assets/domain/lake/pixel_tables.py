@@ -7,6 +7,7 @@ keep forgotten photos alive. Not here: which tables there are, and whose pixels 
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import re
@@ -23,10 +24,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import CorruptData, TransientError
+from petpark_assets.domain.errors import CorruptData, PetparkError, TransientError
 from petpark_assets.domain.resizing import Pixels
-from petpark_assets.domain.s3.access import S3Access, parse_place
+from petpark_assets.domain.s3.access import access_of, parse_place
 from petpark_assets.domain.s3.answers import explain, understand
+from petpark_assets.domain.s3.bucket import Bucket
 
 Fragment = str
 """What a commit must know of a fragment, as JSON: 300 bytes, whatever the number of photos in it."""
@@ -57,9 +59,14 @@ class PixelTable:
     def _folder(self) -> Path | None:
         return None if self.location.startswith("s3://") else Path(self.location)
 
+    @functools.cached_property
+    def _bucket(self) -> Bucket | None:
+        """Where the table is, when on S3; asked whether it can be used at all, once."""
+        return _checked_bucket(self.location, self.options) if self._folder is None else None
+
     def open(self) -> Any:
         """Lance's dataset as it is now; None where nothing was ever stored. Raises CorruptData, TransientError."""
-        if self._folder is not None and not self._folder.exists():
+        if self._bucket is None and not Path(self.location).exists():
             return None
         import lance  # 0.7 s and 140 MB that only those who touch pixels pay
 
@@ -67,23 +74,23 @@ class PixelTable:
             try:
                 return lance.dataset(self.location, storage_options=dict(self.options))
             except ValueError as error:
-                if self._folder is None and "was not found" in str(error):
-                    return None
-                if self._folder is None:
-                    raise OSError(str(error)) from None  # of the server
+                if self._bucket is not None:
+                    if "was not found" in str(error):
+                        return None
+                    raise
                 raise CorruptData(f"the pixel table {self.location} cannot be opened: {_one_line(error)}") from error
 
     def sha256s(self, dataset: Any) -> pa.Array:
         """Of all rows in their order, some perhaps twice; 68 bytes a photo. Empty for None."""
         if dataset is None:
             return pa.array([], pa.string())
-        with self._named_errors():
+        with self._reading():
             column = dataset.to_table(columns=["sha256"]).column("sha256")
             return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
 
     def take(self, dataset: Any, places: npt.NDArray[np.int64]) -> Pixels:
         """Rows uint8 [N, R, R, 3] by their places; ten times faster when these rise."""
-        with self._named_errors():
+        with self._reading():
             rows = dataset.take(places.tolist(), columns=["pixels"])
         flat: Pixels = rows.column("pixels").combine_chunks().flatten().to_numpy()
         return flat.reshape(-1, self.resolution_px, self.resolution_px, 3)
@@ -111,24 +118,22 @@ class PixelTable:
         return [json.dumps(fragment.to_json()) for fragment in made]
 
     def commit(self, fragments: Sequence[Fragment]) -> None:
-        """Make fragments a part of the table, to last: all of them or, on any failure, none.
+        """Make fragments a part of the table, to last: all of them or, on any failure but the following, none.
 
-        Raises TransientError when one is gone: somebody forgot a photo, and cleaned up, since it was written.
+        Raises TransientError when files of some are gone: somebody forgot a photo, and cleaned up, since they were
+        written. Those are not in the table then, nor do they stay there when this happens at the very same moment.
         """
         if not fragments:
             return
         import lance
 
         added = [lance.FragmentMetadata.from_json(fragment) for fragment in fragments]
-        with self._named_errors():
-            self._check_there(added)
-            lance.LanceDataset.commit(
-                self.location,
-                lance.LanceOperation.Append(added),
-                read_version=self.open().version,
-                storage_options=dict(self.options),
-            )
-            self._sync_log()
+        with self._reading():
+            if not {f"data/{file.path}" for fragment in added for file in fragment.files} <= self._stored_files():
+                raise self._overtaken()
+            self._commit(lance.LanceOperation.Append(added), self.open())
+            if self._drop_lost():
+                raise self._overtaken()
 
     def tidy(self) -> bool:
         """Join small fragments where there are many; returns whether it did. Safe beside readers and writers.
@@ -150,26 +155,27 @@ class PixelTable:
         A reader or an ingestion that is at work meanwhile fails with nothing lost, and is to be run again.
         Raises TransientError when the table keeps changing.
         """
-        dataset = self.open()
-        if dataset is None:
+        if self.open() is None:
             return
         if not all(_SHA256.fullmatch(sha256) for sha256 in sha256s):
             raise AssertionError(f"{sha256s!r} are not all sha256s")
         condition = "sha256 IN ({})".format(", ".join(f"'{sha256}'" for sha256 in sha256s))
-        with self._named_errors():
+        with self._reading():
+            self._drop_lost()
+            dataset = self.open()
             if sha256s and dataset.count_rows(condition):
                 dataset.delete(condition)
-            dataset = self.open()
-            if not self._compact(dataset, materialize_deletions=True, materialize_deletions_threshold=0.0):
+            if not self._compact(self.open(), materialize_deletions=True, materialize_deletions_threshold=0.0):
                 raise TransientError(f"the pixel table {self.location} is being written to: run the same command again")
             self.open().cleanup_old_versions(
                 older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
             )
             self._sync_log()
+            self._drop_lost()  # what another made part of the table while it was cleaned up
 
     def _compact(self, dataset: Any, **how: Any) -> bool:
         """Whether it could be done: not while another changes the same fragments."""
-        with self._named_errors():
+        with self._reading():
             try:
                 dataset.optimize.compact_files(num_threads=1, **how)
             except (OSError, RuntimeError) as error:
@@ -193,14 +199,44 @@ class PixelTable:
                 empty = self._schema().empty_table()
                 lance.write_dataset(empty, self.location, mode="create", storage_options=dict(self.options))
 
-    def _check_there(self, fragments: Iterable[Any]) -> None:
-        """On S3 Lance finds out when it reads: there forgetting beside an ingestion must be followed by `verify`."""
-        names = (file.path for fragment in fragments for file in fragment.files)
-        if self._folder is not None and not all((self._folder / "data" / name).is_file() for name in names):
-            raise TransientError(
-                f"pixels written to {self.location} a moment ago are gone, since a photo was forgotten meanwhile: "
-                "run the same command again"
-            )
+    def _stored_files(self) -> set[str]:
+        """Files of rows, and of what is deleted of them, below the table; one request for a thousand on S3."""
+        folders = ("data", "_deletions")
+        if self._bucket is not None:
+            return {item.key for folder in folders for item in self._bucket.list_objects(folder)}
+        paths = (path for folder in folders for path in (Path(self.location) / folder).glob("*"))
+        return {f"{path.parent.name}/{path.name}" for path in paths}
+
+    def _drop_lost(self) -> bool:
+        """Take fragments out whose files are gone, since no row can be read beside them; whether there were any.
+
+        Forgetting cleans up what nobody has committed, and somebody may be about to. Their photos are missing then,
+        as if they had never been drawn, and are drawn again from the originals.
+        """
+        import lance
+
+        dataset = self.open()
+        stored = self._stored_files()
+        lost = [item.fragment_id for item in dataset.get_fragments() if not _files_of(item) <= stored]
+        if lost:
+            try:
+                self._commit(lance.LanceOperation.Delete([], lost, "their files are gone"), dataset)
+            except OSError as error:  # another took them out, or joined them, or cleaned up, meanwhile
+                if "onflict" not in str(error) and not _is_gone(error):
+                    raise
+        return bool(lost)
+
+    def _commit(self, operation: Any, dataset: Any) -> None:
+        import lance
+
+        options = dict(self.options)
+        lance.LanceDataset.commit(self.location, operation, read_version=dataset.version, storage_options=options)
+        self._sync_log()
+
+    def _overtaken(self) -> TransientError:
+        return TransientError(
+            f"pixels in {self.location} are gone, since a photo was forgotten meanwhile: run the same command again"
+        )
 
     def _sync_log(self) -> None:
         """Small files, some microseconds each when they are on the disk already."""
@@ -218,6 +254,18 @@ class PixelTable:
                     os.fsync(handle)
                 finally:
                     os.close(handle)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Named errors; a table that names files which are gone is mended, or no reader would ever get past it."""
+        with self._named_errors():
+            try:
+                yield
+            except (OSError, RuntimeError, ValueError) as error:
+                if not _is_gone(error):
+                    raise
+                self._drop_lost()
+                raise self._overtaken() from None
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -243,6 +291,7 @@ def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
 
     storage = {f"storage.{name}": value for name, value in options.items()}
     namespace: Any = lance.namespace
+    _checked_bucket(root, options)
     with _named_server_errors(root, options):
         directory = namespace.DirectoryNamespace(root=root, **storage)
         return list(directory.list_tables(ListTablesRequest(id=[])).tables)
@@ -253,11 +302,23 @@ def _named_server_errors(location: str, options: Mapping[str, str]) -> Iterator[
     """Without the server's own text, which may repeat a key."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        answer = understand(error)
-    else:
-        return
-    raise explain(answer, parse_place(location, "store"), _access(options), "s3:GetObject and s3:PutObject")
+    except PetparkError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        place, permissions = parse_place(location, "store"), "s3:GetObject and s3:PutObject"
+        raise explain(understand(error), place, access_of(options), permissions) from None
+
+
+def _checked_bucket(location: str, options: Mapping[str, str]) -> Bucket:
+    bucket = Bucket(place=parse_place(location, "store"), access=access_of(options))
+    bucket.check()
+    return bucket
+
+
+def _files_of(fragment: Any) -> set[str]:
+    """As they are named below the table."""
+    deleted = fragment.deletion_file()
+    return {f"data/{file.path}" for file in fragment.data_files()} | ({deleted} if deleted else set())
 
 
 def _create_folder(schema: pa.Schema, folder: Path) -> None:
@@ -281,14 +342,9 @@ def _create_folder(schema: pa.Schema, folder: Path) -> None:
         shutil.rmtree(beside)
 
 
-def _access(options: Mapping[str, str]) -> S3Access:
-    """Who was asked, for the message; its text shows no key."""
-    return S3Access(
-        endpoint_url=options.get("aws_endpoint"),
-        region=options.get("aws_region", ""),
-        access_key_id=options.get("aws_access_key_id", ""),
-        secret_access_key=options.get("aws_secret_access_key", ""),
-    )
+def _is_gone(error: Exception) -> bool:
+    """Whether Lance looked for a file that is not there; it has no error of its own for that."""
+    return "ot found: " in str(error)
 
 
 def _one_line(error: Exception) -> str:

@@ -242,7 +242,8 @@ def _is_passed_over(item: Listed) -> bool:
 def _object(key: str, entry: os.DirEntry[str], status: os.stat_result | None, now: float) -> LakeObject:
     if status is None:
         return LakeObject(key=key, size_bytes=0, fingerprint="", problem="it is a link that leads nowhere")
-    changed = max(status.st_mtime, status.st_ctime)
+    # A camera with a wrong clock dates files into the future; when they were put here tells enough of those.
+    changed = status.st_ctime if status.st_mtime > now else max(status.st_mtime, status.st_ctime)
     return LakeObject(
         key=key,
         size_bytes=status.st_size,

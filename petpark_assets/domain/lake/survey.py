@@ -6,7 +6,10 @@ Not here: how one photo is read (inspection.py), what a version makes of it all 
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +22,9 @@ from petpark_assets.domain.lake.labels import LabelBook
 from petpark_assets.domain.lake.sources import Lake, LakeObject
 from petpark_assets.domain.records import LABELS
 
+NUM_READERS = 16
+"""Files without an image's name whose first bytes are asked for at a time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -26,9 +32,9 @@ class Listing:
 
     objects: Sequence[LakeObject]
     """Those seen, sorted by key."""
-    num_ignored: int
-    known: Mapping[str, str]
-    """sha256 by key, of those that have not changed since they were read."""
+    ignored: Sequence[LakeObject]
+    known: Mapping[str, str | None]
+    """sha256 by key, of those that have not changed since they were read; None for what cannot be read anyway."""
 
     @property
     def is_all_known(self) -> bool:
@@ -51,13 +57,15 @@ class Survey:
 def list_lake(lake: Lake, cache: Path) -> Listing:
     """The lake's objects, images by name or by their first bytes. Raises InvalidInput on a lake without photos."""
     objects = lake.list_objects()
-    seen = [item for item in objects if _is_seen(lake, item)]
+    recalled = fingerprints.recall(cache, lake, objects)
+    seen, ignored = _sort_out(lake, objects, recalled)
     if not seen:
         raise InvalidInput(
             f"the lake {lake.uri} has no photos ({len(objects)} other files): put them into cat/ and dog/ in it"
         )
-    known = fingerprints.known_sha256s(cache, lake, seen)
-    return Listing(objects=seen, num_ignored=len(objects) - len(seen), known=known)
+    known: dict[str, str | None] = {item.key: recalled[item.key] for item in seen if item.key in recalled}
+    known |= {item.key: None for item in seen if inspection.refuse_unread(item) is not None}
+    return Listing(objects=seen, ignored=ignored, known=known)
 
 
 def inputs_digest(
@@ -67,11 +75,12 @@ def inputs_digest(
 
     What sources say of photos that are not in the lake changes nothing.
     """
-    digest = hashlib.sha256(f"{sorted(forgotten)}\n".encode())
+    digest = hashlib.sha256()
     for item in objects:
         sha256 = sha256s[item.key]
-        said = book.judge(item.key, sha256)
-        digest.update(f"{item.key}\0{sha256}\0{said.label}\0{said.source}\0{said.claims}\n".encode())
+        said, is_forgotten = book.judge(item.key, sha256), sha256 in forgotten
+        judged = f"{said.label}\0{said.source}\0{said.claims}\0{said.reason}"
+        digest.update(f"{item.key}\0{sha256}\0{is_forgotten}\0{item.problem}\0{judged}\n".encode())
     return digest.hexdigest()
 
 
@@ -80,11 +89,13 @@ def refuse_one_class(lake: Lake, listing: Listing, book: LabelBook) -> None:
     if book.judges_by_sha256:
         return
     claimed = {book.judge(item.key, None).label for item in listing.objects}
+    unused = book.num_unused([item.key for item in listing.objects], [])
+    misses = "".join(f"; {rows} rows of {name} are about no photo of it" for name, rows in unused.items() if rows)
     for label in LABELS:
         if label not in claimed:
             raise InvalidInput(
                 f"none of the {len(listing.objects)} photos in the lake {lake.uri} is labelled {label}: put some into "
-                f"{label}/, or name them like {label}.1.jpg"
+                f"{label}/, or name them like {label}.1.jpg{misses} (a photo's key is like {listing.objects[0].key})"
             )
 
 
@@ -101,19 +112,38 @@ def read_new(
 
     `needless` are the sha256s of bytes that need no decoding: their facts are known, or they must be forgotten.
     """
-    todo = [item for item in listing.objects if listing.known.get(item.key) not in needless]
+    todo = [item for item in listing.objects if listing.known.get(item.key) not in needless]  # None never is
     inspector = dataclasses.replace(inspector, known=needless)
     tables = list(inspection.inspect(inspector, todo, map_shards, on_progress))
     inspected = pa.concat_tables(tables) if tables else inspection.SCHEMA.empty_table()
     read = dict(zip(inspected["key"].to_pylist(), inspected["sha256"].to_pylist(), strict=True))
     sha256s = {**listing.known, **read}
-    fingerprints.remember(cache, inspector.lake, listing.objects, sha256s)
-    return Survey(objects=listing.objects, num_ignored=listing.num_ignored, sha256s=sha256s, inspected=inspected)
+    fingerprints.remember(cache, inspector.lake, listing.objects, sha256s, listing.ignored)
+    return Survey(objects=listing.objects, num_ignored=len(listing.ignored), sha256s=sha256s, inspected=inspected)
+
+
+def _sort_out(
+    lake: Lake, objects: Sequence[LakeObject], recalled: Mapping[str, str]
+) -> tuple[list[LakeObject], list[LakeObject]]:
+    """Images, by name or by their first bytes, and other files. First bytes are read once, of many at a time."""
+    is_named = [images.sniff(b"", item.key) for item in objects]
+    unclear = [
+        item
+        for item, is_image in zip(objects, is_named, strict=True)
+        if not is_image and item.problem is None and item.key not in recalled
+    ]
+    with ThreadPoolExecutor(NUM_READERS, thread_name_prefix="sniff") as pool:
+        found = {
+            item.key
+            for item, is_seen in zip(unclear, pool.map(partial(_is_seen, lake), unclear), strict=True)
+            if is_seen
+        }
+    found |= {key for key, content in recalled.items() if content != fingerprints.NO_IMAGE}
+    is_seen = [is_image or item.key in found for item, is_image in zip(objects, is_named, strict=True)]
+    return list(compress(objects, is_seen)), [item for item, seen in zip(objects, is_seen, strict=True) if not seen]
 
 
 def _is_seen(lake: Lake, item: LakeObject) -> bool:
-    if images.sniff(b"", item.key) or item.problem is not None:
-        return images.sniff(b"", item.key)
     try:
         return images.sniff(lake.read(item.key, images.HEAD_BYTES), item.key)
     except images.UnreadablePhoto:

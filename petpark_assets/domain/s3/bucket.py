@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import InvalidInput, NotFound, PermanentError
-from petpark_assets.domain.s3 import answers, listing
+from petpark_assets.domain.s3 import answers, listing, versioning
 from petpark_assets.domain.s3.access import Place, S3Access, parse_place
 from petpark_assets.domain.s3.answers import Refused, explain, patiently, understand
 from petpark_assets.domain.s3.listing import Listed
@@ -115,17 +115,35 @@ class Bucket:
         return found is not None and found.mark == mark
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is fine. Raises InvalidInput where old versions would stay."""
+        """Remove an object; one that is not there is fine.
+
+        Raises InvalidInput where its server says that it would stay as an old version; not every server says so of what
+        was stored before versioning began, so that `check_deletable` comes first.
+        """
         found = self.describe(key)
         if found is None:
             return
-        if found.version is not None:
-            raise InvalidInput(
-                f"{key} of the {self.place.role} {self.place.uri} cannot be removed for good: the bucket keeps old "
-                "versions; suspend its versioning, delete the versions of this key, then run the same command again"
-            )
+        if found.version not in {None, versioning.NULL}:
+            raise self._keeps(key)
         with self._refusals_explained("s3:DeleteObject"):
             patiently(lambda: self._delete(key))
+
+    def check_deletable(self, *folders: str) -> None:
+        """Raises InvalidInput where something in these folders would outlive its deletion, as an old version."""
+        with self._refusals_explained("s3:GetBucketVersioning and s3:ListBucketVersions"):
+            status = versioning.status(self.place, self.access)
+            if status is None:
+                return
+            for folder in folders:
+                if status == "Enabled" or versioning.has_kept(self.place, self.access, folder):
+                    raise self._keeps(f"{folder}/")
+
+    def _keeps(self, what: str) -> InvalidInput:
+        return InvalidInput(
+            f"{what} of the {self.place.role} {self.place.uri} cannot be removed for good: the bucket keeps old "
+            f"versions; copy all of {self.place.uri} to a bucket that never kept any, use that one, delete this one "
+            "with all its versions, then run the same command again"
+        )
 
     def _get(self, key: str, num_bytes: int | None) -> bytes:
         import obstore

@@ -7,7 +7,7 @@ Not here: which keys are photos (lake/sources.py).
 """
 
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
 from xml.etree import ElementTree as ET
@@ -66,10 +66,20 @@ def _page(
         "max-keys": str(num_keys),
         "prefix": prefix or None,
     }
+    return ask(place, access, {name: value for name, value in query.items() if value is not None}, _ROOT)
+
+
+def ask(place: Place, access: S3Access, query: Mapping[str, str], root: str) -> ET.Element:
+    """What a bucket answers to a query: an element whose name ends in `root`. Raises Refused."""
     url = f"{access.endpoint}/{place.bucket}?" + "&".join(
-        f"{name}={_encoded(value)}" for name, value in sorted(query.items()) if value is not None
+        f"{name}={_encoded(value)}" for name, value in sorted(query.items())
     )
-    return patiently(lambda: _parsed(_get(url, access)))
+    return patiently(lambda: _parsed(_get(url, access), root))
+
+
+def space(answer: ET.Element) -> str:
+    """The namespace of an answer, which servers differ in: it stands before the names of its elements."""
+    return answer.tag[: answer.tag.find("}") + 1]
 
 
 def _get(url: str, access: S3Access) -> bytes:
@@ -80,27 +90,27 @@ def _get(url: str, access: S3Access) -> bytes:
     return bytes(body)
 
 
-def _parsed(body: bytes) -> ET.Element:
+def _parsed(body: bytes, root: str) -> ET.Element:
     try:
         page = ET.fromstring(body)  # noqa: S314 - expat bounds its expansions, and the server has our photos
     except ET.ParseError:
         page = ET.Element("unreadable")
-    if not page.tag.endswith(_ROOT):  # a web server's page, which would be taken for an empty bucket
+    if not page.tag.endswith(root):  # a web server's page, which would be taken for an empty bucket
         raise Refused(Answer(status=200, code="NotS3"))
     return page
 
 
 def _objects(page: ET.Element, num_skipped: int) -> Iterator[Listed]:
-    space = page.tag.removesuffix(_ROOT)
-    names = [f"{space}{name}" for name in ("Key", "Size", "ETag", "LastModified")]
-    for item in page.iter(f"{space}Contents"):
+    here = space(page)
+    names = [f"{here}{name}" for name in ("Key", "Size", "ETag", "LastModified")]
+    for item in page.iter(f"{here}Contents"):
         values = {child.tag: child.text or "" for child in item}
         key, size, etag, last_modified = (values.get(name, "") for name in names)
         yield Listed(unquote_plus(key)[num_skipped:], int(size), etag.strip('"'), last_modified)
 
 
 def _text(page: ET.Element, name: str) -> str | None:
-    return page.findtext(page.tag.removesuffix(_ROOT) + name)
+    return page.findtext(space(page) + name)
 
 
 def _signed(url: str, access: S3Access) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 First the tombstone, so that nothing lets the photo in again; then every copy: the stored original, its pixels at every
 resolution, this machine's caches, the pages that may show it; then the ledger's event; then the pages are drawn again
-without it. Killed anywhere and run again, it ends the same.
+without it. Killed anywhere and run again, it ends the same. Other homes of the store follow when they next open photos
+(copies.py).
 Manifests stay as they are, or no version could be verified: they keep the photo's key, its sha256 and what was measured
 of it, among that a signature of some hundred bytes, which knows copies and draws nothing. Models that learned from it
 stay too: they are listed.
@@ -10,28 +11,24 @@ Not covered: the lake, which is not ours (`still_in_lake` names what a person mu
 made of pages or of the home; a training that runs meanwhile, which holds its memory-mapped copy until it ends.
 """
 
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain.attempts import find_attempt
-from petpark_assets.domain.errors import InvalidInput, PermanentError, TransientError
-from petpark_assets.domain.files import Store, has_record, list_attempts, named_disk_errors, read_record
+from petpark_assets.domain.errors import InvalidInput, PermanentError
+from petpark_assets.domain.files import Store, has_record, list_attempts, read_record
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import catalogue, contact_sheets, fingerprints, history, tombstones
-from petpark_assets.domain.lake.catalogue import QUARANTINED
+from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
 from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.lake.tombstones import Tombstone
 from petpark_assets.domain.records import EvaluationReport, RegisteredModel, TrainedCnn
+from petpark_assets.domain.s3.store import S3Store
+from petpark_assets.domain.workflow import copies
 from petpark_assets.domain.workflow.lookup import find_photo, find_rows
-
-WITHOUT_PHOTOS = frozenset({fingerprints.FILE_NAME, history.FILE_NAME, "models"})
-"""What may stay in the cache. All else goes: a cache that somebody adds must not be overlooked here."""
 
 
 def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
@@ -46,19 +43,20 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
         pages_not_drawn: versions whose pages could not be drawn again without it, and why.
 
     Raises:
-        InvalidInput: without a reason, or the name fits several photos.
+        InvalidInput: without a reason, the name fits several photos, or the store's bucket keeps old versions.
         NotFound: no version has seen it.
         TransientError: something could not be deleted; run it again.
     """
     if not reason.strip():
         raise InvalidInput("forgetting a photo needs a reason: --reason TEXT")
+    _check_deletable(home.store)
     sha256 = find_photo(home.store, photo)
     seen = find_rows(home.store, lambda table: pc.equal(table["sha256"], sha256))
     is_new = tombstones.write(home.store, _tombstone(home, sha256, seen, " ".join(reason.split())))
     tombstone = tombstones.read(home.store, sha256)
     home.store.delete(original_key(sha256))
     home.pixels.forget([sha256])
-    _delete_copies(home, seen)
+    copies.delete(home, sha256)
     _note(home, tombstone)
     failures = _draw_pages(home, seen)
     return {
@@ -72,6 +70,12 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
     }
 
 
+def _check_deletable(store: Store) -> None:
+    """Before the tombstone: nobody must read that a photo is forgotten while a bucket keeps it as an old version."""
+    if isinstance(store, S3Store):
+        store.bucket.check_deletable("originals", "pixels.lance")
+
+
 def _tombstone(home: Home, sha256: str, seen: pa.Table, reason: str) -> Tombstone:
     return Tombstone(
         sha256=sha256,
@@ -81,35 +85,6 @@ def _tombstone(home: Home, sha256: str, seen: pa.Table, reason: str) -> Tombston
         who=home.actor,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _delete_copies(home: Home, seen: pa.Table) -> None:
-    """The caches, and the pages of versions that may show the photo; all of it can be made again."""
-    _remove(path for path in _entries(home.cache) if path.name not in WITHOUT_PHOTOS)
-    versions = catalogue.list_versions(home.store)
-    for folder, showing in ((home.reports, seen), (home.reports / "lake", _quarantined(seen))):
-        keeping = {*versions, "lake"} - set(showing["dataset_version"].to_pylist())
-        _remove(path for path in _entries(folder) if path.name not in keeping)
-
-
-def _quarantined(seen: pa.Table) -> pa.Table:
-    """Contact sheets show nothing else."""
-    return seen.filter(pc.equal(seen["state"], QUARANTINED))
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with named_disk_errors(path):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)  # whatever stopped it, what is left is seen below
-            else:
-                path.unlink(missing_ok=True)
-        if path.exists():
-            raise TransientError(f"{path} may hold a copy of the photo and could not be deleted: run the same again")
 
 
 def _note(home: Home, tombstone: Tombstone) -> None:
@@ -124,7 +99,7 @@ def _draw_pages(home: Home, seen: pa.Table) -> list[str]:
     """Draw the deleted pages again; returns the versions of which one could not be, and why."""
     failures = []
     for version in dict.fromkeys(seen["dataset_version"].to_pylist()):
-        is_on_sheet = version in _quarantined(seen)["dataset_version"].to_pylist()
+        is_on_sheet = version in copies.quarantined(seen)["dataset_version"].to_pylist()
         try:
             _draw_reports(home, version)
             if is_on_sheet:

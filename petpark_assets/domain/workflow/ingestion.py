@@ -13,7 +13,6 @@ from petpark_assets.domain.errors import Conflict, NotFound
 from petpark_assets.domain.files import (
     folder_key,
     has_record,
-    put,
     read_circumstances,
     read_record,
     replace,
@@ -45,20 +44,23 @@ def new_dataset_version(
     lake_uri: str,
     resolution_px: int,
     *,
-    labels: Sequence[str] = DEFAULT_LABELS,
+    labels: Sequence[str] = (),
     map_shards: MapShards = map_in_threads,
     on_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> ingest.IngestResult:
     """Make the next version of the lake, if anything changed: the one place where versions are made.
 
-    `labels` are label sources by rank (labels.py); `map_shards` says on which machines photos are read; `on_progress`
-    is given the number of photos done and of all. Raises InvalidInput on a lake that cannot be used, Conflict when the
-    store belongs to another one.
+    `labels` are label sources by rank (labels.py), by default those of the newest version; `map_shards` says on which
+    machines photos are read; `on_progress` is given the number of photos done and of all. Raises InvalidInput on a lake
+    that cannot be used, Conflict when the store belongs to another one.
     """
     lake = open_lake(lake_uri, home.s3)
+    ownership.refuse_inside(home.store.uri, home.root, lake)
     ownership.check(home.store, lake)
+    labels = labels or _newest_labels(home)
     with home.noting() as circumstances:
         book = _open_book(home, lake, labels)
+        _complete_versions(home, circumstances)
         result = ingest.new_dataset_version(
             lake,
             home.store,
@@ -75,16 +77,37 @@ def new_dataset_version(
         if not has_record(home.store, RawImages, record.dataset_version):
             home.ledger.append("dataset_version_made", asdict(record))
             write_record(home.store, record, {"lake": lake.uri, "labels": list(labels), **circumstances()})
+            _describe(home, record)
     return result
 
 
-def newest_if_unchanged(home: Home, lake_uri: str, labels: Sequence[str] = DEFAULT_LABELS) -> str | None:
+def newest_if_unchanged(home: Home, lake_uri: str, labels: Sequence[str] = ()) -> str | None:
     """The newest version where a look at the lake's names shows that it would be made again: seconds, and no run."""
     lake = open_lake(lake_uri, home.s3)
+    ownership.refuse_inside(home.store.uri, home.root, lake)
     ownership.check(home.store, lake)
-    record = ingest.newest_if_unchanged(lake, home.store, _open_book(home, lake, labels), cache=home.cache)
+    book = _open_book(home, lake, labels or _newest_labels(home))
+    record = ingest.newest_if_unchanged(lake, home.store, book, cache=home.cache)
     is_recorded = record is not None and has_record(home.store, RawImages, record.dataset_version)
     return record.dataset_version if record is not None and is_recorded else None
+
+
+def _newest_labels(home: Home) -> Sequence[str]:
+    """The label sources of the newest version: a look that names none must not take its labels back."""
+    for version in reversed(catalogue.list_versions(home.store)):
+        if has_record(home.store, RawImages, version):
+            return list(read_circumstances(home.store, RawImages, version).get("labels", DEFAULT_LABELS))
+    return DEFAULT_LABELS
+
+
+def _complete_versions(home: Home, circumstances: Callable[[], dict[str, Any]]) -> None:
+    """Record the newest version, if whoever made it was stopped between its manifest and its record."""
+    for version in catalogue.list_versions(home.store)[-1:]:
+        if not has_record(home.store, RawImages, version):
+            record = ingest.verify(home.store, version)
+            home.ledger.append("dataset_version_made", asdict(record))
+            write_record(home.store, record, circumstances())
+            _describe(home, record)
 
 
 def _open_book(home: Home, lake: Lake, labels: Sequence[str]) -> LabelBook:
@@ -114,12 +137,12 @@ def croissant_key(dataset_version: str) -> str:
 
 
 def _describe(home: Home, record: RawImages) -> None:
-    """Store a version's Croissant metadata, once."""
+    """Store a version's Croissant metadata, once: of another release's wording the first stays."""
     version = record.dataset_version
     made = read_circumstances(home.store, RawImages, version)["when"]
     manifest = home.store.read(catalogue.manifest_key(version))
     published = datetime.fromisoformat(made).date()
-    put(home.store, croissant_key(version), croissant.croissant(record, manifest, published=published))
+    home.store.write_new(croissant_key(version), croissant.croissant(record, manifest, published=published))
 
 
 def split(home: Home, dataset_version: str) -> tuple[TrainSplit, TestSplit]:
@@ -180,7 +203,7 @@ def compare_versions(home: Home, old: str, new: str) -> dict[str, Any]:
 def correct_label(home: Home, photo: str, label: str, *, by: str, because: str) -> dict[str, Any]:
     """Note a person's correction of a photo's label; the next version has it.
 
-    `photo` is a key of the newest version, or a sha256 of any. Raises NotFound, InvalidInput.
+    `photo` is a key of any version, or a sha256 or its first digits. Raises NotFound, InvalidInput.
     """
     with home.noting() as circumstances:
         sha256 = find_photo(home.store, photo)

@@ -13,6 +13,7 @@ from petpark_assets.domain.files import read_record
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.records import LABELS, RawImages
+from petpark_assets.domain.workflow import copies
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def read_manifest(home: Home, dataset_version: str) -> pa.Table:
 
 def open_side(home: Home, dataset_version: str, side: splits.Side, resolution_px: int) -> Side:
     """One side (`train` or `test`) at a resolution, from this machine's npy copy; made if it is not there."""
+    copies.follow(home)
     members = splits.members(read_manifest(home, dataset_version), side)
     is_forgotten = pc.is_in(members["sha256"], pa.array(sorted(tombstones.forgotten(home.store)), pa.string()))
     present, absent = members.filter(pc.invert(is_forgotten)), members.filter(is_forgotten)

@@ -24,7 +24,7 @@ from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, history, ingest, likeness, tombstones
 from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.records import RawImages
-from petpark_assets.domain.workflow import invariants
+from petpark_assets.domain.workflow import copies, invariants
 from petpark_assets.domain.workflow.invariants import Finding, pair
 from petpark_assets.domain.workflow.leak_check import check_sides
 
@@ -205,7 +205,7 @@ def _began(store: Store, version: str) -> str:
 
 
 def _left_of_forgotten(home: Home, gone: frozenset[str]) -> Iterator[Finding]:
-    """Bytes and pixels of forgotten photos: an ingestion that ran meanwhile may have brought them back."""
+    """Of forgotten photos: brought back by an ingestion that ran meanwhile, or forgotten in another home."""
     names = sorted(gone)
     for sha256 in names:
         if home.store.exists(original_key(sha256)):
@@ -214,6 +214,9 @@ def _left_of_forgotten(home: Home, gone: frozenset[str]) -> Iterator[Finding]:
         for sha256 in sorted(gone - set(home.pixels.missing(names, resolution_px))):
             detail = f"its pixels of {resolution_px} px are stored: forget it again"
             yield Finding(claim="forgotten_is_gone", sha256=sha256, detail=detail)
+    for sha256, paths in copies.left(home).items():
+        detail = f"{paths[0]} and what is beside it may hold copies of it: forget it again"
+        yield Finding(claim="forgotten_is_gone", sha256=sha256, detail=detail)
 
 
 def _each_once(members: pa.Table) -> list[dict[str, Any]]:

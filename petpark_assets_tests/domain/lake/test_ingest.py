@@ -130,9 +130,7 @@ def test_facts_pixels_and_bytes_are_those_of_the_photo(lake, tmp_path):
     row, decoded = rows(tmp_path / "home")["cat/1.png"], images.decode(photo(1))
     store = files.LocalStore(tmp_path / "home/store")
     assert (row["width_px"], row["height_px"], row["format"], row["mode"]) == (24, 20, "PNG", "RGB")
-    assert row["channel_means"] == pytest.approx(
-        images.measure(images.thumbnail(decoded)[None]).channel_means[0]
-    )
+    assert row["channel_means"] == pytest.approx(images.measure(images.thumbnail(decoded)[None]).channel_means[0])
     pixels = PixelStore(store.root / "pixels.lance").read([row["sha256"]], SIDE)
     assert np.array_equal(pixels[0], images.resize(decoded, SIDE))
     assert store.read(inspection.original_key(row["sha256"])) == photo(1)

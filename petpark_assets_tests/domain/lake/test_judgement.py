@@ -1,13 +1,14 @@
 """Claims about what becomes of photos: copies stay together for ever, and what would join both sides is set aside."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from petpark_assets.domain import files
-from petpark_assets.domain.lake import corrections, sources, tombstones
+from petpark_assets.domain.lake import corrections, inspection, sources, survey, tombstones
 from petpark_assets.domain.lake.tombstones import Tombstone
 from petpark_assets_tests.domain.lake.test_ingest import put, rows, run
 
@@ -120,6 +121,7 @@ def test_a_photo_that_would_join_both_sides_is_set_aside_as_a_bridge(lake, tmp_p
         pair = {sides[key.replace("between", name)] for name in ("whole", "narrow")}
         assert pair == {"train", "test"}
         assert (second[key]["state"], second[key]["split"], second[key]["group"]) == ("quarantined", None, None)
+        assert all(side in second[key]["detail"] for side in ("(train)", "(test)"))
     put(lake, "cat/one-more.png", png(scene(999)))
     run(lake, tmp_path / "home")
     assert [key for key, row in rows(tmp_path / "home", "v0003").items() if row["reason"] == "bridge"] == bridges
@@ -165,3 +167,36 @@ def test_a_forgotten_photo_is_quarantined_and_nothing_of_it_kept(lake, tmp_path)
         kept = {"key", "size_bytes", "sha256", "label", "label_source", "claims", "state", "reason", "detail"}
         assert {name for name, value in row.items() if value is not None} == kept
     assert not any(sha256 in key for key in store.list_keys("originals"))
+
+
+def test_a_copy_of_a_contested_photo_does_not_get_round_the_conflict(lake, tmp_path):
+    """Two sources disagree about a file; whoever copies it elsewhere must not have decided by that."""
+    contested = png(scene(500))
+    put(lake, "cat/dog.77.png", contested)
+    put(lake, "cat/also.png", contested)
+    run(lake, tmp_path / "home")
+    found = {key: rows(tmp_path / "home")[key]["reason"] for key in ("cat/dog.77.png", "cat/also.png")}
+    assert set(found.values()) == {"conflicting_label"}
+
+
+def test_what_is_larger_than_any_photo_is_set_aside_unread(lake, tmp_path):
+    """A film named like a photo would fill the memory of every worker, and end every ingestion."""
+    with (lake / "cat/film.jpg").open("wb") as film:
+        film.truncate(inspection.MAX_FILE_BYTES + 1)
+    run(lake, tmp_path / "home")
+    row = rows(tmp_path / "home")["cat/film.jpg"]
+    assert (row["state"], row["reason"], row["sha256"]) == ("quarantined", "too_large", None)
+    assert run(lake, tmp_path / "home").num_read == 0
+
+
+def test_a_lake_with_oddities_is_still_known_by_its_listing(lake, tmp_path, monkeypatch):
+    """A broken link, a file from the future, notes beside the photos: none may cost a full look each time."""
+    (lake / "cat/link.jpg").symlink_to(lake / "nowhere.jpg")
+    put(lake, "notes", b"no photo")
+    future = put(lake, "dog/future.png", png(scene(501)))
+    os.utime(future, (2**32, 2**32))
+    monkeypatch.setattr(sources, "SETTLED_AFTER_S", -10)
+    run(lake, tmp_path / "home")
+    monkeypatch.setattr(sources.FolderLake, "read", lambda *_: pytest.fail("something was read"))
+    assert not run(lake, tmp_path / "home").is_new
+    assert survey.list_lake(sources.open_lake(str(lake)), tmp_path / "home/cache").is_all_known

@@ -3,7 +3,7 @@
 import pytest
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import Conflict, CorruptData
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput
 from petpark_assets.domain.lake import ownership
 from petpark_assets.domain.lake.sources import open_lake
 
@@ -22,3 +22,13 @@ def test_a_store_belongs_to_one_lake(tmp_path):
     store.local_path(ownership.KEY).write_bytes(b"{")
     with pytest.raises(CorruptData, match=r"lake\.json in .* does not name a lake"):
         ownership.check(store, open_lake(str(lake)))
+
+
+def test_a_home_inside_the_lake_is_refused_unless_it_is_hidden(tmp_path):
+    """Each look would ingest the originals that the look before stored."""
+    lake = open_lake(str(tmp_path))
+    ownership.refuse_inside(str(tmp_path / ".petpark/store"), tmp_path / ".petpark", lake)
+    ownership.refuse_inside(f"{tmp_path}-home/store", tmp_path.parent / "home", lake)
+    for store, home in ((tmp_path / "home/store", tmp_path / "home"), ("s3://park/store", tmp_path)):
+        with pytest.raises(InvalidInput, match="lies in the lake"):
+            ownership.refuse_inside(str(store), home, lake)

@@ -1,9 +1,11 @@
 """Claims about the pixel store: what went in comes out, in any order, from many writers, or not at all."""
 
+import json
 import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,6 +221,88 @@ def test_an_ingestion_that_forgetting_overtakes_is_told_to_start_again(store):
     assert store.missing(photos(8)[0], SIDE) == photos(8)[0]
     store.append(*photos(8), SIDE)
     assert store.missing(photos(8)[0], SIDE) == []
+
+
+def forget_at_the_next_commit(monkeypatch, store, *, before_it_opens):
+    """Somebody else forgets photo 0 after a commit has checked its files, before it is done."""
+    real = pixel_tables.PixelTable._commit
+
+    def commit(table, operation, dataset):
+        monkeypatch.setattr(pixel_tables.PixelTable, "_commit", real)
+        store.forget(photos(0)[0])
+        real(table, operation, table.open() if before_it_opens else dataset)
+
+    monkeypatch.setattr(pixel_tables.PixelTable, "_commit", commit)
+
+
+def check_that_a_commit_survives_forgetting(monkeypatch, store, *, before_it_opens):
+    """The same in a folder and in a bucket, of a store of photos 0 to 2."""
+    forget_at_the_next_commit(monkeypatch, store, before_it_opens=before_it_opens)
+    with pytest.raises(TransientError, match="a photo was forgotten meanwhile: run the same command again"):
+        store.append(*photos(8, 9), SIDE)
+    assert store.missing(photos(0, 1, 2, 8, 9)[0], SIDE) == photos(0, 8, 9)[0]
+    store.append(*photos(8, 9), SIDE)
+    assert np.array_equal(store.read(photos(9, 1)[0], SIDE), photos(9, 1)[1])
+    store.forget(photos(1)[0])
+
+
+@pytest.mark.parametrize("before_it_opens", [True, False])
+def test_forgetting_at_the_moment_of_a_commit_breaks_no_table(store, monkeypatch, before_it_opens):
+    """Rows whose file is gone would make every later reading of the whole table fail, in every home."""
+    check_that_a_commit_survives_forgetting(monkeypatch, store, before_it_opens=before_it_opens)
+
+
+def test_forgetting_takes_out_what_came_in_while_it_cleaned_up(store, monkeypatch):
+    """The other order of the same: the commit found its files, and then they were cleaned up as nobody's."""
+    import lance
+
+    real = lance.LanceDataset.cleanup_old_versions
+
+    def clean_up(dataset, **how):
+        fragments = store.write(*photos(8), SIDE)
+        names = [file["path"] for fragment in fragments for file in json.loads(fragment)["files"]]
+        store.commit(fragments, SIDE)
+        real(dataset, **how)
+        for name in names:
+            (Path(store.root) / f"{SIDE}px.lance" / "data" / name).unlink()
+
+    monkeypatch.setattr(lance.LanceDataset, "cleanup_old_versions", clean_up)
+    store.forget(photos(0)[0])
+    assert store.missing(photos(0, 3, 8)[0], SIDE) == photos(0, 8)[0]
+
+
+def lose_a_file(store):
+    """As a forgetting that was killed at the worst moment, or a backup restored in part, would."""
+    lost = fragments_of(store)[0].data_files()[0].path
+    (Path(store.root) / f"{SIDE}px.lance" / "data" / lost).unlink()
+
+
+@pytest.mark.parametrize("ask", ["missing", "read", "tidy"])
+def test_a_table_that_names_lost_files_mends_itself(store, monkeypatch, ask):
+    """Pixels can be drawn again from originals; a table that nobody can read cannot even tell which ones."""
+    monkeypatch.setattr(pixel_tables, "MANY_FRAGMENTS", 1)
+    lose_a_file(store)
+    wanted = photos(0, 3)[0]
+    asked = {
+        "missing": lambda: store.missing(wanted, SIDE),
+        "read": lambda: store.read(wanted, SIDE),
+        "tidy": lambda: store.tidy(SIDE),
+    }
+    with pytest.raises(TransientError, match=r"are gone, .*: run the same command again") as caught:
+        asked[ask]()
+    assert "\n" not in str(caught.value)
+    assert store.missing(wanted, SIDE) == photos(0)[0]
+    assert np.array_equal(store.read(*photos(4, 3)[:1], SIDE), photos(4, 3)[1])
+    store.append(*photos(0), SIDE)
+    assert store.missing(wanted, SIDE) == []
+
+
+def test_a_photo_can_be_forgotten_although_files_are_lost(store, tmp_path):
+    """The right to be forgotten does not wait for a table to be mended."""
+    lose_a_file(store)
+    store.forget(photos(3)[0])
+    assert files_with(tmp_path, photos(3)[1].tobytes()) == []
+    assert store.missing(photos(0, 3, 4)[0], SIDE) == photos(0, 3)[0]
 
 
 def test_what_was_written_is_there_only_when_it_is_committed(store):

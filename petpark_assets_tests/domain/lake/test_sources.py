@@ -112,7 +112,7 @@ def test_only_trouble_of_one_file_is_that_photos(tmp_path, monkeypatch, number, 
     def refuse(*_args, **_options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(sources.Path, "open", refuse)
+    monkeypatch.setattr(sources, "open", refuse, raising=False)
     with pytest.raises(kind, match=os.strerror(number).lower()):
         open_lake(str(tmp_path)).read("1.jpg")
 

@@ -12,7 +12,7 @@ from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.lake.tombstones import Tombstone
-from petpark_assets.domain.workflow import forgetting, ingestion, verification
+from petpark_assets.domain.workflow import forgetting, ingestion, sides, verification
 
 SIDE = 32
 
@@ -193,6 +193,20 @@ def test_what_is_left_of_a_forgotten_photo_is_named(home):
         "its original is stored: forget it again", f"its pixels of {SIDE} px are stored: forget it again",
     ]  # fmt: skip
     forgetting.forget(home, photo["sha256"], "asked")
+    assert offending(home) == (set(), [])
+
+
+def test_a_home_that_has_not_followed_is_named(home):
+    """Its caches and pages may still show a photo that was forgotten in another home of the store."""
+    photo = accepted(home)[0]
+    sides.open_side(home, "v0003", photo["split"], SIDE)
+    other = open_home(home.root.parent / "other", actor="Lee", store_uri=home.store.uri)
+    forgetting.forget(other, photo["sha256"], "asked")
+    claims, (found,) = offending(home)
+    assert (claims, found["sha256"]) == ({"forgotten_is_gone"}, photo["sha256"])
+    assert f"{home.cache / 'pixels'} and what is beside it may hold copies of it" in found["detail"]
+    assert offending(other) == (set(), [])
+    sides.open_side(home, "v0003", photo["split"], SIDE)
     assert offending(home) == (set(), [])
 
 
