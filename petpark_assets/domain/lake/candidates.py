@@ -32,7 +32,7 @@ VIEWS = (
 """What a copy may show of a photo, the whole first; frequencies this low do not mind a difference of 1 %."""
 
 BUCKET_PHOTOS = 16
-KEPT_A_PHOTO = 16
+KEPT_A_PHOTO = 8
 NUM_KEYS, KEY_BITS, NUM_WEAK_BITS = 4, 20, 4
 MAX_DIFFERENT_BITS = 22
 """Of all 80: a copy that is just alike enough differs in 17, other photos in 30 besides the key that they share."""

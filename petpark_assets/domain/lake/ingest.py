@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, TransientError
-from petpark_assets.domain.lake import catalogue, history, inspection, judgement, survey, tombstones
+from petpark_assets.domain.lake import catalogue, history, inspection, judgement, removal, survey, tombstones
 from petpark_assets.domain.lake.catalogue import ACCEPTED
 from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
 from petpark_assets.domain.lake.judgement import AssignSplits
@@ -84,6 +84,7 @@ def new_dataset_version(
         map_shards=map_shards,
         on_progress=on_progress,
     )
+    removal.delete_again(store, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
     is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits, before_commit=before_commit)
     return _result(raw_images, lake_now, started, is_new=is_new)
 
@@ -131,6 +132,7 @@ def ensure_pixels(
     missing = pixels.missing(wanted, resolution_px)
     redrawer = inspection.Redrawer(store=store, pixels=pixels, resolution_px=resolution_px)
     inspection.redraw(redrawer, missing, map_shards, on_progress)
+    removal.delete_again(store, pixels, accepted["sha256"].to_pylist())
     return len(missing)
 
 

@@ -69,12 +69,12 @@ def _page(
     return ask(place, access, {name: value for name, value in query.items() if value is not None}, _ROOT)
 
 
-def ask(place: Place, access: S3Access, query: Mapping[str, str], root: str) -> ET.Element:
-    """What a bucket answers to a query: an element whose name ends in `root`. Raises Refused."""
+def ask(place: Place, access: S3Access, query: Mapping[str, str], *roots: str) -> ET.Element:
+    """What a bucket answers to a query: an element of one of these names. Raises Refused."""
     url = f"{access.endpoint}/{place.bucket}?" + "&".join(
         f"{name}={_encoded(value)}" for name, value in sorted(query.items())
     )
-    return patiently(lambda: _parsed(_get(url, access), root))
+    return patiently(lambda: _parsed(_get(url, access), roots))
 
 
 def space(answer: ET.Element) -> str:
@@ -90,12 +90,12 @@ def _get(url: str, access: S3Access) -> bytes:
     return bytes(body)
 
 
-def _parsed(body: bytes, root: str) -> ET.Element:
+def _parsed(body: bytes, roots: tuple[str, ...]) -> ET.Element:
     try:
         page = ET.fromstring(body)  # noqa: S314 - expat bounds its expansions, and the server has our photos
     except ET.ParseError:
         page = ET.Element("unreadable")
-    if not page.tag.endswith(root):  # a web server's page, which would be taken for an empty bucket
+    if not page.tag.endswith(roots):  # a web server's page, which would be taken for an empty bucket
         raise Refused(Answer(status=200, code="NotS3"))
     return page
 

@@ -13,10 +13,15 @@ NULL = "null"
 """The name of a version that nothing but itself replaces: written while versioning was off."""
 
 
+_STATUS_ROOTS = ("VersioningConfiguration", "GetBucketVersioningResponse")
+"""AWS's name of the answer, and moto's."""
+_MARKERS = {"key-marker": "Key", "version-id-marker": "VersionId"}
+
+
 def status(place: Place, access: S3Access) -> str | None:
     """`Enabled`, `Suspended`, or None where it never was. Raises Refused."""
     try:
-        answer = ask(place, access, {"versioning": ""}, "VersioningConfiguration")
+        answer = ask(place, access, {"versioning": ""}, *_STATUS_ROOTS)
     except Refused as refused:
         if refused.answer.code == "NotImplemented":  # such a server has no versions
             return None
@@ -36,6 +41,3 @@ def has_kept(place: Place, access: S3Access, folder: str) -> bool:
             return False
         markers = {name: page.findtext(f"{here}Next{part}Marker") or "" for name, part in _MARKERS.items()}
         query |= {"key-marker": unquote_plus(markers["key-marker"]), "version-id-marker": markers["version-id-marker"]}
-
-
-_MARKERS = {"key-marker": "Key", "version-id-marker": "VersionId"}

@@ -35,6 +35,7 @@ from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_la
 from petpark_assets.domain.lake.sources import Lake, open_lake
 from petpark_assets.domain.records import RawImages, TestSplit, TrainSplit
 from petpark_assets.domain.s3.bucket import read_address
+from petpark_assets.domain.workflow import copies
 from petpark_assets.domain.workflow.lookup import find_photo
 from petpark_assets.domain.workflow.sides import open_side, read_manifest
 
@@ -57,6 +58,7 @@ def new_dataset_version(
     lake = open_lake(lake_uri, home.s3)
     ownership.refuse_inside(home.store.uri, home.root, lake)
     ownership.check(home.store, lake)
+    copies.follow(home)
     labels = labels or _newest_labels(home)
     with home.noting() as circumstances:
         book = _open_book(home, lake, labels)
@@ -122,6 +124,7 @@ def _open_book(home: Home, lake: Lake, labels: Sequence[str]) -> LabelBook:
 
 def raw_images(home: Home, dataset_version: str, resolution_px: int) -> RawImages:
     """Verify a version's manifest, have its pixels at this resolution, describe it. The lake is not looked at."""
+    copies.follow(home)
     with home.noting() as circumstances:
         record = ingest.verify(home.store, dataset_version)
         manifest = catalogue.read_manifest(home.store, dataset_version, record.manifest)

@@ -39,6 +39,7 @@ CLAIMS: Mapping[str, str] = MappingProxyType({
     "originals_are_whole": "each accepted photo's own bytes are stored, and have their sha256",
     "pixels_are_there": "each accepted photo has pixels at one resolution at least",
     "forgotten_is_gone": "of a forgotten photo no bytes and no pixels are left, and no later version accepts it",
+    "ledger_is_whole": "the ledger's chain is unbroken, and each version that it says was made is there as it was made",
 })  # fmt: skip
 """What is proven, in this order."""
 
@@ -62,8 +63,11 @@ def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: N
         suspects: pairs across the sides that look alike to the independent check, and that it could not verify.
         out_of_reach: classes of versions that removals keep from 80/20.
     """
+    if not catalogue.list_versions(home.store) and not any(True for _ in home.ledger.events()):
+        raise NotFound(f"the home {home.root} has no dataset version to verify: is it the right one (--home DIR)?")
     gone = tombstones.forgotten(home.store)
     members, signed, findings, out_of_reach = _read_versions(home.store, gone)
+    findings += _against_ledger(home)
     findings += _copies_across(members, signed)
     present = members.filter(pc.invert(pc.is_in(members["sha256"], pa.array(sorted(gone), pa.string()))))
     leaks, suspects = check_sides(home, present)
@@ -83,6 +87,21 @@ def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: N
         "suspects": [asdict(suspect) for suspect in suspects],
         "out_of_reach": out_of_reach,
     }
+
+
+def _against_ledger(home: Home) -> Iterator[Finding]:
+    """What the ledger of this home tells otherwise than the store. Other homes' versions are in their ledgers."""
+    claim, versions = "ledger_is_whole", set(catalogue.list_versions(home.store))
+    try:
+        made = [event.subject for event in home.ledger.events() if event.event == "dataset_version_made"]
+    except CorruptData as error:
+        yield Finding(claim=claim, detail=str(error))
+        return
+    for version, manifest in ((subject["dataset_version"], subject["manifest"]) for subject in made):
+        if version not in versions:
+            yield Finding(claim=claim, dataset_version=version, detail=f"{version} was made, and its manifest is gone")
+        elif catalogue.manifest_sha256(home.store, version) != manifest:
+            yield Finding(claim=claim, dataset_version=version, detail=f"{version} was made with {manifest[:12]}")
 
 
 def _read_versions(

@@ -56,9 +56,9 @@ def test_every_page_of_versions_is_looked_through(server, monkeypatch):
     client.put_object(Bucket=name, Key="store/originals/é 4", Body=b"!")
     pages = []
 
-    def ask(place, access, query, root):
+    def ask(place, access, query, *roots):
         pages.append(query)
-        return listing.ask(place, access, {**query, "max-keys": "2"}, root)
+        return listing.ask(place, access, {**query, "max-keys": "2"}, *roots)
 
     monkeypatch.setattr(versioning, "ask", ask)
     assert versioning.has_kept(place, server.access(), "originals")

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.lake.drawn import draw_lake
@@ -77,11 +78,30 @@ def test_a_good_home_is_sound(home):
     assert progress[-1] == (document["num_photos"],) * 2
 
 
-def test_an_empty_home_is_sound(tmp_path):
-    """There is nothing that could be wrong, and nothing is made by looking."""
-    document = verification.verify_versions(open_home(tmp_path / "home", actor="tester"))
-    assert (document["is_sound"], document["num_versions"]) == (True, 0)
+def test_a_home_without_versions_is_no_proof(tmp_path):
+    """Whoever mistypes the home must not read that all is well; and nothing is made by looking."""
+    with pytest.raises(NotFound, match="has no dataset version to verify"):
+        verification.verify_versions(open_home(tmp_path / "home", actor="tester"))
     assert not (tmp_path / "home").exists()
+
+
+def test_versions_that_the_ledger_knows_and_the_store_does_not_are_named(home):
+    """The newest version leaves no gap behind, and all of them leave nothing: only the ledger tells."""
+    shutil.rmtree(home.store.local_path(catalogue.manifest_key("v0003")).parent)
+    claims, (found,) = offending(home)
+    assert (claims, found["dataset_version"]) == ({"ledger_is_whole"}, "v0003")
+    shutil.rmtree(home.root / "store")
+    claims, found = offending(home)
+    assert claims == {"ledger_is_whole"}
+    assert [finding["dataset_version"] for finding in found] == ["v0001", "v0002", "v0003"]
+
+
+def test_a_changed_ledger_is_named(home):
+    """It is what auditors read first."""
+    path = home.root / "ledger.jsonl"
+    path.write_text(path.read_text().replace("tester", "nobody", 1))
+    claims, _ = offending(home)
+    assert claims == {"ledger_is_whole"}
 
 
 def test_a_forgotten_photo_is_no_fault(home):
@@ -105,8 +125,9 @@ def test_a_changed_manifest_is_named(home):
 def test_a_version_taken_out_of_the_middle_is_named(home):
     """Each manifest names the one before it, so a gap shows."""
     shutil.rmtree(home.store.local_path(catalogue.manifest_key("v0002")).parent)
-    claims, (found,) = offending(home)
-    assert (claims, found["dataset_version"]) == ({"manifests_are_as_recorded"}, "v0003")
+    claims, (found, told) = offending(home)
+    assert (claims, found["dataset_version"]) == ({"manifests_are_as_recorded", "ledger_is_whole"}, "v0003")
+    assert told["dataset_version"] == "v0002"
     assert "a version is missing, was changed, or was put in" in found["detail"]
 
 
