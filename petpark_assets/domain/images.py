@@ -7,7 +7,6 @@ Not here: how pixels are squeezed to a square (resizing.py), which photos there 
 
 import contextlib
 import dataclasses
-import functools
 import io
 import re
 import threading
@@ -16,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import (
     BmpImagePlugin,
     ExifTags,
@@ -299,11 +298,8 @@ def _decode_by_pillow(image: ImageFile.ImageFile) -> Pixels:
 def _decode_sound_jpeg(data: bytes) -> tuple[Pixels, str] | None:
     """Pillow's pixels and mode by the same libjpeg-turbo in 0.6 of the time; None where there is any doubt.
 
-    Then Pillow is asked, so that what is odd or refused is so by one decoder's word. None too without simplejpeg.
+    Then Pillow is asked, so that what is odd or refused is so by one decoder's word.
     """
-    simplejpeg = _simplejpeg()
-    if simplejpeg is None:
-        return None
     try:
         height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         _check_size(width_px, height_px)
@@ -312,15 +308,6 @@ def _decode_sound_jpeg(data: bytes) -> tuple[Pixels, str] | None:
     except (ValueError, UnreadablePhoto):
         pass
     return None
-
-
-@functools.cache
-def _simplejpeg() -> Any:
-    try:
-        import simplejpeg  # type: ignore[import-untyped]
-    except ImportError:
-        return None
-    return simplejpeg
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -99,9 +99,9 @@ class Inspector:
         """Read objects, each of them once."""
         drawing = _Drawing(len(shard), self.resolution_px, by_torch=self.by_torch)
         rows = [self._inspect(item.key, data, drawing) for item, data in zip(shard, self._read_all(shard), strict=True)]
-        self.store.write_many(drawing.originals)
         new = {sha256: place for place, sha256 in enumerate(drawing.sha256s) if sha256 not in self.drawn}
         fragments = self.pixels.write(list(new), drawing.pixels_at(list(new.values())), self.resolution_px)
+        self.store.write_many(drawing.originals)  # last, since it syncs the disk, for the pixels too
         return Inspected(table=_table(rows, drawing), fragments=fragments)
 
     def _read_all(self, shard: Sequence[LakeObject]) -> Iterator[bytes | UnreadablePhoto]:

@@ -96,7 +96,7 @@ class PixelTable:
         return flat.reshape(-1, self.resolution_px, self.resolution_px, 3)
 
     def write(self, sha256s: Sequence[str], pixels: Pixels) -> list[Fragment]:
-        """Store pixels uint8 [N, R, R, 3], to last, but not yet as a part of the table: see `commit`.
+        """Store pixels uint8 [N, R, R, 3], not yet to last, nor as a part of the table: see `commit`.
 
         Raises TransientError on a full disk; the table is then as it was.
         """
@@ -114,7 +114,6 @@ class PixelTable:
         with self._named_errors():
             self._create_if_missing()
             made = write_fragments(table, self.location, storage_options=dict(self.options))
-            self._sync(f"data/{file.path}" for fragment in made for file in fragment.files)
         return [json.dumps(fragment.to_json()) for fragment in made]
 
     def commit(self, fragments: Sequence[Fragment]) -> None:
@@ -128,9 +127,11 @@ class PixelTable:
         import lance
 
         added = [lance.FragmentMetadata.from_json(fragment) for fragment in fragments]
+        written = {f"data/{file.path}" for fragment in added for file in fragment.files}
         with self._reading():
-            if not {f"data/{file.path}" for fragment in added for file in fragment.files} <= self._stored_files():
+            if not written <= self._stored_files():
                 raise self._overtaken()
+            self._sync(written)  # here, not one by one as they are written: most are on the disk by now
             self._commit(lance.LanceOperation.Append(added), self.open())
             if self._drop_lost():
                 raise self._overtaken()
