@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from petpark_assets.resources import ray_cluster
@@ -52,15 +53,16 @@ def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_pat
     monkeypatch.setenv("HOME", str(tmp_path))
     before = set(Path(tempfile.gettempdir()).glob("petpark-ray-*"))
     environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    others = {child.pid for child in psutil.Process().children(recursive=True)}  # servers that tests before started
 
     with ray_cluster.started(num_cpus=1):
-        import psutil
         import ray
 
         where = ray.get(ray.remote(lambda: __import__("petpark_assets").__file__).remote())
         # Other tests' children are not Ray's: multiprocessing keeps a tracker for as long as pytest lives.
         children = psutil.Process().children(recursive=True)
-        processes = [child for child in children if "multiprocessing" not in " ".join(child.cmdline())]
+        started = [child for child in children if child.pid not in others]
+        processes = [child for child in started if "multiprocessing" not in " ".join(child.cmdline())]
         listening = {c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
         assert signal.getsignal(signal.SIGTERM) is handler
 
