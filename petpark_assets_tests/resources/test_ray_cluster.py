@@ -9,7 +9,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from petpark_assets.resources import ray_cluster
@@ -50,14 +49,15 @@ def is_alive(pid):
 
 def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_path, monkeypatch):
     """A Ray that others reach runs their code; daemons and gigabytes of logs left behind fill the machine."""
+    import ray  # first: it brings its own psutil
+    import psutil  # isort: skip
+
     monkeypatch.setenv("HOME", str(tmp_path))
     before = set(Path(tempfile.gettempdir()).glob("petpark-ray-*"))
     environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
     others = {child.pid for child in psutil.Process().children(recursive=True)}  # servers that tests before started
 
     with ray_cluster.started(num_cpus=1):
-        import ray
-
         where = ray.get(ray.remote(lambda: __import__("petpark_assets").__file__).remote())
         # Other tests' children are not Ray's: multiprocessing keeps a tracker for as long as pytest lives.
         children = psutil.Process().children(recursive=True)
