@@ -49,19 +49,19 @@ def is_alive(pid):
 
 def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_path, monkeypatch):
     """A Ray that others reach runs their code; daemons and gigabytes of logs left behind fill the machine."""
-    import ray  # first: it brings its own psutil
-    import psutil  # isort: skip
-
     monkeypatch.setenv("HOME", str(tmp_path))
     before = set(Path(tempfile.gettempdir()).glob("petpark-ray-*"))
     environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
-    others = {child.pid for child in psutil.Process().children(recursive=True)}  # servers that tests before started
+    began = time.time()
 
     with ray_cluster.started(num_cpus=1):
+        import psutil
+        import ray
+
         where = ray.get(ray.remote(lambda: __import__("petpark_assets").__file__).remote())
-        # Other tests' children are not Ray's: multiprocessing keeps a tracker for as long as pytest lives.
+        # Other tests' children are not Ray's: servers, and multiprocessing's tracker.
         children = psutil.Process().children(recursive=True)
-        started = [child for child in children if child.pid not in others]
+        started = [child for child in children if child.create_time() > began - 1]
         processes = [child for child in started if "multiprocessing" not in " ".join(child.cmdline())]
         listening = {c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
         assert signal.getsignal(signal.SIGTERM) is handler
