@@ -26,6 +26,7 @@ FLOW = {
 CHECKS = {
     "every_photo_is_counted_once": True,
     "no_photo_on_both_sides": True,
+    "no_near_duplicate_on_both_sides": True,
     "split_is_80_to_20": False,
     "model_satisfies": True,
     "package_is_whole": True,

@@ -63,7 +63,9 @@ class House:
     def __init__(self, root: Path, lake: Path) -> None:
         environment = Environment(name="ci", home=root, actor="tester", photos=None, ray_address=None)
         self.home = open_home(root, actor="tester")
-        self.instance = dg.DagsterInstance.ephemeral()
+        artifacts = root.parent / f"{root.name}-dagster"  # without it, a temporary folder that nobody closes
+        artifacts.mkdir(parents=True)
+        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(artifacts))
         self.definitions = build_defs(environment)
         self.lake = lake
 
