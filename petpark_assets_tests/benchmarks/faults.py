@@ -63,22 +63,24 @@ def kill_at_random(folder: Path, *, num_kills: int, num_photos: int, seed: int =
     """
     lake, dice = folder / "lake", random.Random(seed)  # noqa: S311 - drawn to be repeated, not secret
     draw_lake(lake, num_images=num_photos)
-    started = time.perf_counter()
-    with _child(lake, folder / "quiet") as (child, _):
+    with _child(lake, folder / "quiet") as child:
+        started = time.perf_counter()
         _start(child)
         assert child.wait() == 0
     seconds = time.perf_counter() - started
-    shares, num_early = [], 0
+    shares, num_early, home = [], 0, folder / "home-0"
     for number in range(num_kills):
-        home = folder / f"home-{number // 5}"  # five kills on top of each other, then a fresh home
-        with _child(lake, home) as (child, ready_s):
+        with _child(lake, home) as child:
             _start(child)
             share = dice.random()
-            time.sleep(share * max(0.1, seconds - ready_s))
+            time.sleep(share * seconds)
             child.send_signal(signal.SIGKILL)
-            num_early += child.wait() == -signal.SIGKILL
+            is_killed = child.wait() == -signal.SIGKILL
+        num_early += is_killed
         shares.append(round(share, 3))
         assert_whole_or_nothing(home)
+        if not is_killed or number % 5 == 4:  # up to five kills on top of each other; what is finished stays finished
+            home = folder / f"home-{number + 1}"
     for home in sorted(folder.glob("home-*")):
         run(lake, home)
         assert contents(home) == contents(folder / "quiet")
@@ -92,7 +94,7 @@ def run_two_at_once(folder: Path, *, num_rounds: int, num_photos: int) -> dict[s
     run(lake, folder / "quiet")
     for number in range(num_rounds):
         home = folder / f"home-{number}"
-        with _child(lake, home) as (first, _), _child(lake, home) as (second, _):
+        with _child(lake, home) as first, _child(lake, home) as second:
             _start(first)
             _start(second)
             assert (first.wait(), second.wait()) == (0, 0)
@@ -209,17 +211,16 @@ def contents(home: Path) -> dict[str, Any]:
 
 
 class _child:  # noqa: N801 - used like a function
-    """A process that is ready to ingest, and how many seconds it took to be; gone at the end of the block."""
+    """A process that is ready to ingest; gone at the end of the block."""
 
     def __init__(self, lake: Path, home: Path) -> None:
         self._command = [sys.executable, "-c", CHILD, str(lake), str(home)]
 
-    def __enter__(self) -> tuple["subprocess.Popen[str]", float]:
-        started = time.perf_counter()
+    def __enter__(self) -> "subprocess.Popen[str]":
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
-        return self._process, time.perf_counter() - started
+        return self._process
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
