@@ -1,7 +1,7 @@
 """Which side of the exam a photo is on: train (80 %) or test (20 %), within each class, for ever.
 
 The unit is the group of near-duplicates. Not here: which photos are a group (lake/groups.py), the validation part of
-the train side (model/train.py), or where sides are kept (lake/catalogue.py).
+the train side (model/validation.py), or where sides are kept (lake/catalogue.py).
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Feature engineering and scaling: the statistics of the train side, from what ingestion measured photo by photo.
 
 No pixel is read again, and no number of the test side is looked at.
-Not here: how augmentation is carried out (train.py), or the measuring (images.py).
+Not here: how augmentation is carried out (augmentation.py), or the measuring (images.py).
 """
 
 import math

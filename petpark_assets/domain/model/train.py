@@ -1,7 +1,7 @@
-"""The training loop, and weights as bytes: one file that reads from top to bottom, numbers first.
+"""The training loop: one file that reads from top to bottom, numbers first.
 
-Not here: the networks (network.py), the optimiser (optimiser.py), image statistics (features.py), the search
-(search.py), the exam (report/).
+Not here: the networks (network.py), the optimiser (optimiser.py), crops (augmentation.py), which photos judge
+(validation.py), weights as bytes (weights.py), answers (prediction.py), the search (search.py), the exam (report/).
 
 Speed, measured with 64-channel petnet on two AVX-512 cores: float32 in channels_last order makes 1.4 times the
 images of bfloat16 (these cores have no AMX, and their bfloat16 products are slower than their float32 ones), so
@@ -10,36 +10,28 @@ bfloat16 is for GPUs. Crops cost 6 % of the time, validation after every epoch a
 
 import contextlib
 import copy
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from petpark_assets.domain.errors import CorruptData, InvalidInput
-from petpark_assets.domain.files import canonical_json
+from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
+from petpark_assets.domain.model.augmentation import augment, resolution_at
+from petpark_assets.domain.model.devices import describe_device, find_device, half_precision
 from petpark_assets.domain.model.network import Classifier, build_network
 from petpark_assets.domain.model.optimiser import Muon
 from petpark_assets.domain.recipes import Hyperparameters
 
 WARM_UP_SHARE = 0.2
 """Of the schedule: the learning rate rises to its peak, then falls to zero along a cosine."""
-CROP_ASPECT_MAX = 4 / 3
-"""A crop's sides differ by no more than this factor from the photo's."""
-RESOLUTION_STEP_PX = 16
-"""Training resolutions are multiples of it: petnet halves its maps four times."""
 VALIDATION_BATCH_SIZE = 256
-METADATA_KEY = "petpark"
-"""The one key in the file's metadata: safetensors writes several in an order that changes."""
 
 
 @dataclass(frozen=True)
@@ -87,29 +79,6 @@ class Fitted:
     device: str
     """What the bits depend on: processor capability and thread count, or the GPU's model."""
     num_parameters: int
-
-
-def carve_validation(sha256s: Sequence[str], labels: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.bool_]:
-    """Which photos are kept from learning: the given share of each class, the first by rank of their sha256.
-
-    Depends on the set of photos alone, not on their order. A class of two photos or more gives at least one.
-
-    Args:
-        sha256s: of each photo, or of the group whose photos must stay together.
-        labels: [N], index of the label.
-        share: above 0, below 1.
-
-    Returns:
-        Booleans [N].
-    """
-    is_validation = np.zeros(len(labels), dtype=np.bool_)
-    names = np.asarray(sha256s)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        quota = max(round(share * len(members)), int(len(members) > 1))
-        chosen = np.sort(names[members])[:quota]
-        is_validation[members] = np.isin(names[members], chosen)
-    return is_validation
 
 
 def fit(
@@ -258,63 +227,6 @@ def schedule(share: float) -> float:
     return (1 + math.cos(math.pi * (share - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
 
 
-def resolution_at(share: float, full_px: int, hyperparameters: Hyperparameters) -> int:
-    """The side in pixels of training crops at a share (0 to 1) of the epochs, growing from the first to the last.
-
-    A whole number of steps of 16 px, unless it is the full resolution.
-    """
-    first, last = hyperparameters.first_resolution_share, hyperparameters.last_resolution_share
-    side = full_px * (first + (last - first) * share)
-    steps = max(1, round(side / RESOLUTION_STEP_PX))
-    return full_px if side >= full_px else min(full_px, steps * RESOLUTION_STEP_PX)
-
-
-def augment(photos: Tensor, resolution_px: int, crop_scale_min: float, *, generator: torch.Generator) -> Tensor:
-    """A random crop of each photo, half of them mirrored, resized to one resolution.
-
-    Crops and mirrors are one affine map a photo, sampled for the whole batch at once on its device. Where the
-    result is small, all photos are shrunk first, with antialiasing: sampling skips pixels, it does not average.
-
-    Args:
-        photos: uint8 [N, R, R, 3].
-        resolution_px: side of the result.
-        crop_scale_min: smallest share of a photo's area to keep, above 0 up to 1.
-        generator: of the CPU, whatever the photos' device is.
-
-    Returns:
-        Levels 0 to 255, float32 [N, 3, resolution_px, resolution_px], in channels_last order.
-    """
-    count, full_px = photos.shape[:2]
-    levels = photos.permute(0, 3, 1, 2).float()
-    middling_share = ((1 + crop_scale_min) / 2) ** 0.5  # a crop of middling area is then sampled one to one
-    shrunk_px = round(resolution_px / middling_share)
-    if shrunk_px < full_px:
-        levels = functional.interpolate(
-            levels, size=(shrunk_px, shrunk_px), mode="bilinear", antialias=True, align_corners=False
-        )
-    maps = _draw_crops(count, crop_scale_min, generator).to(photos.device)
-    size = [count, 3, resolution_px, resolution_px]
-    grid = functional.affine_grid(maps, size, align_corners=False)
-    crops = functional.grid_sample(levels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return crops.contiguous(memory_format=torch.channels_last)
-
-
-def _draw_crops(count: int, scale_min: float, generator: torch.Generator) -> Tensor:
-    """Affine maps [count, 2, 3] from a crop to its photo, both spanning -1 to 1."""
-
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.empty(count).uniform_(low, high, generator=generator)
-
-    area = uniform(scale_min, 1)
-    aspect = uniform(-math.log(CROP_ASPECT_MAX), math.log(CROP_ASPECT_MAX)).exp()
-    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-    mirror = 1 - 2 * torch.randint(0, 2, (count,), generator=generator)
-    maps = torch.zeros(count, 2, 3)
-    maps[:, 0, 0], maps[:, 0, 2] = width * mirror, (1 - width) * uniform(-1, 1)
-    maps[:, 1, 1], maps[:, 1, 2] = height, (1 - height) * uniform(-1, 1)
-    return maps
-
-
 class _Photos:
     """Batches of photos and labels on the device that learns; on a GPU all photos are moved there once."""
 
@@ -367,92 +279,6 @@ def _validate(classifier: Classifier, photos: _Photos, validated: npt.NDArray[np
         losses += float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
         hits += int((logits.argmax(dim=1) == labels).sum())
     return losses / len(validated), hits / len(validated)
-
-
-def predict(
-    classifier: Classifier, images: npt.NDArray[np.uint8], *, batch_size: int = 256, device: str = "auto"
-) -> npt.NDArray[np.float32]:
-    """The probability of the second label (dog), float32 [N], of photos uint8 [N, H, W, 3].
-
-    In float32 on every device: the report describes what is exported. The classifier is left on the device.
-    """
-    target = find_device(device)
-    classifier.to(target).to(memory_format=torch.channels_last).eval()
-    probabilities = np.empty(len(images), dtype=np.float32)
-    # TF32 would keep 10 bits of each factor: enough to move a label that the ONNX file gives on a CPU.
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        for start in range(0, len(images), batch_size):
-            # A copy: the photos may be a read-only memory map, which torch does not take.
-            photos = torch.from_numpy(np.array(images[start : start + batch_size])).to(target)
-            probabilities[start : start + batch_size] = classifier(photos)[:, 1].cpu().numpy()
-    return probabilities
-
-
-def save_weights(
-    weights: Mapping[str, Tensor], hyperparameters: Hyperparameters, preprocessing: Preprocessing
-) -> bytes:
-    """One safetensors file with what is needed to use the weights; the same weights give the same bytes."""
-    about = canonical_json({"hyperparameters": hyperparameters, "preprocessing": preprocessing}).decode()
-    return safetensors.torch.save(dict(weights), metadata={METADATA_KEY: about})
-
-
-def load_classifier(data: bytes) -> Classifier:
-    """The classifier of a file written by save_weights, on the CPU, ready to answer; no code in the file is run.
-
-    Raises:
-        CorruptData: it is no such file, or its weights do not fit the architecture it names.
-    """
-    about = _read_metadata(data)
-    hyperparameters = Hyperparameters(**about["hyperparameters"])
-    fields = {name: _as_tuple(value) for name, value in about["preprocessing"].items()}
-    preprocessing = Preprocessing(**fields)
-    with torch.random.fork_rng(devices=[]):  # the random weights it starts with are replaced
-        network = build_network(hyperparameters, num_classes=len(preprocessing.labels))
-    try:
-        network.load_state_dict(safetensors.torch.load(data))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CorruptData(
-            f"the weights are not those of {hyperparameters.architecture} with width {hyperparameters.width}: {reason}"
-        ) from error
-    return Classifier(network, preprocessing).eval()
-
-
-def _read_metadata(data: bytes) -> dict[str, dict[str, Any]]:
-    """What save_weights noted. safetensors gives it for paths only; the header is 8 bytes of length, then JSON."""
-    try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about: dict[str, dict[str, Any]] = json.loads(header["__metadata__"][METADATA_KEY])
-    except (ValueError, LookupError, TypeError) as error:
-        raise CorruptData(f"{len(data)} bytes are no weights of ours: {error}") from error
-    return about
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def find_device(name: str) -> torch.device:
-    """`auto` is the GPU when there is one. Raises InvalidInput on `cuda` without a GPU and on other names."""
-    choices = ("auto", "cpu", "cuda")
-    if name not in choices:
-        raise InvalidInput(f"device is {name!r}: it must be one of {', '.join(choices)}")
-    has_gpu = torch.cuda.is_available()
-    if name == "cuda" and not has_gpu:
-        raise InvalidInput("device is 'cuda', but torch sees no GPU here: choose cpu or auto")
-    return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
-
-
-def describe_device(device: torch.device) -> str:
-    """What a training's bits depend on beside its seed: `cpu AVX512, 2 threads` or `cuda NVIDIA H200`."""
-    if device.type == "cuda":
-        return f"cuda {torch.cuda.get_device_name(device)}"
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-
-
-def half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 for convolutions on a GPU; float32 on a CPU, where it is faster (see the top)."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 @contextlib.contextmanager

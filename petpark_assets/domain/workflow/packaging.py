@@ -31,7 +31,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
     lineage = read_lineage(home, attempt)
     if has_record(home.store, OnnxPackage, version, attempt.id):
         return read_record(home.store, OnnxPackage, version, attempt.id)
-    from petpark_assets.domain.model.train import load_classifier
+    from petpark_assets.domain.model.weights import load_classifier
     from petpark_assets.domain.package import export
 
     require_same_code(attempt)

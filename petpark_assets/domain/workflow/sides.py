@@ -25,6 +25,8 @@ class Side:
     """uint8 [N], indices into records.LABELS."""
     images: np.ndarray
     """uint8 [N, R, R, 3], memory-mapped."""
+    groups: tuple[str, ...]
+    """The name of each photo's group of near-duplicates."""
     forgotten: Mapping[str, str]
     """Labels by sha256 of the members that are left out, since they were forgotten; sorted. Who opens a side notes
     them in its record: the side's own record, which is older, still counts them."""
@@ -50,6 +52,7 @@ def open_side(home: Home, dataset_version: str, side: splits.Side, resolution_px
         sha256s=tuple(sha256s),
         labels=np.array([LABELS.index(label) for label in present["label"].to_pylist()], dtype=np.uint8),
         images=np.load(copy, mmap_mode="r"),
+        groups=tuple(present["group"].to_pylist()),
         forgotten=dict(zip(absent["sha256"].to_pylist(), absent["label"].to_pylist(), strict=True)),
     )
 

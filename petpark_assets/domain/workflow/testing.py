@@ -87,10 +87,11 @@ def open_test_side(home: Home, attempt: Attempt, model: TrainedCnn, *, purpose: 
 
 def open_network(home: Home, attempt: Attempt, model: TrainedCnn) -> Callable[[np.ndarray], np.ndarray]:
     """The trained network as a function: pixels uint8 [N, R, R, 3] to the probability of dog, float32 [N]."""
-    from petpark_assets.domain.model import train
+    from petpark_assets.domain.model.prediction import predict
+    from petpark_assets.domain.model.weights import load_classifier
 
-    classifier = train.load_classifier(read_weights(home, attempt, model))
-    return lambda pixels: train.predict(classifier, pixels)
+    classifier = load_classifier(read_weights(home, attempt, model))
+    return lambda pixels: predict(classifier, pixels)
 
 
 def read_report_file(home: Home, attempt: Attempt, record: EvaluationReport, name: str) -> bytes:

@@ -89,7 +89,7 @@ def trained_cnn(
     version, recipe = attempt.dataset_version, attempt.recipe
     if has_record(home.store, TrainedCnn, version, attempt.id):
         return read_record(home.store, TrainedCnn, version, attempt.id)
-    from petpark_assets.domain.model import train
+    from petpark_assets.domain.model import train, weights
 
     require_same_code(attempt)
     with home.noting() as circumstances:
@@ -99,7 +99,7 @@ def trained_cnn(
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         data, forgotten = _training_data(home, attempt)
         fitted = train.fit(data, preprocessing, hyperparameters, seed=recipe.seed, on_epoch=on_epoch)
-        weights = train.save_weights(fitted.weights, hyperparameters, preprocessing)
+        file = weights.save_weights(fitted.weights, hyperparameters, preprocessing)
         record = TrainedCnn(
             dataset_version=version,
             attempt=attempt.id,
@@ -114,7 +114,7 @@ def trained_cnn(
             epochs=tuple(_curve_point(epoch) for epoch in fitted.epochs),
             best_epoch=fitted.best_epoch,
             validation_accuracy=fitted.epochs[fitted.best_epoch - 1].validation_accuracy,
-            weights=put(home.store, _weights_key(attempt, sha256(weights)), weights),
+            weights=put(home.store, _weights_key(attempt, sha256(file)), file),
             forgotten=forgotten,
         )
         write_record(home.store, record, circumstances())
@@ -134,10 +134,11 @@ def _weights_key(attempt: Attempt, digest_of_weights: str) -> str:
 
 def _training_data(home: Home, attempt: Attempt) -> tuple["TrainingData", tuple[str, ...]]:
     """The train side, and the sha256s of its members that were forgotten."""
-    from petpark_assets.domain.model.train import TrainingData, carve_validation
+    from petpark_assets.domain.model.train import TrainingData
+    from petpark_assets.domain.model.validation import carve_validation
 
     side = open_side(home, attempt.dataset_version, "train", attempt.recipe.resolution_px)
-    validation = carve_validation(side.sha256s, side.labels, attempt.recipe.validation_share)
+    validation = carve_validation(side.groups, side.labels, attempt.recipe.validation_share)
     return TrainingData(images=side.images, labels=side.labels, validation=validation), tuple(side.forgotten)
 
 

@@ -1,51 +1,17 @@
 """Claims about the training loop: it learns, it repeats itself, it keeps what did best, and it never cheats."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 import pytest
 import torch
 
-from petpark_assets.domain.errors import CorruptData, InvalidInput
-from petpark_assets.domain.images import Preprocessing
+from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.model import train
-from petpark_assets.domain.model.train import TrainingData, augment, carve_validation, fit
-from petpark_assets.domain.recipes import Hyperparameters
-
-SIDE_PX = 16
-PREPROCESSING = Preprocessing(
-    resolution_px=SIDE_PX, channel_means=(0.5, 0.5, 0.5), channel_deviations=(0.25, 0.25, 0.25)
-)
-TINY = Hyperparameters(width=8, epochs=3, batch_size=16, ema_decay=0.8, crop_scale_min=0.8, first_resolution_share=1.0)
-
-
-def draw_data(count: int = 96) -> TrainingData:
-    """Noise with a square somewhere: reddish for label 0, bluish for label 1."""
-    random = np.random.default_rng(0)
-    labels = (np.arange(count) % 2).astype(np.uint8)
-    images = random.integers(0, 256, (count, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        top, left = random.integers(0, SIDE_PX - 10, 2)
-        image[top : top + 10, left : left + 10] = (40, 60, 220) if label else (220, 60, 40)
-    return TrainingData(images=images, labels=labels, validation=np.arange(count) % 6 < 2)
-
-
-@pytest.fixture(scope="module")
-def data() -> TrainingData:
-    """Drawn once: no test changes it."""
-    return draw_data()
-
-
-@pytest.fixture(scope="module")
-def fitted(data) -> train.Fitted:
-    """One short training that several claims look at."""
-    return fit(data, PREPROCESSING, TINY, seed=0, device="cpu")
-
-
-def weights_bytes(fitted: train.Fitted) -> bytes:
-    """Weights as they are stored: equal only when every bit is."""
-    return train.save_weights(fitted.weights, TINY, PREPROCESSING)
+from petpark_assets.domain.model.prediction import predict
+from petpark_assets.domain.model.train import TrainingData, fit
+from petpark_assets.domain.model.weights import load_classifier
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, weights_bytes
 
 
 def test_a_coloured_square_is_learnt(data):
@@ -140,102 +106,14 @@ def test_the_schedule_rises_to_its_peak_and_anneals_to_zero(fitted):
     assert fitted.epochs[-1].learning_rate == pytest.approx(0, abs=1e-12)
 
 
-def test_crops_grow_from_the_first_resolution_to_the_last():
-    """Early epochs at half the side cost a quarter."""
-
-    def sides(full_px: int, first: float, last: float) -> list[int]:
-        told = dataclasses.replace(TINY, first_resolution_share=first, last_resolution_share=last)
-        return [train.resolution_at(step / 4, full_px, told) for step in range(5)]
-
-    assert sides(96, 0.5, 1) == [48, 64, 64, 80, 96]
-    assert sides(96, 0.5, 0.83) == [48, 48, 64, 64, 80]
-    assert sides(40, 0.4, 1) == [16, 16, 32, 32, 40]  # the full resolution need be no multiple of anything
-    assert sides(24, 0.1, 0.1) == [16] * 5
-
-
-@pytest.mark.parametrize("scale_min", [0.3, 1.0])
-def test_augmented_photos_are_levels_of_the_asked_resolution_and_seeded(data, scale_min):
-    """What the network learns from has the scale of what it will answer about."""
-
-    def crop(seed: int) -> torch.Tensor:
-        photos = torch.from_numpy(data.images[:8])
-        return augment(photos, 12, scale_min, generator=torch.Generator().manual_seed(seed))
-
-    crops = crop(0)
-    assert crops.dtype == torch.float32
-    assert crops.shape == (8, 3, 12, 12)
-    assert crops.min() >= 0
-    assert crops.max() <= 255
-    assert torch.equal(crops, crop(0))
-    assert not torch.equal(crops, crop(1))
-
-
-def test_a_crop_of_the_whole_photo_is_the_photo_or_its_mirror_image(monkeypatch, data):
-    """Coordinates are right to the pixel: an off-by-half shifts every training photo against every answer."""
-    monkeypatch.setattr(train, "CROP_ASPECT_MAX", 1)
-    photos = torch.from_numpy(data.images[:32])
-    crops = augment(photos, SIDE_PX, 1.0, generator=torch.Generator().manual_seed(0))
-    whole = photos.permute(0, 3, 1, 2).float()
-    same = (crops - whole).abs().amax(dim=(1, 2, 3)) < 0.01
-    mirrored = (crops - whole.flip(3)).abs().amax(dim=(1, 2, 3)) < 0.01
-    assert (same | mirrored).all()
-    assert same.any()
-    assert mirrored.any()
-
-
-def sha256s(count: int) -> list[str]:
-    """Of that many photos."""
-    return [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
-
-
-def test_validation_is_carved_from_each_class_whatever_the_order():
-    """A photo must not change sides with the listing."""
-    names, labels = sha256s(300), (np.arange(300) % 3 == 0).astype(np.uint8)
-    carved = carve_validation(names, labels, 0.1)
-    assert carved[labels == 0].sum() == 20
-    assert carved[labels == 1].sum() == 10
-    order = np.random.default_rng(0).permutation(300)
-    again = carve_validation([names[index] for index in order], labels[order], 0.1)
-    assert np.array_equal(again, carved[order])
-
-
-def test_a_small_class_still_gives_a_photo_to_validation():
-    """Without one, its errors could not choose the epoch."""
-    assert carve_validation(sha256s(5), np.array([0, 0, 0, 1, 1], np.uint8), 0.1)[:3].sum() == 1
-    assert carve_validation(sha256s(1), np.array([0], np.uint8), 0.1).sum() == 0
-
-
-def test_weights_are_the_same_bytes_after_a_round_trip(data, fitted):
-    """Digests of models rest on it."""
-    first = weights_bytes(fitted)
-    classifier = train.load_classifier(first)
-    assert train.save_weights(classifier.network.state_dict(), TINY, PREPROCESSING) == first
-    assert classifier.preprocessing == PREPROCESSING
-    again = train.load_classifier(first)
-    assert np.array_equal(
-        train.predict(classifier, data.images, device="cpu"),
-        train.predict(again, data.images, device="cpu"),
-    )
-
-
 def test_the_weights_returned_are_those_that_were_validated(data, fitted):
     """A single look of the loaded classifier repeats the best epoch's figures."""
-    classifier = train.load_classifier(weights_bytes(fitted))
+    classifier = load_classifier(weights_bytes(fitted))
     photos = torch.from_numpy(data.images[data.validation])
     with torch.inference_mode():
         answers = classifier.network(classifier.prepare(photos)).argmax(dim=1).numpy()
     accuracy = (answers == data.labels[data.validation]).mean()
     assert accuracy == fitted.epochs[fitted.best_epoch - 1].validation_accuracy
-
-
-def test_predictions_do_not_depend_on_the_batches(data, fitted):
-    """Batch statistics of training must not leak into answers."""
-    classifier = train.load_classifier(weights_bytes(fitted))
-    whole = train.predict(classifier, data.images, device="cpu")
-    parts = train.predict(classifier, data.images, batch_size=7, device="cpu")
-    assert whole.dtype == np.float32
-    assert whole.shape == (96,)
-    assert np.allclose(whole, parts, atol=1e-6)
 
 
 def test_photos_may_be_a_read_only_memory_map(tmp_path, data, fitted):
@@ -244,22 +122,7 @@ def test_photos_may_be_a_read_only_memory_map(tmp_path, data, fitted):
     mapped = dataclasses.replace(data, images=np.load(tmp_path / "images.npy", mmap_mode="r"))
     again = fit(mapped, PREPROCESSING, TINY, seed=0, device="cpu")
     assert weights_bytes(again) == weights_bytes(fitted)
-    train.predict(train.load_classifier(weights_bytes(again)), mapped.images, device="cpu")
-
-
-def test_weights_of_another_architecture_are_refused_in_one_line(fitted):
-    """The message of torch itself is a page."""
-    wrong = train.save_weights(fitted.weights, dataclasses.replace(TINY, width=16), PREPROCESSING)
-    with pytest.raises(CorruptData, match="not those of petnet with width 16") as refusal:
-        train.load_classifier(wrong)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("data", [b"", b"no weights at all", (5).to_bytes(8, "little") + b"{}   "])
-def test_bytes_that_are_no_weights_are_refused(data):
-    """Whatever is wrong with the file, the error says so in one line."""
-    with pytest.raises(CorruptData, match="no weights of ours"):
-        train.load_classifier(data)
+    predict(load_classifier(weights_bytes(again)), mapped.images, device="cpu")
 
 
 def test_a_diverging_training_says_what_to_lower(data):
@@ -273,12 +136,6 @@ def test_too_few_photos_are_refused_with_their_numbers(data):
     few = TrainingData(images=data.images[:2], labels=data.labels[:2], validation=np.array([True, False]))
     with pytest.raises(InvalidInput, match="1 photos to learn from and 1 to validate on"):
         fit(few, PREPROCESSING, TINY, seed=0, device="cpu")
-
-
-def test_an_unknown_device_is_refused():
-    """Falling back in silence would cost a day on the wrong machine."""
-    with pytest.raises(InvalidInput, match="device is 'tpu': it must be one of auto, cpu, cuda"):
-        train.find_device("tpu")
 
 
 def test_fitted_says_what_its_bits_depend_on(fitted):

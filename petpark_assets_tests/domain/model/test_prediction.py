@@ -1,0 +1,17 @@
+"""Claims about answers to many photos."""
+
+import numpy as np
+
+from petpark_assets.domain.model.prediction import predict
+from petpark_assets.domain.model.weights import load_classifier
+from petpark_assets_tests.domain.model.squares import weights_bytes
+
+
+def test_predictions_do_not_depend_on_the_batches(data, fitted):
+    """Batch statistics of training must not leak into answers."""
+    classifier = load_classifier(weights_bytes(fitted))
+    whole = predict(classifier, data.images, device="cpu")
+    parts = predict(classifier, data.images, batch_size=7, device="cpu")
+    assert whole.dtype == np.float32
+    assert whole.shape == (96,)
+    assert np.allclose(whole, parts, atol=1e-6)
