@@ -74,8 +74,8 @@ def _side(value: str) -> Side:
 
 
 def members(manifest: pa.Table, side: Side) -> pa.Table:
-    """The photos of one side of a version: columns sha256 and label, one row each, sorted by sha256."""
-    return manifest.filter(pc.equal(manifest["split"], side)).select(["sha256", "label"]).sort_by("sha256")
+    """The photos of one side of a version: columns sha256, label and group, one row each, sorted by sha256."""
+    return manifest.filter(pc.equal(manifest["split"], side)).select(["sha256", "label", "group"]).sort_by("sha256")
 
 
 def train_split_record(raw_images: RawImages, manifest: pa.Table) -> TrainSplit:
