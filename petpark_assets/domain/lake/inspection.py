@@ -37,9 +37,9 @@ SHARD_BYTES = 32 * 2**20
 """... where their originals or their pixels would need more than this (one photo may); and fewer ..."""
 NUM_SHARDS = 32
 """... where there would not be so many shards, so that all workers end together; but then no fewer than ..."""
-FEWEST_ROWS = 32
+FEWEST_ROWS = 128
 """... these, since small files slow reading down."""
-COMMIT_EVERY_S = 5.0
+COMMIT_EVERY_S = 2.0
 """An ingestion that is killed draws again what it drew in the last seconds."""
 MAX_FILE_BYTES = 256 * 2**20
 """Larger files are not read: a photo of the most pixels we decode has 192 MiB uncompressed, and 16 are read at once."""
@@ -101,7 +101,7 @@ class Inspector:
         rows = [self._inspect(item.key, data, drawing) for item, data in zip(shard, self._read_all(shard), strict=True)]
         new = {sha256: place for place, sha256 in enumerate(drawing.sha256s) if sha256 not in self.drawn}
         fragments = self.pixels.write(list(new), drawing.pixels_at(list(new.values())), self.resolution_px)
-        self.store.write_many(drawing.originals)  # last, since it syncs the disk, for the pixels too
+        self.store.write_many(drawing.originals)
         return Inspected(table=_table(rows, drawing), fragments=fragments)
 
     def _read_all(self, shard: Sequence[LakeObject]) -> Iterator[bytes | UnreadablePhoto]:
@@ -226,7 +226,7 @@ def inspect(
     )
     shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
     num_done = 0
-    with _committing(inspector.pixels, inspector.resolution_px) as commit:
+    with _committing(inspector.store, inspector.pixels, inspector.resolution_px) as commit:
         for inspected in map_shards(inspector, shards):
             commit(inspected.fragments)
             num_done += inspected.table.num_rows
@@ -239,7 +239,7 @@ def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on
     redrawer = dataclasses.replace(redrawer, by_torch=is_torch_worth_it(len(sha256s)))
     shards = _shards(sha256s, [0] * len(sha256s), redrawer.resolution_px)
     num_done = 0
-    with _committing(redrawer.pixels, redrawer.resolution_px) as commit:
+    with _committing(redrawer.store, redrawer.pixels, redrawer.resolution_px) as commit:
         for shard, fragments in zip(shards, map_shards(redrawer, shards), strict=True):
             commit(fragments)
             num_done += len(shard)
@@ -247,23 +247,32 @@ def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on
 
 
 @contextlib.contextmanager
-def _committing(pixels: PixelStore, resolution_px: int) -> Iterator[Callable[[Sequence[Fragment]], None]]:
-    """Makes what it is handed part of the pixel table, now and then and at the end, also when that is a failure."""
+def _committing(
+    store: files.Store, pixels: PixelStore, resolution_px: int
+) -> Iterator[Callable[[Sequence[Fragment]], None]]:
+    """Makes what it is handed part of the pixel table, now and then and at the end, also when that is a failure.
+
+    Originals last from then on too: one sync of the disk does for all that was written, pixels included.
+    """
     waiting: list[Fragment] = []
     last = time.monotonic()
 
-    def commit(fragments: Sequence[Fragment]) -> None:
+    def commit_waiting() -> None:
         nonlocal last
+        store.sync()
+        pixels.commit(waiting, resolution_px)
+        waiting.clear()
+        last = time.monotonic()
+
+    def commit(fragments: Sequence[Fragment]) -> None:
         waiting.extend(fragments)
         if time.monotonic() > last + COMMIT_EVERY_S:
-            pixels.commit(waiting, resolution_px)
-            waiting.clear()
-            last = time.monotonic()
+            commit_waiting()
 
     try:
         yield commit
     finally:
-        pixels.commit(waiting, resolution_px)
+        commit_waiting()
     pixels.tidy(resolution_px)
 
 

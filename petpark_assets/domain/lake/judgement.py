@@ -18,7 +18,7 @@ from petpark_assets.domain import images
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.lake import catalogue, groups, history, likeness
 from petpark_assets.domain.lake.catalogue import ACCEPTED, DUPLICATE, QUARANTINED, Photo
-from petpark_assets.domain.lake.labels import LabelBook
+from petpark_assets.domain.lake.labels import Judgement
 from petpark_assets.domain.lake.survey import Survey
 from petpark_assets.domain.records import LABELS
 
@@ -52,7 +52,7 @@ class _Verdicts:
 def judge(
     lake_now: Survey,
     known: pa.Table,
-    book: LabelBook,
+    judgements: Sequence[Judgement],
     forgotten: frozenset[str],
     *,
     version: str,
@@ -60,16 +60,17 @@ def judge(
 ) -> pa.Table:
     """The rows of a version, by key: columns of catalogue.SCHEMA.
 
-    `known` is the history of all versions before (history.SCHEMA).
+    `known` is the history of all versions before (history.SCHEMA); `judgements` are those of the objects' labels.
     Raises InvalidInput when a class has too few usable photos to be split.
     """
     keys = [item.key for item in lake_now.objects]
     sha256s = [lake_now.sha256s[key] for key in keys]
     facts = _facts(lake_now, keys, sha256s, known=known, forgotten=forgotten, version=version)
-    verdicts = _judge_each(keys, sha256s, facts, book, forgotten)
+    verdicts = _judge_each(sha256s, facts, judgements, forgotten)
     _settle_copies(keys, sha256s, verdicts)
-    _place_groups(sha256s, facts["signature"], known, verdicts)
-    _assign_sides(sha256s, known, verdicts, assign_splits)
+    sides = history.sides(known)
+    _place_groups(sha256s, facts["signature"], known, sides, verdicts)
+    _assign_sides(sha256s, sides, verdicts, assign_splits)
     facts = _keep_signatures_once(facts, version)
     columns = {
         **{name: facts[name] for name in catalogue.FACTS},
@@ -110,13 +111,12 @@ def _facts(
 
 
 def _judge_each(
-    keys: Sequence[str], sha256s: Texts, facts: pa.Table, book: LabelBook, forgotten: frozenset[str]
+    sha256s: Texts, facts: pa.Table, judgements: Sequence[Judgement], forgotten: frozenset[str]
 ) -> _Verdicts:
     """Each object by itself: accepted, or quarantined with its reason; what the bytes say comes before the label."""
-    verdicts = _Verdicts(group=[None] * len(keys), split=[None] * len(keys))
+    verdicts = _Verdicts(group=[None] * len(sha256s), split=[None] * len(sha256s))
     reasons, details = facts["reason"].to_pylist(), facts["detail"].to_pylist()
-    for key, sha256, reason, detail in zip(keys, sha256s, reasons, details, strict=True):
-        said = book.judge(key, sha256)
+    for sha256, reason, detail, said in zip(sha256s, reasons, details, judgements, strict=True):
         verdicts.label.append(said.label)
         verdicts.label_source.append(said.source)
         verdicts.claims.append(list(said.claims))
@@ -150,11 +150,12 @@ def _settle_copies(keys: Sequence[str], sha256s: Texts, verdicts: _Verdicts) -> 
             verdicts.state[row], verdicts.detail[row] = DUPLICATE, f"the same bytes as {keys[first]}"
 
 
-def _place_groups(sha256s: Texts, signatures: pa.Array, known: pa.Table, verdicts: _Verdicts) -> None:
+def _place_groups(
+    sha256s: Texts, signatures: pa.Array, known: pa.Table, sides: Mapping[str, str], verdicts: _Verdicts
+) -> None:
     """Put each accepted photo into its group; quarantine what would join a train group to a test group."""
     rows = {str(sha256s[row]): row for row in _accepted(verdicts)}
     settled = known.filter(pc.is_valid(known["split"]))
-    sides = history.sides(settled)
     new = sorted(set(rows) - set(sides))
     names = [*settled["sha256"].to_pylist(), *new]
     new_signatures = signatures.take(pa.array([rows[name] for name in new], pa.int64()))
@@ -195,7 +196,9 @@ def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(len(signatures), SIGNATURE_BYTES)
 
 
-def _assign_sides(sha256s: Texts, known: pa.Table, verdicts: _Verdicts, assign_splits: AssignSplits) -> None:
+def _assign_sides(
+    sha256s: Texts, history_sides: Mapping[str, str], verdicts: _Verdicts, assign_splits: AssignSplits
+) -> None:
     """Give every accepted photo its side. Raises InvalidInput when a class is too small to be split."""
     rows = _accepted(verdicts)
     for label in LABELS:
@@ -208,7 +211,7 @@ def _assign_sides(sha256s: Texts, known: pa.Table, verdicts: _Verdicts, assign_s
     photos = [
         Photo(sha256=str(sha256s[row]), label=str(verdicts.label[row]), group=str(verdicts.group[row])) for row in rows
     ]
-    sides = assign_splits(photos, history.sides(known))
+    sides = assign_splits(photos, history_sides)
     for row, photo in zip(rows, photos, strict=True):
         verdicts.split[row] = sides[photo.sha256]
     for label in LABELS:

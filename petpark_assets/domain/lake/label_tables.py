@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from petpark_assets.domain import files
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import UnreadablePhoto
 from petpark_assets.domain.lake.label_sources import Row, Statements, find_columns, gather
@@ -97,7 +98,7 @@ def _rows(batch: Any, names: list[str], places: tuple[int | None, ...]) -> Itera
 
 
 def _open(file: File) -> Any:
-    return pa.OSFile(str(file)) if isinstance(file, Path) else pa.BufferReader(file)
+    return pa.OSFile(str(file)) if isinstance(file, Path) else files.arrow_reader(file)
 
 
 @contextlib.contextmanager

@@ -72,6 +72,10 @@ class LabelBook:
             said = [*_said_by_people(self.corrections[sha256]), *said]
         return _decide(tuple(said)) if said else self._judge_silence(key)
 
+    def judge_all(self, keys: Sequence[str], sha256s: Sequence[str | None]) -> list[Judgement]:
+        """`judge` of each object."""
+        return [self.judge(key, sha256) for key, sha256 in zip(keys, sha256s, strict=True)]
+
     @functools.cached_property
     def digest(self) -> str:
         """sha256 of all that sources and people say beside the keys themselves, and of the order of the sources.

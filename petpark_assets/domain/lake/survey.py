@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from petpark_assets.domain import images
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.lake import fingerprints, inspection
 from petpark_assets.domain.lake.inspection import Inspector, MapShards
-from petpark_assets.domain.lake.labels import LabelBook
+from petpark_assets.domain.lake.labels import Judgement, LabelBook
 from petpark_assets.domain.lake.sources import Lake, LakeObject
 from petpark_assets.domain.records import LABELS
 
@@ -69,18 +69,19 @@ def list_lake(lake: Lake, cache: Path) -> Listing:
 
 
 def inputs_digest(
-    objects: Sequence[LakeObject], sha256s: Mapping[str, str | None], book: LabelBook, forgotten: frozenset[str]
+    objects: Sequence[LakeObject],
+    sha256s: Sequence[str | None],
+    judgements: Sequence[Judgement],
+    forgotten: frozenset[str],
 ) -> str:
     """sha256 of all that a version is made from: keys and bytes, what is said of them, what must be forgotten.
 
     What sources say of photos that are not in the lake changes nothing.
     """
     digest = hashlib.sha256()
-    for item in objects:
-        sha256 = sha256s[item.key]
-        said, is_forgotten = book.judge(item.key, sha256), sha256 in forgotten
+    for item, sha256, said in zip(objects, sha256s, judgements, strict=True):
         judged = f"{said.label}\0{said.source}\0{said.claims}\0{said.reason}"
-        digest.update(f"{item.key}\0{sha256}\0{is_forgotten}\0{item.problem}\0{judged}\n".encode())
+        digest.update(f"{item.key}\0{sha256}\0{sha256 in forgotten}\0{item.problem}\0{judged}\n".encode())
     return digest.hexdigest()
 
 
@@ -88,7 +89,12 @@ def refuse_one_class(lake: Lake, listing: Listing, book: LabelBook) -> None:
     """Raises InvalidInput before anything is read where keys alone show that a class has no photo."""
     if book.judges_by_sha256:
         return
-    claimed = {book.judge(item.key, None).label for item in listing.objects}
+    claimed: set[str | None] = set()
+    # From both ends, since folders are sorted: the first two objects show both classes of most lakes.
+    for item in chain.from_iterable(zip(listing.objects, reversed(listing.objects), strict=True)):
+        claimed.add(book.judge(item.key, None).label)
+        if claimed.issuperset(LABELS):
+            return
     unused = book.num_unused([item.key for item in listing.objects], [])
     misses = "".join(f"; {rows} rows of {name} are about no photo of it" for name, rows in unused.items() if rows)
     for label in LABELS:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from petpark_assets.domain import files
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.records import LABELS
 from petpark_assets.domain.report.metrics import THRESHOLD
@@ -67,7 +68,7 @@ def predictions_parquet(
 
 def read_predictions(data: bytes) -> Predictions:
     """The file's columns, sorted by sha256."""
-    table = pq.read_table(io.BytesIO(data), schema=SCHEMA)
+    table = pq.read_table(files.arrow_reader(data), schema=SCHEMA)
     labels = np.array([LABELS.index(label) for label in table["label"].to_pylist()], dtype=np.uint8)
     return Predictions(
         sha256s=tuple(table["sha256"].to_pylist()), labels=labels, probabilities=table["probability"].to_numpy()

@@ -41,6 +41,9 @@ class S3Store:
         with ThreadPoolExecutor(NUM_WRITERS, thread_name_prefix="put") as pool:
             list(pool.map(self.write_new, items.keys(), items.values()))
 
+    def sync(self) -> None:
+        """See Store: a server has stored what it has acknowledged."""
+
     def exists(self, key: str) -> bool:
         """See Store."""
         return self.bucket.describe(self._checked(key)) is not None

@@ -158,8 +158,8 @@ def test_a_large_resolution_makes_small_shards():
 def test_a_few_photos_are_shared_out_too():
     """A thousand photos in one shard would keep one processor busy and the others waiting."""
     sizes = [len(shard) for shard in inspection._shards("x" * 1000, [0] * 1000, SIDE)]
-    assert len(sizes) == 32
-    assert max(sizes) == 32
+    assert len(sizes) == 8
+    assert max(sizes) == 128
 
 
 def test_photos_are_drawn_again_from_originals_at_another_resolution(inspector):

@@ -221,7 +221,7 @@ def test_a_forgotten_photo_never_comes_back(home, new_name):
     lake = home.root.parent / "lake"
     forgetting.forget(home, files.sha256(png(picture(1))), REASON)
     put(lake, new_name, png(picture(1)))
-    (home.cache / "lake_fingerprints.json").unlink(missing_ok=True)  # so that every file is read again
+    (home.cache / "lake_fingerprints.arrow").unlink(missing_ok=True)  # so that every file is read again
     result = ingestion.new_dataset_version(home, str(lake), SIDE)
     ingestion.raw_images(home, result.dataset_version, OTHER_SIDE)
     rows = catalogue.read_manifest(home.store, result.dataset_version).to_pylist()
@@ -295,7 +295,7 @@ def test_an_unknown_cache_or_page_is_taken_to_hold_the_photo(home):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"?")
     kept = {
-        "cache/forgotten.json", "cache/lake_fingerprints.json", "cache/lake_history.parquet",
+        "cache/forgotten.json", "cache/lake_fingerprints.arrow", "cache/lake_history.arrow",
         "cache/models/abc/model.onnx",
     }  # fmt: skip
     for name in kept:
