@@ -134,6 +134,14 @@ class TrainedCnn(AttemptRecord):
     """sha256 of weights.safetensors."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the train side that it was trained without, since they were forgotten before."""
+    temperature: float = 1.0
+    """What divides the logits of each look: chosen on the validation part, and part of the weights' file."""
+    validation_nll_before: float | None = None
+    """Mean negative log-likelihood of the validation photos, nats, at temperature 1; None where nothing was fitted."""
+    validation_nll_after: float | None = None
+    """The same at the temperature."""
+    unknown_below: float | None = None
+    """An answer of lower probability counts as unknown; chosen on the validation part. None: no answer does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,7 @@ def trained_cnn(
     version, recipe = attempt.dataset_version, attempt.recipe
     if has_record(home.store, TrainedCnn, version, attempt.id):
         return read_record(home.store, TrainedCnn, version, attempt.id)
-    from petpark_assets.domain.model import train, weights
+    from petpark_assets.domain.model import calibration, train, weights
 
     require_same_code(attempt)
     with home.noting() as circumstances:
@@ -99,7 +99,10 @@ def trained_cnn(
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         data, forgotten = _training_data(home, attempt)
         fitted = train.fit(data, preprocessing, hyperparameters, seed=recipe.seed, on_epoch=on_epoch)
-        file = weights.save_weights(fitted.weights, hyperparameters, preprocessing)
+        found = hyperparameters, preprocessing
+        classifier = weights.load_classifier(weights.save_weights(fitted.weights, *found))
+        calibrated = calibration.calibrate(classifier, data, answered_accuracy=recipe.answered_accuracy)
+        file = weights.save_weights(fitted.weights, *found, calibrated.temperature)
         record = TrainedCnn(
             dataset_version=version,
             attempt=attempt.id,
@@ -116,6 +119,7 @@ def trained_cnn(
             validation_accuracy=fitted.epochs[fitted.best_epoch - 1].validation_accuracy,
             weights=put(home.store, _weights_key(attempt, sha256(file)), file),
             forgotten=forgotten,
+            **asdict(calibrated),
         )
         write_record(home.store, record, circumstances())
     return record
