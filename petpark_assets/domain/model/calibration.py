@@ -126,7 +126,8 @@ def _margins(
     target = find_device(device)
     classifier.to(target).to(memory_format=torch.channels_last).eval()
     margins = np.empty((len(chosen), 2))
-    with torch.inference_mode():
+    # Without TF32, as the answers are given.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for start in range(0, len(chosen), BATCH_SIZE):
             photos = torch.from_numpy(images[chosen[start : start + BATCH_SIZE]]).to(target)
             looks = classifier.looks(photos)
