@@ -41,13 +41,14 @@ class Classifier(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Probabilities, float32 [N, classes], each row adding to 1, of photos uint8 [N, H, W, 3]."""
-        return (self.looks(photos) / self.temperature).softmax(dim=2).mean(dim=0)
+        probabilities: Tensor = (self.looks(photos) / self.temperature).softmax(dim=2).mean(dim=0)
+        return probabilities
 
     def looks(self, photos: Tensor) -> Tensor:
         """Logits, float32 [2, N, classes], of photos uint8 [N, H, W, 3] and of their mirror images."""
         inputs = self.prepare(photos)
         logits: Tensor = self.network(torch.cat((inputs, inputs.flip(3)))).float()
-        return logits.unflatten(0, (2, -1))
+        return logits.view(2, -1, logits.shape[1])
 
     def prepare(self, photos: Tensor) -> Tensor:
         """The network's inputs, float32 [N, 3, R, R], of photos uint8 [N, H, W, 3].

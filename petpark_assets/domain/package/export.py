@@ -165,4 +165,5 @@ def accuracy_from_bytes(
     """The share of photos, 0 to 1, that are answered rightly from their own bytes; see check_bytes."""
     names = predictor.preprocessing.labels
     answers = (predictor.classify(read_original(sha256)).label for sha256 in sha256s)
-    return sum(answer == names[label] for answer, label in zip(answers, labels, strict=True)) / len(sha256s)
+    num_right = sum(bool(answer == names[label]) for answer, label in zip(answers, labels, strict=True))
+    return num_right / len(sha256s)
