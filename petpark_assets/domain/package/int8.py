@@ -2,7 +2,9 @@
 
 The convolutions and what lies between them are quantised, weights by output channel; preprocessing, the last layer
 and the probabilities stay floating point. Ranges of activations are those of some learnt photos; whether what is lost
-is little enough is asked of the validation part, never of the test side.
+is little enough is asked of the validation part, never of the test side. Of a network of the recipe `laptop` 8 of 4,000
+labels changed, and it answered 2.1 times as fast; networks that are no plain convolutions (mobilenet, efficientnet)
+gain nothing. How much a model gains is measured when it is packaged, and noted beside the record.
 
 Not here: the floating point file (export.py), answering with either (predictor.py).
 """
@@ -70,6 +72,7 @@ def quantise(onnx_model: bytes, photos: Pixels) -> bytes:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
+            reduce_range=True,  # 7 bits for weights: without VNNI sums of products would overflow; costs nothing here
             op_types_to_quantize=list(QUANTISED),
             nodes_to_exclude=_answering_nodes(onnx.load(folded)),
         )
