@@ -8,18 +8,23 @@ of both looks' margins (logit of dog less that of cat) is above zero, whatever t
 Measured on a network of the recipe `laptop` (accuracy 0.9525 on 4,000 test photos): temperature 0.53 took the expected
 calibration error, 15 bins of equal mass, from 0.079 to 0.008; of a perfectly calibrated one chance alone shows 0.008.
 
-Not here: where the temperature acts (network.py), how well the test side's probabilities fit (report/).
+Not here: where the temperature acts (network.py), the file that keeps it (weights.py), how well the test side's probabilities fit (report/).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model.devices import find_device
 from petpark_assets.domain.model.network import Classifier
 from petpark_assets.domain.model.train import TrainingData
+from petpark_assets.domain.model.weights import load_classifier, save_weights
+from petpark_assets.domain.recipes import Hyperparameters
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,6 +49,20 @@ class Calibration:
     """The same at the temperature."""
     unknown_below: float
     """0.5 to 0.999: an answer of lower probability counts as unknown."""
+
+
+def save_calibrated(
+    weights: Mapping[str, Tensor],
+    hyperparameters: Hyperparameters,
+    preprocessing: Preprocessing,
+    data: TrainingData,
+    *,
+    answered_accuracy: float,
+) -> tuple[bytes, Calibration]:
+    """What training found as a file with its temperature, and all that calibrate says; see there."""
+    plain = load_classifier(save_weights(weights, hyperparameters, preprocessing))
+    calibrated = calibrate(plain, data, answered_accuracy=answered_accuracy)
+    return save_weights(weights, hyperparameters, preprocessing, calibrated.temperature), calibrated
 
 
 def calibrate(

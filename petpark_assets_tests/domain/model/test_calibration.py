@@ -13,10 +13,11 @@ from petpark_assets.domain.model.calibration import (
     choose_threshold,
     fit_temperature,
     negative_log_likelihood,
+    save_calibrated,
 )
 from petpark_assets.domain.model.network import Classifier
 from petpark_assets.domain.model.weights import load_classifier
-from petpark_assets_tests.domain.model.squares import weights_bytes
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, weights_bytes
 
 
 def _draw(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +79,14 @@ def test_calibration_looks_at_the_validation_part_alone(data, fitted):
         calibrate(classifier, dataclasses.replace(data, images=spoiled), answered_accuracy=0.9, device="cpu") == first
     )
     assert first.validation_nll_after <= first.validation_nll_before
+
+
+def test_the_file_has_the_temperature_that_was_found(data, fitted):
+    """A replay of the training must come to the same bytes."""
+    told = fitted.weights, TINY, PREPROCESSING, data
+    file, found = save_calibrated(*told, answered_accuracy=0.9)
+    assert load_classifier(file).temperature == found.temperature != 1
+    assert save_calibrated(*told, answered_accuracy=0.9) == (file, found)
 
 
 SURENESS = np.array([0.55, 0.65, 0.75, 0.85, 0.95, 0.99])
