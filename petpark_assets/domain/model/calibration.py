@@ -8,7 +8,8 @@ of both looks' margins (logit of dog less that of cat) is above zero, whatever t
 Measured on a network of the recipe `laptop` (accuracy 0.9525 on 4,000 test photos): temperature 0.53 took the expected
 calibration error, 15 bins of equal mass, from 0.079 to 0.008; of a perfectly calibrated one chance alone shows 0.008.
 
-Not here: where the temperature acts (network.py), the file that keeps it (weights.py), how well the test side's probabilities fit (report/).
+Not here: where the temperature acts (network.py), the file that keeps it (weights.py), how well probabilities fit on
+the test side (report/).
 """
 
 from collections.abc import Mapping
