@@ -189,7 +189,7 @@ RECIPES = {
                 "label_smoothing": Choices(values=(0.05, 0.1)),
             }),
             targets=Targets(accuracy=0.94, precision=0.92, recall=0.92),
-            # 0.98 left nine photos in ten answered, 0.99 three in four.
+            # On the validation part 0.98 leaves 87 % of the photos answered, 0.99 leaves 75 %.
             answered_accuracy=0.98,
         ),
         Recipe(
