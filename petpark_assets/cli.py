@@ -92,6 +92,7 @@ def dev(
 def classify(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of any size.")],
     model: Annotated[str, typer.Option("--model", help="A model version (3 or v3) or an alias.")] = "champion",
+    int8: Annotated[bool, typer.Option("--int8", help="Ask its faster 8 bit variant.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,7 +101,7 @@ def classify(
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
-        rows = registration.classify(open_here(environment), photos, model)
+        rows = registration.classify(open_here(environment), photos, model, variant="int8" if int8 else "float32")
         answer(rows, show_rows)
     raise typer.Exit(int(any(row["error"] for row in rows)))
 

@@ -186,6 +186,16 @@ def test_materializing_again_does_no_work_and_changes_nothing(house: House):
     assert _digests(house.home, attempt) == before
 
 
+def test_the_int8_model_is_shipped_as_the_record_says(house: House):
+    """Chosen on the validation part; its speed is noted beside the record, where no digest sees it."""
+    attempt = new_attempt("v0001", _recipe(TINY))
+    record = files.read_record(house.home.store, OnnxPackage, "v0001", attempt.id)
+    noted = files.read_circumstances(house.home.store, OnnxPackage, "v0001", attempt.id)
+    is_kept = record.parity["int8"]["is_kept"]
+    assert is_kept == ("model.int8.onnx" in record.files) == ("int8_speed_up" in noted)
+    assert record.parity["int8"]["validation"]["num_images"] > 0
+
+
 def test_a_rejected_model_is_neither_packaged_nor_registered(house: House):
     """The gate is a blocking check: what comes after it is skipped, and the check's line says why."""
     result = house.build({**HOPELESS, "search": {"algorithm": "none"}})

@@ -130,6 +130,8 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
             "attempt": attempt.id,
             "validation_accuracy": record.validation_accuracy,
             "best_epoch": record.best_epoch,
+            "temperature": record.temperature,
+            "unknown_below": record.unknown_below,
             "num_parameters": record.num_parameters,
             "device": record.device,
             "hyperparameters": dg.MetadataValue.json(dict(record.hyperparameters)),

@@ -21,15 +21,17 @@ class Classifier(nn.Module):
     """A network with its preprocessing inside: uint8 [N, H, W, 3] of any size to probabilities [N, classes].
 
     The second look: a cat seen in a mirror is a cat, so the answer is the mean over the photo and its mirror image.
+    The temperature divides the logits of each look (calibration.py); 1 leaves them as the network gave them.
     """
 
     means: Tensor
     deviations: Tensor
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float = 1.0) -> None:
         super().__init__()
         self.network = network
         self.preprocessing = preprocessing
+        self.temperature = temperature
         # Of levels 0 to 255. Not in the state: they travel as the preprocessing record.
         for name, shares in (
             ("means", preprocessing.channel_means),
@@ -39,11 +41,14 @@ class Classifier(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Probabilities, float32 [N, classes], each row adding to 1, of photos uint8 [N, H, W, 3]."""
-        inputs = self.prepare(photos)
-        first = self.network(inputs).float().softmax(dim=1)
-        second = self.network(inputs.flip(3)).float().softmax(dim=1)
-        probabilities: Tensor = (first + second) / 2
+        probabilities: Tensor = (self.looks(photos) / self.temperature).softmax(dim=2).mean(dim=0)
         return probabilities
+
+    def looks(self, photos: Tensor) -> Tensor:
+        """Logits, float32 [2, N, classes], of photos uint8 [N, H, W, 3] and of their mirror images."""
+        inputs = self.prepare(photos)
+        logits: Tensor = self.network(torch.cat((inputs, inputs.flip(3)))).float()
+        return logits.view(2, -1, logits.shape[1])
 
     def prepare(self, photos: Tensor) -> Tensor:
         """The network's inputs, float32 [N, 3, R, R], of photos uint8 [N, H, W, 3].

@@ -22,11 +22,14 @@ METADATA_KEY = "petpark"
 
 
 def save_weights(
-    weights: Mapping[str, Tensor], hyperparameters: Hyperparameters, preprocessing: Preprocessing
+    weights: Mapping[str, Tensor],
+    hyperparameters: Hyperparameters,
+    preprocessing: Preprocessing,
+    temperature: float = 1.0,
 ) -> bytes:
     """One safetensors file with what is needed to use the weights; the same weights give the same bytes."""
-    about = canonical_json({"hyperparameters": hyperparameters, "preprocessing": preprocessing}).decode()
-    return safetensors.torch.save(dict(weights), metadata={METADATA_KEY: about})
+    about = {"hyperparameters": hyperparameters, "preprocessing": preprocessing, "temperature": temperature}
+    return safetensors.torch.save(dict(weights), metadata={METADATA_KEY: canonical_json(about).decode()})
 
 
 def load_classifier(data: bytes) -> Classifier:
@@ -35,7 +38,7 @@ def load_classifier(data: bytes) -> Classifier:
     Raises:
         CorruptData: it is no such file, or its weights do not fit the architecture it names.
     """
-    about = _read_metadata(data)
+    about = read_metadata(data)
     hyperparameters = Hyperparameters(**about["hyperparameters"])
     fields = {name: _as_tuple(value) for name, value in about["preprocessing"].items()}
     preprocessing = Preprocessing(**fields)
@@ -48,14 +51,18 @@ def load_classifier(data: bytes) -> Classifier:
         raise CorruptData(
             f"the weights are not those of {hyperparameters.architecture} with width {hyperparameters.width}: {reason}"
         ) from error
-    return Classifier(network, preprocessing).eval()
+    # Files of before there was a temperature name none.
+    return Classifier(network, preprocessing, about.get("temperature", 1.0)).eval()
 
 
-def _read_metadata(data: bytes) -> dict[str, dict[str, Any]]:
-    """What save_weights noted. safetensors gives it for paths only; the header is 8 bytes of length, then JSON."""
+def read_metadata(data: bytes) -> dict[str, Any]:
+    """What was noted under METADATA_KEY in a safetensors file. Raises CorruptData.
+
+    safetensors gives it for paths only; the header is 8 bytes of length, then JSON.
+    """
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about: dict[str, dict[str, Any]] = json.loads(header["__metadata__"][METADATA_KEY])
+        about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
     except (ValueError, LookupError, TypeError) as error:
         raise CorruptData(f"{len(data)} bytes are no weights of ours: {error}") from error
     return about

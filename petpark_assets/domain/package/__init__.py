@@ -1,1 +1,1 @@
-"""Model packaging: export.py makes and proves model.onnx, contents.py the folder around it, predictor.py answers."""
+"""Model packaging: export.py and int8.py make the models, contents.py the folder around them, predictor.py answers."""

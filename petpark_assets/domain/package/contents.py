@@ -1,6 +1,7 @@
 """The package as a folder: what is in it, the sums that seal it, and their check.
 
     model.onnx             a uint8 photo of any size in, probabilities out
+    model.int8.onnx        the same with 8 bit convolutions; only where it lost next to nothing on the validation part
     labels.json            the classes in the order of the outputs, and when an answer counts as unknown
     preprocessing.json     what the model does to a photo before the network
     report.html .json      the exam on the test side, without photos
@@ -9,7 +10,7 @@
     SHA256SUMS             of all the others, for `sha256sum -c`; its own sha256 is the package's digest
 
 There is no clock, host or photo in a package: the same work gives the same bytes, and a forgotten photo does not
-live on here. Not here: making model.onnx (export.py), answering with it (predictor.py).
+live on here. Not here: making the models (export.py, int8.py), answering with it (predictor.py).
 """
 
 import io
@@ -37,11 +38,14 @@ if TYPE_CHECKING:
 
 SUMS = "SHA256SUMS"
 MODEL = "model.onnx"
+MODELS = {"float32": MODEL, "int8": "model.int8.onnx"}
+"""The file of each variant; every package has the first."""
 LABELS_FILE = "labels.json"
 IDENTITY = "package.json"
 REPORTS = ("report.html", "report.json")
 FORMAT = 1
-"""Of the folder; a reader that meets a higher one must refuse it."""
+"""Of the folder; a reader that meets a higher one must refuse it. Another variant of the model is no other format:
+who does not know its file answers rightly without it."""
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)\n")
 
@@ -81,6 +85,7 @@ class Lineage:
 def build_files(
     *,
     onnx_model: bytes,
+    int8_model: bytes | None = None,
     preprocessing: Preprocessing,
     lineage: Lineage,
     manifest: "pa.Table",
@@ -91,18 +96,22 @@ def build_files(
 
     Args:
         onnx_model: from export.export_onnx.
+        int8_model: from int8.quantise; None where it was not close enough.
         preprocessing: what the graph does to a photo first.
         lineage: the accepted model's records.
         manifest: the dataset version's, with at least sha256, label and split.
         report_files: report.html and report.json as the report's record names them; others are left out.
-        parity: what export.check_parity and export.check_bytes proved.
+        parity: what export.check_parity and export.check_bytes proved, and what was found about int8.
 
     Raises:
         CorruptData: a report's bytes are not those that its record names.
     """
     files = {
         MODEL: onnx_model,
-        LABELS_FILE: canonical_json({"labels": preprocessing.labels, "unknown_below": None}),
+        **({} if int8_model is None else {MODELS["int8"]: int8_model}),
+        LABELS_FILE: canonical_json(
+            {"labels": preprocessing.labels, "unknown_below": lineage.trained_cnn.unknown_below}
+        ),
         "preprocessing.json": canonical_json(preprocessing),
         "data_manifest.parquet": _data_manifest(manifest),
         IDENTITY: canonical_json(_identity(lineage, parity)),
@@ -157,6 +166,11 @@ def read_sums(data: bytes, where: str) -> dict[str, str]:
     if not found or not all(found):
         raise CorruptData(f"{where} is not a list of sums: get the package again with `petpark registry download`")
     return {match[2]: match[1] for match in found if match}
+
+
+def find_variants(folder: Path) -> list[str]:
+    """The variants of the model that a package has: `float32`, and `int8` where that was close enough."""
+    return [variant for variant, name in MODELS.items() if (folder / name).is_file()]
 
 
 def verify_folder(folder: Path) -> str:

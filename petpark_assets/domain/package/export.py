@@ -142,10 +142,7 @@ def check_bytes(
     Raises:
         ModelRejected: the two differ by more than 0.2 percentage points and by more than one photo.
     """
-    names = predictor.preprocessing.labels
-    answers = (predictor.classify(read_original(sha256)).label for sha256 in sha256s)
-    num_right = sum(answer == names[label] for answer, label in zip(answers, labels, strict=True))
-    accuracy = num_right / len(sha256s)
+    accuracy = accuracy_from_bytes(predictor, sha256s, labels, read_original)
     tolerance = max(BYTES_TOLERANCE, 1 / len(sha256s))
     if abs(accuracy - reported_accuracy) > tolerance + 1e-9:  # sums of decimal shares are not exact
         raise ModelRejected(
@@ -157,3 +154,16 @@ def check_bytes(
         "reported_accuracy": reported_accuracy,
         "accuracy_from_bytes": accuracy,
     }
+
+
+def accuracy_from_bytes(
+    predictor: Predictor,
+    sha256s: Sequence[str],
+    labels: npt.NDArray[np.uint8],
+    read_original: Callable[[str], bytes],
+) -> float:
+    """The share of photos, 0 to 1, that are answered rightly from their own bytes; see check_bytes."""
+    names = predictor.preprocessing.labels
+    answers = (predictor.classify(read_original(sha256)).label for sha256 in sha256s)
+    num_right = sum(bool(answer == names[label]) for answer, label in zip(answers, labels, strict=True))
+    return num_right / len(sha256s)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from petpark_assets.domain import images
-from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.errors import InvalidInput, NotFound
 from petpark_assets.domain.images import Pixels, Preprocessing
 from petpark_assets.domain.package import contents
 
@@ -57,11 +57,16 @@ class Predictor:
         self._unknown_below = unknown_below
 
     @classmethod
-    def open(cls, folder: Path, *, num_threads: int | None = None) -> Self:
+    def open(cls, folder: Path, *, variant: str = "float32", num_threads: int | None = None) -> Self:
         """Load the package in a folder, after checking every file of it.
 
+        Args:
+            folder: the package.
+            variant: `float32`, the model that was examined, or `int8`, its faster twin.
+            num_threads: for one photo; None for all processors.
+
         Raises:
-            NotFound: there is no package.
+            NotFound: there is no package, or it does not have that variant.
             CorruptData: a file was changed, is missing or is one too many.
             InvalidInput: the package is of a later format than this code knows.
         """
@@ -71,8 +76,11 @@ class Predictor:
             raise InvalidInput(
                 f"the package in {folder} has format {package_format}: this code reads {contents.FORMAT}"
             )
+        variants = contents.find_variants(folder)
+        if variant not in variants:
+            raise NotFound(f"the package in {folder} has no variant {variant!r}: it has {', '.join(variants)}")
         labels = json.loads((folder / contents.LABELS_FILE).read_bytes())
-        onnx_model = (folder / contents.MODEL).read_bytes()
+        onnx_model = (folder / contents.MODELS[variant]).read_bytes()
         return cls(onnx_model, unknown_below=labels["unknown_below"], num_threads=num_threads)
 
     def classify(self, data: bytes) -> Answer:

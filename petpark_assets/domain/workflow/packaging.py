@@ -1,6 +1,10 @@
 """Model packaging: the network as ONNX with its preprocessing inside, proved against the network and from bytes."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from petpark_assets.domain.attempts import Attempt, require_same_code
 from petpark_assets.domain.errors import PermanentError
@@ -20,7 +24,7 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )  # fmt: skip
-from petpark_assets.domain.workflow.sides import read_manifest
+from petpark_assets.domain.workflow.sides import Side, open_side, read_manifest
 from petpark_assets.domain.workflow.testing import open_network, open_test_side, read_report_file
 from petpark_assets.domain.workflow.training import read_weights
 
@@ -32,7 +36,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
     if has_record(home.store, OnnxPackage, version, attempt.id):
         return read_record(home.store, OnnxPackage, version, attempt.id)
     from petpark_assets.domain.model.weights import load_classifier
-    from petpark_assets.domain.package import export
+    from petpark_assets.domain.package import export, int8
 
     require_same_code(attempt)
     with home.noting() as circumstances:
@@ -44,15 +48,13 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
         parity = {
             "same_tensors": export.check_parity(predictor, open_network(home, attempt, model), side.images),
             "own_bytes": export.check_bytes(
-                predictor,
-                side.sha256s,
-                side.labels,
-                lambda sha256: home.store.read(original_key(sha256)),
-                report.metrics["accuracy"],
+                predictor, side.sha256s, side.labels, _reading(home), report.metrics["accuracy"]
             ),
         }
+        int8_model, parity["int8"] = _quantise(home, attempt, onnx_model, side, parity["own_bytes"])
         files = contents.build_files(
             onnx_model=onnx_model,
+            int8_model=int8_model,
             preprocessing=preprocessing,
             lineage=lineage,
             manifest=read_manifest(home, version),
@@ -70,8 +72,43 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
         # The event first: a crash between the two leaves it twice, never missing.
         subject = {"dataset_version": version, "attempt": attempt.id, "onnx_package": digest(record)}
         home.ledger.append("package_made", {**subject, "evaluation_report": record.evaluation_report})
-        write_record(home.store, record, circumstances())
+        noted = {"int8_speed_up": int8.speed_up(onnx_model, int8_model, side.images[0])} if int8_model else {}
+        write_record(home.store, record, {**circumstances(), **noted})
     return record
+
+
+def _quantise(
+    home: Home, attempt: Attempt, onnx_model: bytes, side: Side, own_bytes: Mapping[str, Any]
+) -> tuple[bytes | None, dict[str, Any]]:
+    """The model with 8 bit convolutions, None where it is not close enough, and what was found about it.
+
+    The validation part decides. What then fails the proofs that model.onnx has passed on the test side is not shipped.
+    """
+    from petpark_assets.domain.model.validation import carve_validation
+    from petpark_assets.domain.package import export, int8
+
+    recipe = attempt.recipe
+    train = open_side(home, attempt.dataset_version, "train", recipe.resolution_px)
+    is_validation = carve_validation(train.groups, train.labels, recipe.validation_share)
+    validated, learnt = np.flatnonzero(is_validation), np.flatnonzero(~is_validation)
+    quantised = int8.quantise(onnx_model, train.images[learnt[: int8.NUM_RANGE_PHOTOS]])
+    small = Predictor(quantised)
+    before, after = (
+        int8.accuracy(answering, train.images, train.labels, validated) for answering in (Predictor(onnx_model), small)
+    )
+    found = {"validation": int8.compare(before, after, len(validated))}
+    if found["validation"]["is_close"]:
+        whole = np.arange(len(side.labels))
+        tensors = int8.accuracy(small, side.images, side.labels, whole)
+        found["same_tensors"] = int8.compare(own_bytes["reported_accuracy"], tensors, len(whole))
+        from_bytes = export.accuracy_from_bytes(small, side.sha256s, side.labels, _reading(home))
+        found["own_bytes"] = int8.compare(own_bytes["accuracy_from_bytes"], from_bytes, len(whole))
+    is_kept = all(compared["is_close"] for compared in found.values())
+    return quantised if is_kept else None, {"is_kept": is_kept, **found}
+
+
+def _reading(home: Home) -> Callable[[str], bytes]:
+    return lambda sha256: home.store.read(original_key(sha256))
 
 
 def read_lineage(home: Home, attempt: Attempt) -> contents.Lineage:
@@ -97,12 +134,14 @@ def package_folder(home: Home, attempt: Attempt) -> Path:
 
 
 def find_damage(home: Home, attempt: Attempt) -> str | None:
-    """What is wrong with a stored package, in one line; None when it is whole and can be opened."""
+    """What is wrong with a stored package, in one line; None when it is whole and each model in it can be opened."""
     try:
         record = read_record(home.store, OnnxPackage, attempt.dataset_version, attempt.id)
         for name, sha256 in record.files.items():
             get_verified(home.store, f"{_folder(attempt)}/{name}", sha256)
-        Predictor.open(package_folder(home, attempt))
+        folder = package_folder(home, attempt)
+        for variant in contents.find_variants(folder):
+            Predictor.open(folder, variant=variant)
     except PermanentError as error:
         return str(error)
     return None

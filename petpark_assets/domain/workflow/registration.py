@@ -92,13 +92,15 @@ def _row(known: RegisteredVersion) -> dict[str, Any]:
     }
 
 
-def classify(home: Home, photos: Sequence[Path], model: str) -> list[dict[str, Any]]:
+def classify(home: Home, photos: Sequence[Path], model: str, *, variant: str = "float32") -> list[dict[str, Any]]:
     """Ask a registered version about photos; a row for each, with an error where one cannot be read.
 
-    Raises NotFound when there is no such model, CorruptData when its files were changed.
+    Raises:
+        NotFound: there is no such model, or it has no such variant (`float32`, `int8`).
+        CorruptData: its files were changed.
     """
     model_version = home.registry.resolve(model)
-    predictor = Predictor.open(home.registry.fetch(model_version, home.cache / "models"))
+    predictor = Predictor.open(home.registry.fetch(model_version, home.cache / "models"), variant=variant)
     return [_answer(predictor, photo, model_version) for photo in photos]
 
 

@@ -89,7 +89,7 @@ def trained_cnn(
     version, recipe = attempt.dataset_version, attempt.recipe
     if has_record(home.store, TrainedCnn, version, attempt.id):
         return read_record(home.store, TrainedCnn, version, attempt.id)
-    from petpark_assets.domain.model import train, weights
+    from petpark_assets.domain.model import calibration, train
 
     require_same_code(attempt)
     with home.noting() as circumstances:
@@ -99,7 +99,9 @@ def trained_cnn(
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         data, forgotten = _training_data(home, attempt)
         fitted = train.fit(data, preprocessing, hyperparameters, seed=recipe.seed, on_epoch=on_epoch)
-        file = weights.save_weights(fitted.weights, hyperparameters, preprocessing)
+        file, calibrated = calibration.save_calibrated(
+            fitted.weights, hyperparameters, preprocessing, data, answered_accuracy=recipe.answered_accuracy
+        )
         record = TrainedCnn(
             dataset_version=version,
             attempt=attempt.id,
@@ -114,6 +116,7 @@ def trained_cnn(
             epochs=tuple(_curve_point(epoch) for epoch in fitted.epochs),
             best_epoch=fitted.best_epoch,
             validation_accuracy=fitted.epochs[fitted.best_epoch - 1].validation_accuracy,
+            **asdict(calibrated),
             weights=put(home.store, _weights_key(attempt, sha256(file)), file),
             forgotten=forgotten,
         )

@@ -24,6 +24,18 @@ def test_weights_are_the_same_bytes_after_a_round_trip(data, fitted):
     )
 
 
+def test_the_temperature_travels_with_the_weights_and_is_one_where_none_is_named(fitted):
+    """The report, the packaging and a replay must answer with one file; files of before had no temperature."""
+    scaled = save_weights(fitted.weights, TINY, PREPROCESSING, 1.25)
+    assert load_classifier(scaled).temperature == 1.25
+    plain = save_weights(fitted.weights, TINY, PREPROCESSING)
+    size = int.from_bytes(plain[:8], "little")
+    header = plain[8 : 8 + size].replace(rb",\"temperature\":1.0", b"")
+    old = len(header).to_bytes(8, "little") + header + plain[8 + size :]
+    assert len(old) < len(plain)
+    assert load_classifier(old).temperature == 1
+
+
 def test_weights_of_another_architecture_are_refused_in_one_line(fitted):
     """The message of torch itself is a page."""
     wrong = save_weights(fitted.weights, dataclasses.replace(TINY, width=16), PREPROCESSING)

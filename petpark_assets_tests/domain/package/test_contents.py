@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from petpark_assets.domain.errors import CorruptData, ModelRejected, NotFound
-from petpark_assets.domain.files import sha256
-from petpark_assets.domain.package.contents import SUMS, build_files, verify_folder
+from petpark_assets.domain.files import digest, sha256
+from petpark_assets.domain.package.contents import SUMS, build_files, find_variants, verify_folder
 from petpark_assets_tests.domain.package import toys
 
 
@@ -61,6 +61,30 @@ def test_the_order_of_the_manifest_changes_nothing():
     }  # fmt: skip
     table = toys.manifest()
     assert build_files(manifest=table, **arguments) == build_files(manifest=table.take([4, 3, 2, 1, 0]), **arguments)
+
+
+def test_the_threshold_of_unknown_is_that_of_the_trained_network():
+    """It was chosen on the validation part; a service must find it beside the labels."""
+    before = toys.lineage()
+    model = dataclasses.replace(before.trained_cnn, unknown_below=0.8)
+    report = dataclasses.replace(before.evaluation_report, trained_cnn=digest(model))
+    lineage = dataclasses.replace(before, trained_cnn=model, evaluation_report=report)
+    files = build_files(
+        onnx_model=b"w", preprocessing=toys.PREPROCESSING, lineage=lineage, manifest=toys.manifest(),
+        report_files=toys.REPORT_FILES, parity={},
+    )  # fmt: skip
+    assert json.loads(files["labels.json"])["unknown_below"] == 0.8
+    assert json.loads(toys.package_files()["labels.json"])["unknown_below"] is None
+
+
+def test_the_int8_model_is_in_the_package_only_where_there_is_one(tmp_path):
+    """What lost too much is left out; what is there is sealed like everything else."""
+    assert "model.int8.onnx" not in toys.package_files()
+    folder = toys.write_package(tmp_path / "both", toys.package_files(int8_model=b"rounded"))
+    assert find_variants(folder) == ["float32", "int8"]
+    (folder / "model.int8.onnx").write_bytes(b"another")
+    with pytest.raises(CorruptData, match=r"model\.int8\.onnx"):
+        verify_folder(folder)
 
 
 def test_a_rejected_model_is_never_packaged():

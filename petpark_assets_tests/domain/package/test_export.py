@@ -133,11 +133,16 @@ def test_photos_that_show_something_else_reject_the_model(predictor):
 
 
 def test_the_real_classifier_is_exported_whole():
-    """The toy shows the rules; this is the network that is shipped, with its own preprocessing."""
+    """The toy shows the rules; this is the network that is shipped, with its own preprocessing and temperature."""
+    import torch
+
     from petpark_assets.domain.model import network
     from petpark_assets.domain.recipes import Hyperparameters
 
-    classifier = network.Classifier(network.build_network(Hyperparameters(width=8)), toys.PREPROCESSING).eval()
+    torch.manual_seed(0)
+    built = network.build_network(Hyperparameters(width=8))
+    torch.nn.init.normal_(built.head.bias)  # no two classes alike, or a lost temperature would not show
+    classifier = network.Classifier(built, toys.PREPROCESSING, temperature=0.5).eval()
     shipped = Predictor(export_onnx(classifier, toys.PREPROCESSING))
     for shape in ((1, 24, 24), (2, 120, 90)):
         assert shipped.probabilities(_noise(*shape))[:, 1] == pytest.approx(

@@ -1,5 +1,6 @@
 """The one way a photo is answered, by people and by the service: light, verified, the same every time."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -70,6 +71,24 @@ def test_an_answer_below_the_package_s_threshold_counts_as_unknown(folder, tmp_p
     assert (unsure.label, unsure.is_unknown, sure.is_unknown) == ("cat", True, False)
 
 
+def test_a_variant_is_answered_with_by_its_own_file(folder, onnx_model, tmp_path):
+    """Who asks for the fast model must get it, and who asks for none the one that was examined."""
+    import onnx
+
+    other = onnx.load_from_string(onnx_model)
+    turned = dataclasses.replace(toys.PREPROCESSING, labels=("dog", "cat"))
+    onnx.helper.set_model_props(other, {"preprocessing": canonical_json(turned).decode()})
+    both = _copy(folder, tmp_path / "both", **{"model.int8.onnx": other.SerializeToString()})
+    assert Predictor.open(both).classify(toys.photo(255)).label == "dog"
+    assert Predictor.open(both, variant="int8").classify(toys.photo(255)).label == "cat"
+
+
+def test_a_variant_that_a_package_does_not_have_is_refused_with_those_it_has(folder):
+    """Older packages, and those whose rounding lost too much, have one model."""
+    with pytest.raises(NotFound, match="has no variant 'int8': it has float32"):
+        Predictor.open(folder, variant="int8")
+
+
 def test_what_is_no_photo_is_refused_with_its_reason(folder):
     """One bad file among many must say what is wrong with it."""
     with pytest.raises(UnreadablePhoto) as caught:
@@ -99,20 +118,22 @@ def test_no_package_is_not_found(tmp_path):
         Predictor.open(tmp_path)
 
 
-def test_answering_loads_nothing_heavier_than_onnxruntime(folder):
+def test_answering_loads_onnxruntime_numpy_and_the_decoder_alone(folder):
     """The service starts in a second with 120 MB because of this; one import of torch makes it ten and 700 MB."""
     script = f"""
 import sys
+before = set(sys.modules)  # what the environment itself starts with
+import json
 from pathlib import Path
 from petpark_assets.domain.package.predictor import Predictor
-import json
 data = bytes.fromhex({toys.photo(255).hex()!r})
 answer = Predictor.open(Path({str(folder)!r})).classify(data)
-heavy = ["torch", "ray", "dagster", "mlflow", "pyarrow", "onnx", "pandas", "sklearn", "matplotlib", "lance"]
-print(json.dumps([answer.label, [name for name in heavy if name in sys.modules]]))
+places = {{name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}}
+installed = {{name.partition(".")[0] for name, place in places.items() if "site-packages" in place}}
+print(json.dumps([answer.label, sorted(installed)]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == ["dog", []]
+    assert json.loads(done.stdout) == ["dog", ["PIL", "numpy", "onnxruntime", "simplejpeg"]]
     assert done.stderr == ""
 
 

@@ -116,10 +116,13 @@ def lineage(*, accuracy: float = 0.97, is_accepted: bool = True, seed: int = 0) 
     )  # fmt: skip
 
 
-def package_files(*, onnx_model: bytes = b"weights", accuracy: float = 0.97, seed: int = 0) -> dict[str, bytes]:
+def package_files(
+    *, onnx_model: bytes = b"weights", int8_model: bytes | None = None, accuracy: float = 0.97, seed: int = 0
+) -> dict[str, bytes]:
     """The files of a package; another seed makes another package."""
     return build_files(
         onnx_model=onnx_model,
+        int8_model=int8_model,
         preprocessing=PREPROCESSING,
         lineage=lineage(accuracy=accuracy, seed=seed),
         manifest=manifest(),
