@@ -5,8 +5,9 @@
 `petpark` is the whole of `petpark lake ingest` behind its command. A bare loop reads, hashes, decodes, squeezes and
 writes the same originals, a file each, and the same pixels, by one library, on as many threads as there are
 processors, in order of no care: no checks, no statistics, no likeness, no split, no manifest, and nothing is synced.
-`imagefolder` is torchvision's ImageFolder with a DataLoader of two workers: reading, decoding and squeezing, nothing
-kept. Seconds are without imports, which are given beside them; so is the most memory the process ever had.
+`imagefolder` is torchvision's ImageFolder with a DataLoader of two workers, as its documentation writes it (ToTensor):
+reading, decoding and squeezing, nothing kept; `imagefolder_uint8` does without floating point. Seconds are without
+imports, which are given beside them; so is the most memory the process ever had.
 Not here: who is measured against whom, and how often (ingestion.py).
 """
 
@@ -104,19 +105,24 @@ def petpark_epoch(lake: Path, folder: Path, resolution_px: int) -> Callable[[], 
     return work
 
 
-def image_folder(lake: Path, _folder: Path, resolution_px: int) -> Callable[[], dict[str, Any]]:
-    """One epoch by torchvision's own means."""
-    from torch.utils.data import DataLoader
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms import Compose, PILToTensor, Resize
+def image_folder(conversion: str) -> Callable[[Path, Path, int], Callable[[], dict[str, Any]]]:
+    """One epoch by torchvision's own means, with one of its conversions to tensors."""
 
-    dataset = ImageFolder(str(lake), Compose([Resize((resolution_px, resolution_px)), PILToTensor()]))
+    def prepare(lake: Path, _folder: Path, resolution_px: int) -> Callable[[], dict[str, Any]]:
+        from torch.utils.data import DataLoader
+        from torchvision import transforms
+        from torchvision.datasets import ImageFolder
 
-    def work() -> dict[str, Any]:
-        loader = DataLoader(dataset, batch_size=EPOCH_BATCH, shuffle=True, num_workers=NUM_WORKERS)
-        return {"photos": sum(len(images) for images, _ in loader)}
+        steps = [transforms.Resize((resolution_px, resolution_px)), getattr(transforms, conversion)()]
+        dataset = ImageFolder(str(lake), transforms.Compose(steps))
 
-    return work
+        def work() -> dict[str, Any]:
+            loader = DataLoader(dataset, batch_size=EPOCH_BATCH, shuffle=True, num_workers=NUM_WORKERS)
+            return {"photos": sum(len(images) for images, _ in loader)}
+
+        return work
+
+    return prepare
 
 
 def bare_loop(make_draw: Callable[[int], Draw]) -> Callable[[Path, Path, int], Callable[[], dict[str, Any]]]:
@@ -226,7 +232,8 @@ CONTENDERS: Mapping[str, Callable[[Path, Path, int], Callable[[], dict[str, Any]
     "petpark": petpark,
     "petpark_again": petpark_again,
     "petpark_epoch": petpark_epoch,
-    "imagefolder": image_folder,
+    "imagefolder": image_folder("ToTensor"),
+    "imagefolder_uint8": image_folder("PILToTensor"),
     "opencv_skipping": bare_loop(opencv_skipping),
     **{name: bare_loop(make_draw) for name, make_draw in LOOPS.items()},
 }
