@@ -134,6 +134,10 @@ class TrainedCnn(AttemptRecord):
     """sha256 of weights.safetensors."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the train side that it was trained without, since they were forgotten before."""
+    unknown_below: float | None = None
+    """An answer of lower probability counts as unknown, chosen on validation; None: every answer counts."""
+    temperature: float = 1.0
+    """What the network's logits are divided by, chosen on validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +155,13 @@ class EvaluationReport(AttemptRecord):
     default_targets: Mapping[str, float]
     """What it asks where no recipe or configuration says otherwise."""
     metrics: Mapping[str, Any]
-    """accuracy, intervals, by class precision, recall and counts, confusion, calibration (report.evaluate)."""
+    """accuracy, intervals, by class precision, recall and counts, confusion, calibration, slices (metrics.evaluate)."""
     files: Mapping[str, str]
     """sha256 by file name: report.html, report.json, predictions.parquet."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the test side that were not in the exam, since they were forgotten before."""
+    comparison: Mapping[str, Any] | None = None
+    """With the champion of that moment, on the same photos (comparison.compare); None: there was no champion."""
 
 
 @dataclass(frozen=True, kw_only=True)

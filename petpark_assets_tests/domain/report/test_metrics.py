@@ -10,7 +10,8 @@ from sklearn.calibration import calibration_curve
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import Targets
-from petpark_assets.domain.report.metrics import MAX_CURVE_POINTS, evaluate, f1_interval, wilson_interval
+from petpark_assets.domain.report.intervals import f1_interval, wilson_interval
+from petpark_assets.domain.report.metrics import MAX_CURVE_POINTS, evaluate
 from petpark_assets_tests.domain.report import toy
 
 NO_TARGETS = Targets(accuracy=0, precision=0, recall=0)
