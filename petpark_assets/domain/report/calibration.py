@@ -1,4 +1,4 @@
-"""Whether probabilities keep their word: bins of equal mass, the expected calibration error, and what chance leaves of it.
+"""Whether probabilities keep their word: bins of equal mass, the calibration error, and what chance leaves of it.
 
 Even a perfectly calibrated model shows an error above 0, since shares are counted on a limited number of photos: what
 such a model of the same confidences would show is simulated and stands beside each error.
@@ -90,8 +90,8 @@ def _equal_mass_bins(probabilities: Probabilities) -> npt.NDArray[np.int64]:
 
     So the order of the photos changes nothing.
     """
-    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, NUM_BINS + 1)))
-    return np.unique(np.searchsorted(edges[1:-1], probabilities), return_inverse=True)[1]
+    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, NUM_BINS + 1)[1:-1]))
+    return np.unique(np.searchsorted(edges, probabilities), return_inverse=True)[1]
 
 
 def _row(truth: Outcomes, scores: Probabilities) -> dict[str, float]:

@@ -98,7 +98,7 @@ def mcnemar(num_worse: int, num_better: int) -> float:
     for number in range(num_worse, num + 1):
         tail += term
         term = term * (num - number) // (number + 1)
-    return tail / 2**num
+    return float(tail / 2**num)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
