@@ -117,7 +117,7 @@ def render(
     # Through JSON, so that a record just made and one read again from its file give the same page.
     document = json.loads(report_json(context))
     pictures = None if photos is None else {sha256: data_uri(photo) for sha256, photo in photos.items()}
-    page = _environment().get_template(TEMPLATE).render(
+    page = open_templates().get_template(TEMPLATE).render(
         document, figures=_figures(document, context.targets), photos=pictures, quarantine_reasons=QUARANTINE_REASONS,
         num_models_evaluated=num_models_evaluated,
     )  # fmt: skip
@@ -187,7 +187,8 @@ def _figures(document: Mapping[str, Any], targets: Targets) -> dict[str, Markup]
     return {name: Markup(canvas.to_svg(figure, name, alt)) for name, (figure, alt) in drawn.items()}  # noqa: S704
 
 
-def _environment() -> jinja2.Environment:
+def open_templates() -> jinja2.Environment:
+    """The room's templates with the filters that they use; every value is escaped, a missing one is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,

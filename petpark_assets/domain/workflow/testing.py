@@ -149,7 +149,7 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
     target, known = page_path(home, attempt), None
     while known != (known := tombstones.forgotten(home.store)):  # drawn again when one was forgotten meanwhile
         shown = [photo.sha256 for photo in wrong if photo.sha256 not in known]
-        photos = {sha256: thumbnail for sha256 in shown if (thumbnail := _thumbnail(home, sha256))}
+        photos = {sha256: thumbnail for sha256 in shown if (thumbnail := thumbnail(home, sha256))}
         replace(target, page.render(context, photos, num_models_evaluated=num_models))
     return target
 
@@ -194,12 +194,12 @@ def _report_context(
     )
 
 
-def _thumbnail(home: Home, sha256: str) -> bytes | None:
+def thumbnail(home: Home, sha256: str) -> bytes | None:
     """A small JPEG of a photo; None when its original is no longer kept, or was damaged."""
-    from petpark_assets.domain.report.gallery import thumbnail
+    from petpark_assets.domain.report import gallery
 
     try:
-        return thumbnail(images.decode(home.store.read(original_key(sha256))))
+        return gallery.thumbnail(images.decode(home.store.read(original_key(sha256))))
     except (NotFound, images.UnreadablePhoto):
         return None
 
