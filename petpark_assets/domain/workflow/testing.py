@@ -149,7 +149,7 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
     target, known = page_path(home, attempt), None
     while known != (known := tombstones.forgotten(home.store)):  # drawn again when one was forgotten meanwhile
         shown = [photo.sha256 for photo in wrong if photo.sha256 not in known]
-        photos = {sha256: thumbnail for sha256 in shown if (thumbnail := thumbnail(home, sha256))}
+        photos = {sha256: picture for sha256 in shown if (picture := thumbnail(home, sha256))}
         replace(target, page.render(context, photos, num_models_evaluated=num_models))
     return target
 
