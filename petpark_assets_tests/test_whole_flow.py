@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 import numpy as np
@@ -240,6 +241,23 @@ def test_a_later_model_is_compared_with_the_champion_on_the_same_photos(plain_ho
     assert noted["num_models_evaluated"] == 2
     page = " ".join(testing.draw_page(plain_home, attempt).read_text().split())
     assert "So far 2 models have been evaluated on this test side" in page
+
+
+def test_an_exam_that_was_stopped_is_made_again_whoever_reigns_by_then(plain_home: Home, monkeypatch):
+    """Its files were stored and its record was not: another report must not meet them as a conflict."""
+    attempt = new_attempt("v0001", override(_recipe(TINY), {"seed": 2, "search": {"algorithm": "none"}}))
+    training.feature_scaling(plain_home, attempt)
+    training.hyperparameter_search(plain_home, attempt, running_ray=started)
+    training.trained_cnn(plain_home, attempt)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(testing, "write_record", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            testing.evaluation_report(plain_home, attempt)
+    monkeypatch.setattr(champion, "compare", Mock(return_value=None))
+    record = testing.evaluation_report(plain_home, attempt)
+    assert record.comparison is None
+    for name in record.files:
+        assert testing.read_report_file(plain_home, attempt, record, name)
 
 
 def test_the_first_model_has_no_champion_to_be_compared_with(plain_home: Home):

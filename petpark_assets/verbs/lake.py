@@ -139,7 +139,11 @@ def lake_label_issues(
     version: Annotated[
         str | None, typer.Argument(help="A dataset version: v0001, or 1; the newest without it.")
     ] = None,
+    *,
     recipe: RecipeOption = "laptop",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Of each of the three trainings; else as in the recipe's search.")
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with the photos.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -152,7 +156,7 @@ def lake_label_issues(
 
         opened, told = open_here(environment), find_recipe(recipe)
         found = ingestion.find_version(opened, version) if version else ingestion.newest_version(opened)
-        document = label_issues.find_label_issues(opened, found, told, say=say)
+        document = label_issues.find_label_issues(opened, found, told, epochs=epochs, say=say)
         if html is not None:
             label_issues.write_page(opened, document, html)
         answer(document, show_label_issues)

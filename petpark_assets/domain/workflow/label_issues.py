@@ -38,14 +38,21 @@ NUM_SHOWN = 200
 
 
 def find_label_issues(
-    home: Home, dataset_version: str, recipe: Recipe, *, say: Callable[[str], None] = lambda _line: None
+    home: Home,
+    dataset_version: str,
+    recipe: Recipe,
+    *,
+    epochs: int | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> dict[str, Any]:
     """The photos of a version's train side whose label is doubted, the least believed first: a JSON document.
 
     Args:
         home: where the version is.
         dataset_version: its name.
-        recipe: of the trainings, which take its search's short schedule.
+        recipe: of the trainings.
+        epochs: of each training; None for the short schedule of the recipe's search. The better the networks, the
+            shorter and truer the list.
         say: is told a line an epoch.
 
     Returns:
@@ -63,8 +70,8 @@ def find_label_issues(
     photos = photos.filter(pc.equal(photos["split"], "train"))
     ingest.ensure_pixels(home.store, home.pixels, photos, recipe.resolution_px)
     side = open_side(home, dataset_version, "train", recipe.resolution_px)
-    short = replace(recipe, hyperparameters=replace(recipe.hyperparameters, epochs=recipe.search.trial_epochs))
-    probabilities = _answers(home, dataset_version, side, short, say)
+    schedule = replace(recipe.hyperparameters, epochs=recipe.search.trial_epochs if epochs is None else epochs)
+    probabilities = _answers(home, dataset_version, side, replace(recipe, hyperparameters=schedule), say)
     rows = {row["sha256"]: row for row in photos.select(["key", "sha256", "label_source"]).to_pylist()}
     doubted = confident_learning.find_label_issues(side.labels, probabilities)
     found = [(place, rows[side.sha256s[place]]) for place in doubted]

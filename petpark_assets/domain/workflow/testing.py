@@ -24,6 +24,7 @@ from petpark_assets.domain.files import (
     put,
     read_record,
     replace,
+    sha256,
     write_record,
 )
 from petpark_assets.domain.home import Home, page_path
@@ -86,7 +87,9 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
             targets=asdict(targets),
             default_targets=asdict(Targets()),
             metrics=evaluation.metrics,
-            files={name: put(home.store, _report_key(attempt, name), data) for name, data in files.items()},
+            files={
+                name: put(home.store, _report_key(attempt, name, sha256(data)), data) for name, data in files.items()
+            },
             forgotten=tuple(side.forgotten),
             comparison=evaluation.comparison,
         )
@@ -129,7 +132,10 @@ def open_network(home: Home, attempt: Attempt, model: TrainedCnn) -> Callable[[n
 
 def read_report_file(home: Home, attempt: Attempt, record: EvaluationReport, name: str) -> bytes:
     """A file of the report (`report.html`, ...), checked against its record."""
-    return get_verified(home.store, _report_key(attempt, name), record.files[name])
+    key = _report_key(attempt, name, record.files[name])
+    if not home.store.exists(key):  # stored before the names had digests
+        key = f"{folder_key('evaluation_report', attempt.dataset_version, attempt.id)}/{name}"
+    return get_verified(home.store, key, record.files[name])
 
 
 def draw_page(home: Home, attempt: Attempt) -> Path:
@@ -204,5 +210,7 @@ def thumbnail(home: Home, sha256: str) -> bytes | None:
         return None
 
 
-def _report_key(attempt: Attempt, name: str) -> str:
-    return f"{folder_key('evaluation_report', attempt.dataset_version, attempt.id)}/{name}"
+def _report_key(attempt: Attempt, name: str, digest_of_file: str) -> str:
+    """Named by content: after a crash before the record there may be another champion, and so another report."""
+    folder = folder_key("evaluation_report", attempt.dataset_version, attempt.id)
+    return f"{folder}/{digest_of_file[:12]}-{name}"

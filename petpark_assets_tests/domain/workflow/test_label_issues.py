@@ -121,11 +121,22 @@ def test_the_verb_trains_and_draws_the_page(tmp_path):
     """The whole way with real trainings: one document on stdout, progress apart from it, the page on the disk."""
     draw_lake(tmp_path / "lake", num_images=60)
     ingested(tmp_path)
-    words = ["lake", "label-issues", "1", "--recipe", "demo", "--html", str(tmp_path / "page.html"), "--json"]
+    words = [
+        "lake",
+        "label-issues",
+        "1",
+        "--recipe",
+        "demo",
+        "--epochs",
+        "2",
+        "--html",
+        str(tmp_path / "page.html"),
+        "--json",
+    ]
     done = CliRunner().invoke(app, [*words, "--home", str(tmp_path / "home")])
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert (document["num_images"], document["num_folds"]) == (48, 3)
     assert 0 <= document["accuracy"] <= 1
-    assert "fold 3 of 3, epoch 5 of 5: validation accuracy" in done.stderr
+    assert "fold 3 of 3, epoch 2 of 2: validation accuracy" in done.stderr
     assert f"{len(document['label_issues'])} label issues" in (tmp_path / "page.html").read_text()
