@@ -39,11 +39,6 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no canonical JSON")
 
 
-def _is_said(value: Any, field: "dataclasses.Field[Any]") -> bool:
-    """Whether a field is part of the content: one of LATER is not where it has its default, as in records of before."""
-    return not (field.metadata.get("is_later") and getattr(value, field.name) == field.default)
-
-
 def sha256(data: bytes) -> str:
     """Lower-case hexadecimal sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()
@@ -58,6 +53,11 @@ def sha256_file(path: Path) -> str:
 def digest(value: Any) -> str:
     """sha256 of a value's canonical JSON: the digest, and Dagster's data version, of a record."""
     return sha256(canonical_json(value))
+
+
+def _is_said(value: Any, field: "dataclasses.Field[Any]") -> bool:
+    """Whether a field is part of the content: one of LATER is not where it has its default, as in records of before."""
+    return not (field.metadata.get("is_later") and getattr(value, field.name) == field.default)
 
 
 @contextlib.contextmanager

@@ -135,14 +135,18 @@ class TrainedCnn(AttemptRecord):
     """The learning curve: number, train_loss, validation_loss, validation_accuracy, learning_rate."""
     best_epoch: int
     validation_accuracy: float
+    temperature: float = 1.0
+    """What divides the logits of each look: chosen on the validation part, and part of the weights' file."""
+    validation_nll_before: float | None = None
+    """Mean negative log-likelihood of the validation photos, nats, at temperature 1; None where nothing was fitted."""
+    validation_nll_after: float | None = None
+    """The same at the temperature."""
+    unknown_below: float | None = None
+    """An answer of lower probability counts as unknown; chosen on the validation part. None: no answer does."""
     weights: str
     """sha256 of weights.safetensors."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the train side that it was trained without, since they were forgotten before."""
-    unknown_below: float | None = None
-    """An answer of lower probability counts as unknown, chosen on validation; None: every answer counts."""
-    temperature: float = 1.0
-    """What the network's logits are divided by, chosen on validation."""
 
 
 @dataclass(frozen=True, kw_only=True)

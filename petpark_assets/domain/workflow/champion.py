@@ -5,7 +5,6 @@ same state of a home gives the same comparison.
 Not here: what the comparison says (report/comparison.py).
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +80,7 @@ def _answers(home: Home, dataset_version: str, side: Side, champion: "Champion")
 
 def _require_unlearned(folder: Path, sha256s: Sequence[str], champion: "Champion") -> None:
     """Sides are for ever, so the champion cannot have learned from a test photo; its package's own list must say so."""
-    manifest = pq.read_table(io.BytesIO((folder / "data_manifest.parquet").read_bytes()))
+    manifest = pq.read_table(folder / "data_manifest.parquet")
     learned = manifest.filter(pc.equal(manifest["split"], "train"))["sha256"]
     found = learned.filter(pc.is_in(learned, pa.array(sha256s, pa.string())))
     if len(found):
