@@ -11,13 +11,12 @@ lower-case hexadecimal sha256. A field named like an asset holds that parent rec
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 LABELS = ("cat", "dog")
 """The classes, in the order of the network's outputs: index 0 is cat, index 1 is dog."""
 
-LATER: Mapping[str, Any] = MappingProxyType({"is_later": True})
+LATER: Mapping[str, Any] = {"is_later": True}
 """Metadata of a field that records of before do not have. At its default it is no part of the content (files.py), so
 that their digests, which their children hold, stay what they were."""
 
