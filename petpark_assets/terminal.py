@@ -196,6 +196,23 @@ def show_diff(document: Mapping[str, Any]) -> None:
     _say_there_are_more(len(document["changes"]))
 
 
+def show_label_issues(document: Mapping[str, Any]) -> None:
+    """Photos whose label is doubted, a line each, the least believed first."""
+    issues = document["label_issues"]
+    of = f"{document['num_images']} photos of {document['dataset_version']}'s train side"
+    Console(highlight=False).print(f"{len(issues)} label issues among {of}", style="bold")
+    if not issues:
+        return
+    show_rows(
+        {"photo": row["key"], "sha256": row["sha256"][:DIGITS]}
+        | {name: row[name] for name in ("label", "suggested", "probability")}
+        for row in issues[:MOST_ROWS]
+    )
+    _say_there_are_more(len(issues))
+    tell = functools.partial(Console(highlight=False).print, markup=False, soft_wrap=True)
+    tell(f"look at them (--html FILE), then, if the first is wrong: {issues[0]['correct']}")
+
+
 def show_verification(document: Mapping[str, Any]) -> None:
     """Whether all claims hold, and what was found against those that do not."""
     from petpark_assets.domain.workflow.verification import CLAIMS

@@ -4,19 +4,31 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
+import numpy as np
 import pytest
 
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.definitions import build_defs
 from petpark_assets.domain import files
 from petpark_assets.domain.attempts import Attempt, new_attempt
-from petpark_assets.domain.errors import ModelRejected
+from petpark_assets.domain.errors import CorruptData, ModelRejected
 from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.recipes import override
 from petpark_assets.domain.records import AttemptRecord, EvaluationReport, OnnxPackage, RegisteredModel
-from petpark_assets.domain.workflow import ingestion, packaging, registration, summary, testing, training
+from petpark_assets.domain.workflow import (
+    champion,
+    ingestion,
+    packaging,
+    registration,
+    sides,
+    summary,
+    testing,
+    training,
+)
 from petpark_assets.resources.environments import Environment
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe
@@ -206,6 +218,70 @@ def test_a_rejected_model_is_neither_packaged_nor_registered(house: House):
     assert verdict.description.startswith("rejected: accuracy")
     assert files.has_record(house.home.store, EvaluationReport, "v0001", rejected.id)
     assert not files.has_record(house.home.store, OnnxPackage, "v0001", rejected.id)
+
+
+def _openings(home: Home) -> list[tuple[str, str]]:
+    """Who was looked at on a test side, and for what, in the ledger's order."""
+    subjects = [event.subject for event in home.ledger.events() if event.event == "test_side_opened"]
+    return [(subject["attempt"], subject["purpose"]) for subject in subjects]
+
+
+def test_a_later_model_is_compared_with_the_champion_on_the_same_photos(plain_home: Home):
+    """At the champion's own resolution, once, and both openings of the test side are in the ledger."""
+    reigning = registration.describe_model(plain_home, "champion")
+    told = override(_recipe(TINY), {"resolution_px": 40, "seed": 1, "search": {"algorithm": "none"}})
+    attempt = new_attempt("v0001", told)
+    ingestion.raw_images(plain_home, "v0001", 40)
+    training.feature_scaling(plain_home, attempt)
+    training.hyperparameter_search(plain_home, attempt, running_ray=started)
+    training.trained_cnn(plain_home, attempt)
+    record = testing.evaluation_report(plain_home, attempt)
+    found = {**record.comparison, "champion": dict(record.comparison["champion"])}
+    assert found["champion"].pop("model_version") == 1
+    assert {name: reigning[name] for name in found["champion"]}.items() == found["champion"].items()
+    assert found["champion_accuracy"] == reigning["accuracy"]
+    assert found["num_images"] == record.metrics["num_images"] == 12
+    alone = found["num_better"] - found["num_worse"]
+    assert alone / 12 == pytest.approx(found["accuracy"] - found["champion_accuracy"])
+    openings = _openings(plain_home)
+    assert openings[-2:] == [(attempt.id, "evaluation"), (reigning["attempt"], "comparison")]
+    assert testing.evaluation_report(plain_home, attempt) == record
+    assert _openings(plain_home) == openings
+    noted = files.read_circumstances(plain_home.store, EvaluationReport, "v0001", attempt.id)
+    assert noted["num_models_evaluated"] == 2
+    page = " ".join(testing.draw_page(plain_home, attempt).read_text().split())
+    assert "So far 2 models have been evaluated on this test side" in page
+
+
+def test_an_exam_that_was_stopped_is_made_again_whoever_reigns_by_then(plain_home: Home, monkeypatch):
+    """Its files were stored and its record was not: another report must not meet them as a conflict."""
+    attempt = new_attempt("v0001", override(_recipe(TINY), {"seed": 2, "search": {"algorithm": "none"}}))
+    training.feature_scaling(plain_home, attempt)
+    training.hyperparameter_search(plain_home, attempt, running_ray=started)
+    training.trained_cnn(plain_home, attempt)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(testing, "write_record", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            testing.evaluation_report(plain_home, attempt)
+    monkeypatch.setattr(champion, "compare", Mock(return_value=None))
+    record = testing.evaluation_report(plain_home, attempt)
+    assert record.comparison is None
+    for name in record.files:
+        assert testing.read_report_file(plain_home, attempt, record, name)
+
+
+def test_the_first_model_has_no_champion_to_be_compared_with(plain_home: Home):
+    """It says so, instead of looking as if it had won."""
+    first = new_attempt("v0001", _recipe(TINY))
+    assert files.read_record(plain_home.store, EvaluationReport, "v0001", first.id).comparison is None
+    assert "There was no champion to compare with." in testing.draw_page(plain_home, first).read_text()
+
+
+def test_a_champion_that_learned_from_the_test_side_is_no_judge(plain_home: Home):
+    """Sides are for ever, so it cannot be; if they were ever mixed, the comparison must not hide it."""
+    learned = sides.open_side(plain_home, "v0001", "train", 48)
+    with pytest.raises(CorruptData, match="champion \\(version 1\\) learned from 48 photos of this test side"):
+        champion.compare(plain_home, "v0001", learned, np.zeros(48), [])
 
 
 def test_a_run_past_the_gate_is_refused_by_the_verdict_itself(house: House):

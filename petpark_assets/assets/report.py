@@ -1,11 +1,16 @@
 """The exam: the report of a model on photos it never saw."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import dagster as dg
 
 from petpark_assets.assets.metadata import OWNERS, materialized, picture, table
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.records import EvaluationReport
 from petpark_assets.domain.workflow import testing
+from petpark_assets.domain.workflow.sides import count_models_evaluated
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
@@ -24,8 +29,9 @@ def evaluation_report(
 ) -> dg.MaterializeResult[None]:
     """Accuracy, precision, recall, and true and false positives and negatives on data the model never saw.
 
-    With intervals, curves, and the most wrong photos. The verdict is the gate: a rejected model is neither packaged
-    nor registered, and the steps are repeated.
+    With intervals, curves, calibration, the most wrong photos, and a comparison with the champion on the same photos,
+    by slice too. The verdict is the gate: a rejected model is neither packaged nor registered, and the steps are
+    repeated.
     """
     from petpark_assets.domain.report import figures
 
@@ -47,6 +53,8 @@ def evaluation_report(
                 {"measure": name, "asked": asked, "by default": record.default_targets[name]}
                 for name, asked in record.targets.items()
             ),
+            **_beside_the_targets(record, attempt.recipe.name),
+            "models_evaluated_on_this_test_side": count_models_evaluated(opened, record.dataset_version),
             "report": dg.MetadataValue.url(report_pages.url(page.relative_to(opened.reports))),
             "report_file": dg.MetadataValue.path(str(page)),
             "confusion": picture(figures.confusion_matrix(metrics), "confusion matrix"),
@@ -54,3 +62,36 @@ def evaluation_report(
             "calibration": picture(figures.calibration(metrics), "calibration"),
         },
     )
+
+
+def _beside_the_targets(record: EvaluationReport, recipe: str) -> dict[str, Any]:
+    """What else the exam found; of a record that is older than a number, without it."""
+    from petpark_assets.domain.report import calibration, comparison
+
+    metrics = record.metrics
+    errors = metrics["calibration"]
+    found: dict[str, Any] = {
+        "expected_calibration_error": errors["expected_calibration_error"],
+        "champion": comparison.sentence(record.comparison),
+        "slices": table(_slice_rows(record)),
+    }
+    if "perfectly_calibrated" in errors:
+        found["calibration_error_by_chance"] = errors["perfectly_calibrated"]["mean"]
+        found["calibration_asked"] = calibration.judge(recipe, errors)["sentence"]
+    if metrics.get("abstention"):
+        unknown = metrics["abstention"]
+        found |= {"coverage": unknown["coverage"], "accuracy_of_the_answered": unknown["accuracy"]}
+    return found
+
+
+def _slice_rows(record: EvaluationReport) -> Iterator[Mapping[str, Any]]:
+    both = record.comparison["slices"] if record.comparison else ()
+    for number, part in enumerate(record.metrics.get("slices", ())):
+        row = {
+            "slice": f"{part['measure']}: {part['name']}",
+            "photos": part["num_images"],
+            "accuracy": part["accuracy"],
+        }
+        if both:
+            row |= {"champion": both[number]["champion_accuracy"], "p worse": both[number]["p_worse_adjusted"]}
+        yield row

@@ -14,7 +14,10 @@ from petpark_assets.resources.recipe import RunRecipe
 def model_satisfies(
     context: dg.AssetCheckExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.AssetCheckResult:
-    """The report's point estimates reach every target. If not, nothing goes on and the steps are repeated."""
+    """The report's point estimates reach every target, and no slice is significantly worse than the champion's.
+
+    If not, nothing goes on and the steps are repeated.
+    """
     opened = home.open()
     attempt = run_attempt(context, opened, recipe)
     record = read_record(opened.store, EvaluationReport, attempt.dataset_version, attempt.id)

@@ -36,7 +36,7 @@ def canonical_json(value: Any) -> bytes:
 def _plain(value: Any) -> Any:
     """What json cannot spell by itself: dataclasses and read-only mappings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if _is_said(value, field)}
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no canonical JSON")
@@ -69,6 +69,11 @@ def sha256_file(path: Path) -> str:
 def digest(value: Any) -> str:
     """sha256 of a value's canonical JSON: the digest, and Dagster's data version, of a record."""
     return sha256(canonical_json(value))
+
+
+def _is_said(value: Any, field: "dataclasses.Field[Any]") -> bool:
+    """Whether a field is part of the content: one of LATER is not where it has its default, as in records of before."""
+    return not (field.metadata.get("is_later") and getattr(value, field.name) == field.default)
 
 
 @contextlib.contextmanager

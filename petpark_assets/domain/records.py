@@ -10,11 +10,15 @@ lower-case hexadecimal sha256. A field named like an asset holds that parent rec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 LABELS = ("cat", "dog")
 """The classes, in the order of the network's outputs: index 0 is cat, index 1 is dog."""
+
+LATER: Mapping[str, Any] = {"is_later": True}
+"""Metadata of a field that records of before do not have. At its default it is no part of the content (files.py), so
+that their digests, which their children hold, stay what they were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +163,13 @@ class EvaluationReport(AttemptRecord):
     default_targets: Mapping[str, float]
     """What it asks where no recipe or configuration says otherwise."""
     metrics: Mapping[str, Any]
-    """accuracy, intervals, by class precision, recall and counts, confusion, calibration (report.evaluate)."""
+    """accuracy, intervals, by class precision, recall and counts, confusion, calibration, slices (metrics.evaluate)."""
     files: Mapping[str, str]
     """sha256 by file name: report.html, report.json, predictions.parquet."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the test side that were not in the exam, since they were forgotten before."""
+    comparison: Mapping[str, Any] | None = field(default=None, metadata=LATER)
+    """With the champion of that moment, on the same photos (comparison.compare); None: there was no champion."""
 
 
 @dataclass(frozen=True, kw_only=True)

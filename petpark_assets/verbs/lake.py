@@ -12,6 +12,7 @@ from petpark_assets.terminal import (
     show_build,
     show_diff,
     show_fields,
+    show_label_issues,
     show_sections,
     show_verification,
     show_versions,
@@ -131,6 +132,34 @@ def lake_correct(
 
         opened = open_here(environment)
         answer(ingestion.correct_label(opened, photo, label, by=by, because=because), show_fields)
+
+
+@app.command("label-issues")
+def lake_label_issues(
+    version: Annotated[
+        str | None, typer.Argument(help="A dataset version: v0001, or 1; the newest without it.")
+    ] = None,
+    *,
+    recipe: RecipeOption = "laptop",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Of each of the three trainings; else as in the recipe's search.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with the photos.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Photos of the train side whose label a cross-validated model doubts, and the command that mends each."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.recipes import find_recipe
+        from petpark_assets.domain.workflow import ingestion, label_issues
+
+        opened, told = open_here(environment), find_recipe(recipe)
+        found = ingestion.find_version(opened, version) if version else ingestion.newest_version(opened)
+        document = label_issues.find_label_issues(opened, found, told, epochs=epochs, say=say)
+        if html is not None:
+            label_issues.write_page(opened, document, html)
+        answer(document, show_label_issues)
 
 
 @app.command("forget")

@@ -1,5 +1,6 @@
 """Claims about bytes on disk: what a reader sees is whole, and what is stored never changes."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import pytest
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
-from petpark_assets.domain.records import RawImages, TrainedCnn, TrainSplit
+from petpark_assets.domain.records import EvaluationReport, RawImages, TrainedCnn, TrainSplit
 
 SPLIT = TrainSplit(dataset_version="v0001", raw_images="a" * 64, members="b" * 64, images_by_label={"dog": 2, "cat": 1})
 
@@ -121,6 +122,19 @@ def test_a_record_reads_back_equal(store: files.LocalStore):
     read = files.read_record(store, TrainSplit, "v0001")
     assert files.digest(read) == digest == files.digest(SPLIT)
     assert files.read_circumstances(store, TrainSplit, "v0001") == {"who": "me"}
+
+
+def test_a_field_that_came_later_leaves_older_digests_as_they_were(store: files.LocalStore):
+    """Children hold the digests of their parents: a new release must not break the chain of what older ones made."""
+    facts = {"trained_cnn": "a" * 64, "test_split": "b" * 64, "is_accepted": True, "verdict": "yes", "targets": {}}
+    content = {"dataset_version": "v0001", "attempt": "c" * 16, **facts, "default_targets": {}, "metrics": {}}
+    before = {**content, "files": {}, "forgotten": []}
+    document = {"asset": "evaluation_report", "digest": files.digest(before), "content": before, "circumstances": {}}
+    key = files.record_key(EvaluationReport, "v0001", "c" * 16)
+    store.write_new(key, files.canonical_json(document))
+    record = files.read_record(store, EvaluationReport, "v0001", "c" * 16)
+    assert files.digest(record) == files.digest(before)
+    assert files.digest(dataclasses.replace(record, comparison={})) != files.digest(before)
 
 
 def test_circumstances_are_not_part_of_the_digest(store: files.LocalStore):

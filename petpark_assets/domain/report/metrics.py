@@ -1,12 +1,11 @@
 """The exam: what was right and wrong on the test side, how sure we can be of it, and the verdict.
 
-Numbers only: pictures are drawn in figures.py, the page is written in page.py. scikit-learn computes what it has;
-Wilson's intervals and bins with their counts are ours, because it has neither.
+Numbers only, and scikit-learn computes what it has. Not here: intervals (intervals.py), calibration (calibration.py),
+the slices (slices.py), the champion (comparison.py), pictures (figures.py), the page (page.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,13 @@ from sklearn import metrics as sklearn_metrics
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import Targets
 from petpark_assets.domain.records import LABELS
+from petpark_assets.domain.report.calibration import calibration
+from petpark_assets.domain.report.intervals import CONFIDENCE, f1_interval, wilson_interval
+from petpark_assets.domain.report.slices import Slice, describe
 
 THRESHOLD = 0.5
 DECISION_RULE = f"{LABELS[1]} if its probability is {THRESHOLD} or more, otherwise {LABELS[0]}"
-CONFIDENCE = 0.95
 MAX_CURVE_POINTS = 200
-NUM_CALIBRATION_BINS = 15
 NUM_HISTOGRAM_BINS = 20
 CURVE_DECIMALS = 6
 
@@ -40,20 +40,33 @@ class Evaluation:
     two classes'; `by_class`: for cat and dog `num_images`, `precision`, `recall`, `f1`, each with `..._interval`,
     `true_positives`, `false_positives`, `true_negatives`, `false_negatives`; `confusion`: rows true, columns
     predicted, in the order of `labels`; with dog as the positive class `roc_auc`, `average_precision`, `log_loss`,
-    `brier`, `calibration`, `roc_curve`, `pr_curve` and `histogram`.
+    `brier`, `calibration` (calibration.calibration), `roc_curve`, `pr_curve` and `histogram`; `abstention`: None, or
+    `unknown_below`, and `coverage` and `accuracy` of the photos that are answered; `slices` (slices.describe).
+    Everything but `abstention` counts every photo, whatever its probability.
     """
     is_accepted: bool
     verdict: str
     """One line: each missed target with what was received and asked, or that all are reached."""
+    comparison: Mapping[str, Any] | None = None
+    """With the champion (comparison.judged); None: there was none."""
 
 
-def evaluate(labels: Labels, probabilities: npt.NDArray[np.floating[Any]], targets: Targets) -> Evaluation:
+def evaluate(
+    labels: Labels,
+    probabilities: npt.NDArray[np.floating[Any]],
+    targets: Targets,
+    *,
+    unknown_below: float | None = None,
+    slices: Sequence[Slice] = (),
+) -> Evaluation:
     """Examine the answers on the test side and hold them against the targets.
 
     Args:
         labels: uint8 [N], the truth: 0 cat, 1 dog.
         probabilities: float [N] of dog, 0 to 1.
         targets: what accuracy, and precision and recall of each class, must reach (point estimates).
+        unknown_below: answers of lower probability (0.5 to 1) count as unknown; None: none does.
+        slices: parts of the same photos that are also looked at by themselves.
 
     Raises:
         InvalidInput: no photos, photos of one class only, or values that are no labels or probabilities.
@@ -61,38 +74,12 @@ def evaluate(labels: Labels, probabilities: npt.NDArray[np.floating[Any]], targe
     truth, scores = _checked(labels, probabilities)
     predicted = (scores >= THRESHOLD).astype(np.uint8)
     metrics = _decisions(truth, predicted) | _rankings(truth, scores) | _curves(truth, scores)
-    metrics |= {"calibration": _calibration(truth, scores), "histogram": _histogram(truth, scores)}
+    is_right = predicted == truth
+    metrics |= {"calibration": calibration(truth, scores), "histogram": _histogram(truth, scores)}
+    metrics |= {"abstention": _abstention(is_right, scores, unknown_below), "slices": describe(slices, is_right)}
     missed = _missed(metrics, targets)
     verdict = f"rejected: {'; '.join(missed)}" if missed else _accepted(metrics, targets)
     return Evaluation(metrics=metrics, is_accepted=not missed, verdict=verdict)
-
-
-def wilson_interval(num_successes: int, num_trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval of a share, 0 to 1; (0, 1) when nothing was tried.
-
-    It stays inside 0 to 1 and is honest near both ends, where the usual p +- 1.96 deviations is not.
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-    Statistical Association 22 (1927), 209-212; formula (4) of L. D. Brown, T. T. Cai and A. DasGupta, "Interval
-    estimation for a binomial proportion", Statistical Science 16 (2001), 101-133.
-    """
-    if num_trials == 0:
-        return 0.0, 1.0
-    z_squared = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
-    share = num_successes / num_trials
-    centre = (share + z_squared / (2 * num_trials)) / (1 + z_squared / num_trials)
-    half_width = (z_squared * (share * (1 - share) + z_squared / (4 * num_trials)) / num_trials) ** 0.5
-    half_width /= 1 + z_squared / num_trials
-    return max(0.0, centre - half_width), min(1.0, centre + half_width)
-
-
-def f1_interval(true_positives: int, false_positives: int, false_negatives: int) -> tuple[float, float]:
-    """Wilson's interval for F1, through the share that F1 rises with: J = TP / (TP + FP + FN), F1 = 2J / (1 + J).
-
-    The "Wilson indirect" method of K. F. Y. Lam, V. Gopal and J. Qian, "Confidence intervals for the F1 score: a
-    comparison of four methods" (2023), arXiv:2309.14621.
-    """
-    low, high = wilson_interval(true_positives, true_positives + false_positives + false_negatives)
-    return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
 def _checked(labels: Labels, probabilities: npt.NDArray[np.floating[Any]]) -> tuple[Labels, Probabilities]:
@@ -185,30 +172,19 @@ def _thinned(points: Probabilities) -> list[float]:
     return [round(float(point), CURVE_DECIMALS) for point in points[kept]]
 
 
-def _calibration(truth: Labels, scores: Probabilities) -> dict[str, Any]:
-    """How well a probability of dog keeps its word: bins of equal mass, fewer when many photos share one value.
-
-    Equal probabilities always share a bin, so that the order of the photos changes nothing. The expected calibration
-    error is the mean over photos of |share of dogs - mean probability| in their bin.
-    """
-    edges = np.unique(np.quantile(scores, np.linspace(0, 1, NUM_CALIBRATION_BINS + 1)))
-    bins = np.searchsorted(edges[1:-1], scores)
-    rows = [_bin(truth[bins == number], scores[bins == number]) for number in np.unique(bins)]
-    gaps = [row["num_images"] * abs(row["share_of_dogs"] - row["mean_probability"]) for row in rows]
+def _abstention(
+    is_right: npt.NDArray[np.bool_], scores: Probabilities, unknown_below: float | None
+) -> dict[str, Any] | None:
+    """How many photos are answered when the others count as unknown, and how many of those rightly."""
+    if unknown_below is None:
+        return None
+    answered = is_right[np.maximum(scores, 1 - scores) >= unknown_below]
     return {
-        "expected_calibration_error": sum(gaps) / len(truth),
-        "bins": [{name: round(value, CURVE_DECIMALS) for name, value in row.items()} for row in rows],
-    }
-
-
-def _bin(truth: Labels, scores: Probabilities) -> dict[str, float]:
-    low, high = wilson_interval(int(truth.sum()), len(truth))
-    return {
-        "num_images": len(truth),
-        "mean_probability": float(scores.mean()),
-        "share_of_dogs": float(truth.mean()),
-        "share_low": low,
-        "share_high": high,
+        "unknown_below": unknown_below,
+        "num_answered": len(answered),
+        "coverage": len(answered) / len(is_right),
+        "accuracy": float(answered.mean()) if len(answered) else None,
+        "accuracy_interval": list(wilson_interval(int(answered.sum()), len(answered))),
     }
 
 

@@ -27,7 +27,8 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )
-from petpark_assets.domain.report import canvas, figures
+from petpark_assets.domain.report import calibration, canvas, figures
+from petpark_assets.domain.report.comparison import sentence
 from petpark_assets.domain.report.gain import search_gain
 from petpark_assets.domain.report.gallery import WrongPhoto, data_uri
 from petpark_assets.domain.report.metrics import Evaluation, gated
@@ -102,19 +103,23 @@ def report_json(context: ReportContext) -> bytes:
     return canonical_json(_document(context))
 
 
-def render(context: ReportContext, photos: Mapping[str, bytes] | None = None) -> bytes:
+def render(
+    context: ReportContext, photos: Mapping[str, bytes] | None = None, *, num_models_evaluated: int | None = None
+) -> bytes:
     """The report as one HTML file (UTF-8) that asks nothing of any network.
 
     Args:
         context: the records and the evaluation.
         photos: None for the page that goes into a package: it names the most wrong photos by sha256 only. With
             JPEG or PNG bytes by sha256 (gallery.thumbnail) it shows them; one that is missing is said to be gone.
+        num_models_evaluated: on this test side so far. None for the page that goes into a package: it is history.
     """
     # Through JSON, so that a record just made and one read again from its file give the same page.
     document = json.loads(report_json(context))
     pictures = None if photos is None else {sha256: data_uri(photo) for sha256, photo in photos.items()}
-    page = _environment().get_template(TEMPLATE).render(
-        document, figures=_figures(document, context.targets), photos=pictures, quarantine_reasons=QUARANTINE_REASONS
+    page = open_templates().get_template(TEMPLATE).render(
+        document, figures=_figures(document, context.targets), photos=pictures, quarantine_reasons=QUARANTINE_REASONS,
+        num_models_evaluated=num_models_evaluated,
     )  # fmt: skip
     return page.encode()
 
@@ -134,6 +139,9 @@ def _document(context: ReportContext) -> dict[str, Any]:
         "default_targets": context.default_targets,
         "gate": _gate(context),
         "metrics": evaluation.metrics,
+        "comparison": evaluation.comparison,
+        "comparison_sentence": sentence(evaluation.comparison),
+        "calibration_judgement": calibration.judge(search.recipe, evaluation.metrics["calibration"]),
         "search_gain": search_gain(search),
         "most_wrong": context.most_wrong,
         "num_forgotten": sum(context.forgotten_by_label.values()),
@@ -179,18 +187,30 @@ def _figures(document: Mapping[str, Any], targets: Targets) -> dict[str, Markup]
     return {name: Markup(canvas.to_svg(figure, name, alt)) for name, (figure, alt) in drawn.items()}  # noqa: S704
 
 
-def _environment() -> jinja2.Environment:
+def open_templates() -> jinja2.Environment:
+    """The room's templates with the filters that they use; every value is escaped, a missing one is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"share": _share, "count": "{:,}".format, "plain": _plain, "choice": _choice}
+    environment.filters |= {
+        "share": _share,
+        "count": "{:,}".format,
+        "plain": _plain,
+        "choice": _choice,
+        "value": _value,
+    }
     return environment
 
 
 def _share(value: float | None) -> str:
     """Four decimals; a dash for what was not measured."""
     return "–" if value is None else f"{value:.4f}"  # noqa: RUF001  a dash between or for numbers
+
+
+def _value(value: float) -> str:
+    """A photo's brightness or sharpness, or its number of pixels."""
+    return f"{value:.3f}" if value < 10 else f"{value:,.0f}"
 
 
 def _choice(value: Mapping[str, Any]) -> str:

@@ -26,7 +26,10 @@ from petpark_assets.domain.workflow.lookup import find_rows
 NOTE_NAME = "forgotten.json"
 """In the cache: the sha256s of the photos whose copies this home has deleted. Without it, none."""
 
-WITHOUT_PHOTOS = frozenset({fingerprints.FILE_NAME, history.FILE_NAME, "models", NOTE_NAME})
+LABEL_ISSUES = "label_issues"
+"""In the cache: sha256s and probabilities (label_issues.py)."""
+
+WITHOUT_PHOTOS = frozenset({fingerprints.FILE_NAME, history.FILE_NAME, "models", LABEL_ISSUES, NOTE_NAME})
 """What may stay in the cache. All else goes: a cache that somebody adds must not be overlooked here."""
 
 

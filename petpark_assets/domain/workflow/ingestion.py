@@ -223,10 +223,7 @@ def draw_quarantine(home: Home, dataset_version: str) -> Path:
 
 def write_status_page(home: Home, to: Path) -> None:
     """The page of the newest version's quarantine, as a file anywhere. Raises NotFound before the first version."""
-    versions = catalogue.list_versions(home.store)
-    if not versions:
-        raise NotFound(f"the home {home.root} has no dataset version yet: petpark lake ingest makes the first")
-    replace(to, contact_sheets.draw_page(home.store, versions[-1]))
+    replace(to, contact_sheets.draw_page(home.store, newest_version(home)))
 
 
 def export_manifest(home: Home, dataset_version: str, to: Path) -> dict[str, Any]:
@@ -236,6 +233,14 @@ def export_manifest(home: Home, dataset_version: str, to: Path) -> dict[str, Any
     if not write_new(to, home.store.read(catalogue.manifest_key(version))):
         raise Conflict(f"{to} exists already: choose another name")
     return {"dataset_version": version, "file": str(to), "rows": record.images["seen"], "sha256": record.manifest}
+
+
+def newest_version(home: Home) -> str:
+    """The newest dataset version. Raises NotFound before the first."""
+    versions = catalogue.list_versions(home.store)
+    if not versions:
+        raise NotFound(f"the home {home.root} has no dataset version yet: petpark lake ingest makes the first")
+    return versions[-1]
 
 
 def find_version(home: Home, name: str) -> str:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain import splits
-from petpark_assets.domain.files import read_record
+from petpark_assets.domain.files import digest, read_record
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, tombstones
-from petpark_assets.domain.records import LABELS, RawImages
+from petpark_assets.domain.records import LABELS, RawImages, TestSplit
 from petpark_assets.domain.workflow import copies
 
 
@@ -55,6 +55,24 @@ def open_side(home: Home, dataset_version: str, side: splits.Side, resolution_px
         groups=tuple(present["group"].to_pylist()),
         forgotten=dict(zip(absent["sha256"].to_pylist(), absent["label"].to_pylist(), strict=True)),
     )
+
+
+def note_opening(home: Home, dataset_version: str, model: Mapping[str, str], *, purpose: str) -> None:
+    """Note in the ledger that a test side is opened: for which model (`attempt`, `trained_cnn`), and for what."""
+    test_split = digest(read_record(home.store, TestSplit, dataset_version))
+    subject = {"dataset_version": dataset_version, **model, "test_split": test_split, "purpose": purpose}
+    home.ledger.append("test_side_opened", subject)
+
+
+def count_models_evaluated(home: Home, dataset_version: str) -> int:
+    """How many models have been evaluated on a version's test side so far, by the ledger; one counts once."""
+    test_split = digest(read_record(home.store, TestSplit, dataset_version))
+    openings = (event.subject for event in home.ledger.events() if event.event == "test_side_opened")
+    return len({
+        opening["trained_cnn"]
+        for opening in openings
+        if opening["test_split"] == test_split and opening["purpose"] == "evaluation"
+    })  # fmt: skip
 
 
 def _is_any_forgotten(home: Home, sha256s: list[str], copy: Path) -> bool:

@@ -1,4 +1,8 @@
-"""Model testing: the exam on data the model never saw, the report, and the verdict that everything after obeys."""
+"""Model testing: the exam on data the model never saw, the report, and the verdict that everything after obeys.
+
+How many models were evaluated on a test side is history, not part of what an exam found: it stands in the record's
+circumstances and on the page that is drawn for people, where it is counted anew, and changes no digest.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -6,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from petpark_assets.domain import images
 from petpark_assets.domain.attempts import Attempt, require_same_code
@@ -18,6 +24,7 @@ from petpark_assets.domain.files import (
     put,
     read_record,
     replace,
+    sha256,
     write_record,
 )
 from petpark_assets.domain.home import Home, page_path
@@ -33,13 +40,21 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )  # fmt: skip
-from petpark_assets.domain.workflow.sides import Side, count_by_label, open_side
+from petpark_assets.domain.workflow.sides import (
+    Side,
+    count_by_label,
+    count_models_evaluated,
+    note_opening,
+    open_side,
+    read_manifest,
+)
 from petpark_assets.domain.workflow.training import read_weights
 
 if TYPE_CHECKING:
     from petpark_assets.domain.report.gallery import WrongPhoto
     from petpark_assets.domain.report.metrics import Evaluation
     from petpark_assets.domain.report.page import ReportContext
+    from petpark_assets.domain.report.slices import Slice
 
 
 def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
@@ -47,14 +62,20 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
     version, targets = attempt.dataset_version, attempt.recipe.targets
     if has_record(home.store, EvaluationReport, version, attempt.id):
         return read_record(home.store, EvaluationReport, version, attempt.id)
-    from petpark_assets.domain.report import metrics
+    from petpark_assets.domain.report import comparison, metrics
+    from petpark_assets.domain.workflow import champion
 
     require_same_code(attempt)
     with home.noting() as circumstances:
         model = read_record(home.store, TrainedCnn, version, attempt.id)
         side = open_test_side(home, attempt, model, purpose="evaluation")
         probabilities = open_network(home, attempt, model)(side.images)
-        evaluation = metrics.evaluate(side.labels, probabilities, targets)
+        slices = _slices(home, version, side)
+        evaluation = metrics.evaluate(
+            side.labels, probabilities, targets, unknown_below=model.unknown_below, slices=slices
+        )
+        beside = champion.compare(home, version, side, probabilities, slices)
+        evaluation = evaluation if beside is None else comparison.judged(evaluation, beside)
         files = _draw_files(home, attempt, side, probabilities, evaluation)
         record = EvaluationReport(
             dataset_version=version,
@@ -66,23 +87,38 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
             targets=asdict(targets),
             default_targets=asdict(Targets()),
             metrics=evaluation.metrics,
-            files={name: put(home.store, _report_key(attempt, name), data) for name, data in files.items()},
+            files={
+                name: put(home.store, _report_key(attempt, name, sha256(data)), data) for name, data in files.items()
+            },
             forgotten=tuple(side.forgotten),
+            comparison=evaluation.comparison,
         )
         # The event first: a crash between the two leaves it twice, never missing.
         verdict = {"is_accepted": record.is_accepted, "verdict": record.verdict, "evaluation_report": digest(record)}
         home.ledger.append("verdict", {"dataset_version": version, "attempt": attempt.id, **verdict})
-        write_record(home.store, record, circumstances())
+        num_models = {"num_models_evaluated": count_models_evaluated(home, version)}
+        write_record(home.store, record, {**circumstances(), **num_models})
     return record
+
+
+def _slices(home: Home, version: str, side: Side) -> "list[Slice]":
+    """The slices of an opened test side, by what ingestion measured of its photos."""
+    from petpark_assets.domain.report import slices
+
+    manifest = read_manifest(home, version)
+    photos = manifest.filter(pc.equal(manifest["split"], "test"))
+    photos = photos.take(pc.index_in(pa.array(side.sha256s, pa.string()), photos["sha256"].combine_chunks()))
+    brightness, sharpness, width_px, height_px = (
+        np.asarray(photos[name], dtype=np.float64) for name in ("brightness", "sharpness", "width_px", "height_px")
+    )
+    measured = {"brightness": brightness, "sharpness": sharpness, "size": width_px * height_px}
+    return slices.cut(side.labels, measured)
 
 
 def open_test_side(home: Home, attempt: Attempt, model: TrainedCnn, *, purpose: str) -> Side:
     """The test side, every opening of which is in the ledger with its model and purpose."""
-    version = attempt.dataset_version
-    test_split = digest(read_record(home.store, TestSplit, version))
-    subject = {"dataset_version": version, "attempt": attempt.id, "trained_cnn": digest(model)}
-    home.ledger.append("test_side_opened", {**subject, "test_split": test_split, "purpose": purpose})
-    return open_side(home, version, "test", attempt.recipe.resolution_px)
+    note_opening(home, attempt.dataset_version, {"attempt": attempt.id, "trained_cnn": digest(model)}, purpose=purpose)
+    return open_side(home, attempt.dataset_version, "test", attempt.recipe.resolution_px)
 
 
 def open_network(home: Home, attempt: Attempt, model: TrainedCnn) -> Callable[[np.ndarray], np.ndarray]:
@@ -96,7 +132,10 @@ def open_network(home: Home, attempt: Attempt, model: TrainedCnn) -> Callable[[n
 
 def read_report_file(home: Home, attempt: Attempt, record: EvaluationReport, name: str) -> bytes:
     """A file of the report (`report.html`, ...), checked against its record."""
-    return get_verified(home.store, _report_key(attempt, name), record.files[name])
+    key = _report_key(attempt, name, record.files[name])
+    if not home.store.exists(key):  # stored before the names had digests
+        key = f"{folder_key('evaluation_report', attempt.dataset_version, attempt.id)}/{name}"
+    return get_verified(home.store, key, record.files[name])
 
 
 def draw_page(home: Home, attempt: Attempt) -> Path:
@@ -107,14 +146,17 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
 
     record = read_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id)
     answers = read_predictions(read_report_file(home, attempt, record, "predictions.parquet"))
-    evaluation = Evaluation(metrics=dict(record.metrics), is_accepted=record.is_accepted, verdict=record.verdict)
+    evaluation = Evaluation(
+        metrics=record.metrics, is_accepted=record.is_accepted, verdict=record.verdict, comparison=record.comparison
+    )
     wrong = gallery.most_wrong(answers.sha256s, answers.labels, answers.probabilities)
     context = _report_context(home, attempt, evaluation, wrong, record.forgotten)
+    num_models = count_models_evaluated(home, attempt.dataset_version)
     target, known = page_path(home, attempt), None
     while known != (known := tombstones.forgotten(home.store)):  # drawn again when one was forgotten meanwhile
         shown = [photo.sha256 for photo in wrong if photo.sha256 not in known]
-        photos = {sha256: thumbnail for sha256 in shown if (thumbnail := _thumbnail(home, sha256))}
-        replace(target, page.render(context, photos))
+        photos = {sha256: picture for sha256 in shown if (picture := thumbnail(home, sha256))}
+        replace(target, page.render(context, photos, num_models_evaluated=num_models))
     return target
 
 
@@ -158,15 +200,17 @@ def _report_context(
     )
 
 
-def _thumbnail(home: Home, sha256: str) -> bytes | None:
+def thumbnail(home: Home, sha256: str) -> bytes | None:
     """A small JPEG of a photo; None when its original is no longer kept, or was damaged."""
-    from petpark_assets.domain.report.gallery import thumbnail
+    from petpark_assets.domain.report import gallery
 
     try:
-        return thumbnail(images.decode(home.store.read(original_key(sha256))))
+        return gallery.thumbnail(images.decode(home.store.read(original_key(sha256))))
     except (NotFound, images.UnreadablePhoto):
         return None
 
 
-def _report_key(attempt: Attempt, name: str) -> str:
-    return f"{folder_key('evaluation_report', attempt.dataset_version, attempt.id)}/{name}"
+def _report_key(attempt: Attempt, name: str, digest_of_file: str) -> str:
+    """Named by content: after a crash before the record there may be another champion, and so another report."""
+    folder = folder_key("evaluation_report", attempt.dataset_version, attempt.id)
+    return f"{folder}/{digest_of_file[:12]}-{name}"

@@ -10,7 +10,8 @@ from sklearn.calibration import calibration_curve
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import Targets
-from petpark_assets.domain.report.metrics import MAX_CURVE_POINTS, evaluate, f1_interval, wilson_interval
+from petpark_assets.domain.report.intervals import f1_interval, wilson_interval
+from petpark_assets.domain.report.metrics import MAX_CURVE_POINTS, evaluate
 from petpark_assets_tests.domain.report import toy
 
 NO_TARGETS = Targets(accuracy=0, precision=0, recall=0)
@@ -183,3 +184,21 @@ def test_histogram_counts_every_photo():
     """A photo with probability exactly 0 or 1 must not fall off the edge."""
     counts = evaluated([0, 0, 1, 1], [0.0, 1.0, 1.0, 0.31]).metrics["histogram"]["num_images"]
     assert (sum(counts["cat"]), sum(counts["dog"])) == (2, 2)
+
+
+def test_abstention_counts_only_what_is_answered_and_changes_nothing_else():
+    """Accuracy stays without abstention, or a model could raise it by saying nothing."""
+    plain = evaluated().metrics
+    metrics = evaluate(LABELS, PROBABILITIES, NO_TARGETS, unknown_below=0.7).metrics
+    assert metrics["abstention"] == {
+        "unknown_below": 0.7, "num_answered": 4, "coverage": 4 / 6, "accuracy": 3 / 4,
+        "accuracy_interval": list(wilson_interval(3, 4)),
+    }  # fmt: skip
+    assert plain["abstention"] is None
+    assert {**metrics, "abstention": None} == plain
+
+
+def test_a_threshold_that_leaves_nothing_answered_is_told():
+    """No photo answered has no accuracy, and canonical JSON has no NaN."""
+    abstention = evaluate(LABELS, PROBABILITIES, NO_TARGETS, unknown_below=0.95).metrics["abstention"]
+    assert (abstention["coverage"], abstention["accuracy"]) == (0, None)

@@ -187,7 +187,7 @@ def test_names_from_outside_are_escaped():
     network = dataclasses.replace(CONTEXT.trained_cnn, hyperparameter_search=digest(search), device=hostile)
     page = render(dataclasses.replace(CONTEXT, hyperparameter_search=search, trained_cnn=network)).decode()
     assert "<img" not in page
-    assert page.count(html.escape(hostile)) == 2
+    assert page.count(html.escape(hostile)) == 3  # the recipe also where its calibration is judged
 
 
 def test_records_of_different_attempts_are_refused_by_name():
@@ -205,3 +205,41 @@ def test_an_exam_on_other_photos_is_refused():
     small = dataclasses.replace(CONTEXT.test_split, images_by_label={"cat": 200, "dog": 201})
     with pytest.raises(InvalidInput, match="the test side has"):
         dataclasses.replace(CONTEXT, test_split=small)
+
+
+def test_the_champion_is_told_slice_by_slice():
+    """Why a model was refused must be found on the page, beside the slices on which it was not."""
+    context = toy.context(num_images=1200, skill=2.0, champion_skill=3.2, unknown_below=0.8)
+    page = text_of(render(context).decode())
+    assert "Significantly worse than the champion on the same photos" in page
+    assert "significantly worse than the champion (version 3) on class cat" in page
+    assert page.count("✕ worse") == sum(row["is_worse"] for row in context.evaluation.comparison["slices"]) > 0
+    assert "brightness: dark" in page
+    assert "counts as unknown" in page
+    assert json.loads(report_json(context))["comparison"]["champion"]["package"] == toy.CHAMPION.package
+
+
+def test_without_a_champion_the_page_says_so():
+    """The first model of a park has nobody to be compared with, and must not look as if it had won."""
+    assert "There was no champion to compare with." in text_of(PAGE)
+    assert "class: dog" in text_of(PAGE)
+
+
+def test_how_many_models_were_evaluated_stands_on_the_homes_page_alone():
+    """A package is content: the same work must not give other bytes because others came before."""
+    assert "evaluated on this test side" not in text_of(PAGE)
+    seen = text_of(render(CONTEXT, {}, num_models_evaluated=7).decode())
+    assert "So far 7 models have been evaluated on this test side" in seen
+
+
+def test_a_report_of_before_can_still_be_drawn():
+    """Forgetting a photo draws every page of its versions again, those whose records lack today's numbers too."""
+    metrics = {
+        name: value for name, value in CONTEXT.evaluation.metrics.items() if name not in {"slices", "abstention"}
+    }
+    errors = metrics["calibration"]
+    old = {name: errors[name] for name in ("expected_calibration_error", "bins")}
+    evaluation = dataclasses.replace(CONTEXT.evaluation, metrics=metrics | {"calibration": old})
+    page = text_of(render(dataclasses.replace(CONTEXT, evaluation=evaluation)).decode())
+    assert "expected calibration error" in page
+    assert "champion" not in page

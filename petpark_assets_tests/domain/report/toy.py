@@ -14,9 +14,11 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )
+from petpark_assets.domain.report.comparison import Champion, compare, judged
 from petpark_assets.domain.report.gallery import most_wrong
 from petpark_assets.domain.report.metrics import evaluate
 from petpark_assets.domain.report.page import ReportContext
+from petpark_assets.domain.report.slices import cut
 
 VERSION, ATTEMPT = "v0001", "0123456789abcdef"
 NUM_TEST_IMAGES = 400
@@ -88,7 +90,28 @@ def trained_cnn(train: TrainSplit, scaling: FeatureScaling, search: Hyperparamet
     )  # fmt: skip
 
 
-def context(targets: Targets | None = None, *, skill: float = 3.2, **search_fields: Any) -> ReportContext:
+def measured(num_images: int = NUM_TEST_IMAGES) -> dict[str, Any]:
+    """What ingestion measured of the photos of a test side."""
+    random = np.random.default_rng(1)
+    sizes = random.choice([500 * 375, 320 * 240, 1024 * 768, 640 * 480], num_images).astype(float)
+    return {"brightness": random.beta(4, 4, num_images), "sharpness": random.gamma(2, 0.04, num_images), "size": sizes}
+
+
+CHAMPION = Champion(
+    model_version=3, package=sha256(b"champion"), trained_cnn=sha256(b"its network"), dataset_version="v0001",
+    attempt="fedcba9876543210",
+)  # fmt: skip
+
+
+def context(
+    targets: Targets | None = None,
+    *,
+    skill: float = 3.2,
+    champion_skill: float | None = None,
+    num_images: int = NUM_TEST_IMAGES,
+    unknown_below: float | None = None,
+    **search_fields: Any,
+) -> ReportContext:
     """A report's context; with the skill given the network gets about 0.95 of its test side right."""
     raw = raw_images()
     train = TrainSplit(
@@ -97,7 +120,7 @@ def context(targets: Targets | None = None, *, skill: float = 3.2, **search_fiel
     )  # fmt: skip
     test = TestSplit(
         dataset_version=VERSION, raw_images=digest(raw), members=sha256(b"test"),
-        images_by_label={"cat": 200, "dog": 200},
+        images_by_label={"cat": num_images // 2, "dog": num_images // 2},
     )  # fmt: skip
     scaling = FeatureScaling(
         attempt=ATTEMPT,
@@ -107,10 +130,15 @@ def context(targets: Targets | None = None, *, skill: float = 3.2, **search_fiel
         augmentation={"flip": "half of the photos, left to right", "crop": "part of the area, resized back"},
     )  # fmt: skip
     search = hyperparameter_search(train, scaling, **search_fields)
-    sha256s, labels, probabilities = answers(skill=skill)
+    sha256s, labels, probabilities = answers(num_images, skill=skill)
     asked = targets or Targets(accuracy=0.94, precision=0.92, recall=0.92)
+    slices = cut(labels, measured(num_images))
+    evaluation = evaluate(labels, probabilities, asked, unknown_below=unknown_below, slices=slices)
+    if champion_skill is not None:
+        theirs = answers(num_images, skill=champion_skill)[2]
+        evaluation = judged(evaluation, compare(labels, probabilities, theirs, slices, CHAMPION))
     return ReportContext(
         raw_images=raw, train_split=train, test_split=test, feature_scaling=scaling, hyperparameter_search=search,
-        trained_cnn=trained_cnn(train, scaling, search), evaluation=evaluate(labels, probabilities, asked),
+        trained_cnn=trained_cnn(train, scaling, search), evaluation=evaluation,
         targets=asked, most_wrong=tuple(most_wrong(sha256s, labels, probabilities)),
     )  # fmt: skip
