@@ -134,13 +134,13 @@ class TrainedCnn(AttemptRecord):
     """The learning curve: number, train_loss, validation_loss, validation_accuracy, learning_rate."""
     best_epoch: int
     validation_accuracy: float
-    temperature: float = 1.0
+    temperature: float = field(default=1.0, metadata=LATER)
     """What divides the logits of each look: chosen on the validation part, and part of the weights' file."""
-    validation_nll_before: float | None = None
+    validation_nll_before: float | None = field(default=None, metadata=LATER)
     """Mean negative log-likelihood of the validation photos, nats, at temperature 1; None where nothing was fitted."""
-    validation_nll_after: float | None = None
+    validation_nll_after: float | None = field(default=None, metadata=LATER)
     """The same at the temperature."""
-    unknown_below: float | None = None
+    unknown_below: float | None = field(default=None, metadata=LATER)
     """An answer of lower probability counts as unknown; chosen on the validation part. None: no answer does."""
     weights: str
     """sha256 of weights.safetensors."""
