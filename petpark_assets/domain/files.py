@@ -73,7 +73,9 @@ def digest(value: Any) -> str:
 
 def _is_said(value: Any, field: "dataclasses.Field[Any]") -> bool:
     """Whether a field is part of the content: one of LATER is not where it has its default, as in records of before."""
-    return not (field.metadata.get("is_later") and getattr(value, field.name) == field.default)
+    makes = field.default_factory
+    default = field.default if makes is dataclasses.MISSING else makes()
+    return not (field.metadata.get("is_later") and getattr(value, field.name) == default)
 
 
 @contextlib.contextmanager
