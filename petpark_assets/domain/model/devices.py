@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 import torch
 
 from petpark_assets.domain.errors import InvalidInput
@@ -23,6 +24,15 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(device)}"
     return f"cpu {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+
+
+def describe_environment(device: torch.device) -> dict[str, str | int]:
+    """What the bits of a training on a device depend on beside what it was told: equal names mean one device class."""
+    common: dict[str, str | int] = {"torch": torch.__version__, "numpy": np.__version__}
+    if device.type == "cuda":
+        name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        return common | {"device": name, "cuda": torch.version.cuda or "", "cudnn": cudnn}
+    return common | {"device": f"cpu {torch.backends.cpu.get_cpu_capability()}", "threads": torch.get_num_threads()}
 
 
 def half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -3,7 +3,7 @@
 Not here: the schedule of the learning rate (train.py).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -35,6 +35,16 @@ class Muon(torch.optim.Optimizer):
             {"params": _only(parameters, _is_vector), "is_matrix": False, "weight_decay": 0.0},
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": learning_rate})
+        for parameter in self._parameters():
+            self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+
+    def momenta(self) -> list[Tensor]:
+        """All of its state, in an order that depends on the network alone."""
+        return [self.state[parameter]["momentum"] for parameter in self._parameters()]
+
+    def _parameters(self) -> Iterator[Tensor]:
+        for group in self.param_groups:
+            yield from group["params"]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -46,10 +56,7 @@ class Muon(torch.optim.Optimizer):
                     self._change(parameter, parameter.grad, group)
 
     def _change(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].mul_(MOMENTUM).add_(gradient)
+        momentum = self.state[parameter]["momentum"].mul_(MOMENTUM).add_(gradient)
         update = torch.add(gradient, momentum, alpha=MOMENTUM)  # Nesterov's look ahead
         if group["is_matrix"]:
             update = orthogonalise(update)

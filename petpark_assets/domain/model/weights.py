@@ -35,7 +35,7 @@ def load_classifier(data: bytes) -> Classifier:
     Raises:
         CorruptData: it is no such file, or its weights do not fit the architecture it names.
     """
-    about = _read_metadata(data)
+    about = read_metadata(data)
     hyperparameters = Hyperparameters(**about["hyperparameters"])
     fields = {name: _as_tuple(value) for name, value in about["preprocessing"].items()}
     preprocessing = Preprocessing(**fields)
@@ -51,11 +51,14 @@ def load_classifier(data: bytes) -> Classifier:
     return Classifier(network, preprocessing).eval()
 
 
-def _read_metadata(data: bytes) -> dict[str, dict[str, Any]]:
-    """What save_weights noted. safetensors gives it for paths only; the header is 8 bytes of length, then JSON."""
+def read_metadata(data: bytes) -> dict[str, Any]:
+    """What was noted under METADATA_KEY in a safetensors file. Raises CorruptData.
+
+    safetensors gives it for paths only; the header is 8 bytes of length, then JSON.
+    """
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about: dict[str, dict[str, Any]] = json.loads(header["__metadata__"][METADATA_KEY])
+        about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
     except (ValueError, LookupError, TypeError) as error:
         raise CorruptData(f"{len(data)} bytes are no weights of ours: {error}") from error
     return about

@@ -1,5 +1,6 @@
 """Model training: feature engineering and scaling, the hyper-parameter search, the training of the network."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -85,7 +86,11 @@ def hyperparameter_search(
 def trained_cnn(
     home: Home, attempt: Attempt, *, on_epoch: "Callable[[Epoch], None]" = lambda _epoch: None
 ) -> TrainedCnn:
-    """Train the network with what the search chose; the best epoch by validation is kept."""
+    """Train the network with what the search chose; the best epoch by validation is kept.
+
+    After a kill it goes on after its last epoch, to the same bits, unless a photo was forgotten meanwhile: it is then
+    trained from the start, without that photo.
+    """
     version, recipe = attempt.dataset_version, attempt.recipe
     if has_record(home.store, TrainedCnn, version, attempt.id):
         return read_record(home.store, TrainedCnn, version, attempt.id)
@@ -98,7 +103,10 @@ def trained_cnn(
         hyperparameters = Hyperparameters(**searched.best_hyperparameters)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         data, forgotten = _training_data(home, attempt)
-        fitted = train.fit(data, preprocessing, hyperparameters, seed=recipe.seed, on_epoch=on_epoch)
+        checkpoint = home.cache / "training" / attempt.id / "checkpoint.safetensors"
+        fitted = train.fit(
+            data, preprocessing, hyperparameters, seed=recipe.seed, checkpoint=checkpoint, on_epoch=on_epoch
+        )
         file = weights.save_weights(fitted.weights, hyperparameters, preprocessing)
         record = TrainedCnn(
             dataset_version=version,
@@ -118,6 +126,7 @@ def trained_cnn(
             forgotten=forgotten,
         )
         write_record(home.store, record, circumstances())
+        shutil.rmtree(checkpoint.parent, ignore_errors=True)  # with pieces that kills left beside it
     return record
 
 
