@@ -10,7 +10,7 @@ lower-case hexadecimal sha256. A field named like an asset holds that parent rec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 LABELS = ("cat", "dog")
@@ -134,6 +134,11 @@ class TrainedCnn(AttemptRecord):
     """sha256 of weights.safetensors."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the train side that it was trained without, since they were forgotten before."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """All that the bits depend on beside what the training was told: device, versions, whether it was compiled. Empty
+    in records from before it was noted."""
+    pretrained: str | None = None
+    """sha256 of the weights that training started from; None: random ones."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,17 +15,19 @@ class Average:
         self.decay = decay
         self.classifier = copy.deepcopy(classifier).eval().requires_grad_(requires_grad=False)
         averaged, latest = self.classifier.network.state_dict(), classifier.network.state_dict()
-        self.pairs = [(averaged[name], latest[name]) for name in latest]  # views: they follow every step
+        # Views: they follow every step.
+        moving = [name for name, value in latest.items() if value.is_floating_point()]
+        counting = [name for name in latest if name not in moving]
+        self.averaged, self.latest = [averaged[name] for name in moving], [latest[name] for name in moving]
+        self.counts = [(averaged[name], latest[name]) for name in counting]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after a step, from 1; early steps count more, or the random start would linger."""
         decay = min(self.decay, step / (step + 9))
-        for averaged, latest in self.pairs:
-            if latest.is_floating_point():
-                averaged.lerp_(latest, 1 - decay)
-            else:
-                averaged.copy_(latest)
+        torch._foreach_lerp_(self.averaged, self.latest, 1 - decay)
+        for averaged, latest in self.counts:
+            averaged.copy_(latest)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy on the CPU of the averaged network's state."""

@@ -25,13 +25,21 @@ from torch.nn import functional
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import checkpoints
-from petpark_assets.domain.model.augmentation import augment, resolution_at
+from petpark_assets.domain.model.augmentation import augment, draw, hide, resolution_at
 from petpark_assets.domain.model.averaging import Average
 from petpark_assets.domain.model.checkpoints import Checkpoint
-from petpark_assets.domain.model.devices import describe_device, describe_environment, find_device, half_precision
+from petpark_assets.domain.model.compiling import compiled
+from petpark_assets.domain.model.devices import (
+    arithmetic,
+    describe_device,
+    describe_environment,
+    find_device,
+    half_precision,
+)
 from petpark_assets.domain.model.network import Classifier, build_network
 from petpark_assets.domain.model.optimiser import Muon
 from petpark_assets.domain.model.photos import Indices, Photos, TrainingData, sides
+from petpark_assets.domain.model.pretrained import load_start
 from petpark_assets.domain.recipes import Hyperparameters
 
 __all__ = ["TrainingData"]  # with all that is defined here
@@ -71,7 +79,11 @@ class Fitted:
     """The number of the epoch with the highest validation accuracy; of equals, the lowest loss, then the first."""
     device: str
     """What the bits depend on: processor capability and thread count, or the GPU's model."""
+    environment: Mapping[str, str]
+    """All that the bits depend on beside what the training was told: the device, versions, whether it was compiled."""
     num_parameters: int
+    pretrained: str | None
+    """sha256 of the weights it started from; None: random ones."""
 
 
 def fit(
@@ -84,10 +96,11 @@ def fit(
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> Fitted:
-    """Train a network from random weights along one annealed schedule, and keep its best epoch.
+    """Train a network along one annealed schedule, and keep its best epoch.
 
-    On a CPU the same data, hyperparameters, seed and thread count give the same bits, however often the training was
-    interrupted. The caller's random state is left as it was.
+    On one device class (`Fitted.environment`) the same data, hyperparameters and seed give the same bits, however often
+    the training was interrupted; on a GPU, where the hyperparameters ask for it. The caller's random state is left as
+    it was.
 
     Args:
         data: the train side; photos of its validation part are only ever validated on.
@@ -103,7 +116,7 @@ def fit(
         InvalidInput: too few photos, an unknown architecture, or a loss that is no longer a number.
     """
     target = find_device(device)
-    with _seeded(seed, target):
+    with _seeded(seed, target), arithmetic(target, is_deterministic=hyperparameters.is_deterministic):
         training = _Training(data, preprocessing, hyperparameters, seed, target)
         task = training.describe_task(data) if checkpoint else {}
         if checkpoint and (found := checkpoints.load_if_same(checkpoint, task)):
@@ -130,8 +143,10 @@ class _Training:
         self.hyperparameters, self.seed, self.device = hyperparameters, seed, device
         self.learnt, self.validated = sides(data)
         network = build_network(hyperparameters, num_classes=len(preprocessing.labels))
+        self.pretrained = load_start(network, hyperparameters)
         self.classifier = Classifier(network, preprocessing)
         self.classifier.to(device).to(memory_format=torch.channels_last)
+        self.network, self.is_compiled = network.train(), False
         self.photos = Photos(data, device)
         self.average = Average(self.classifier, hyperparameters.ema_decay)
         self.optimiser = Muon(
@@ -141,18 +156,27 @@ class _Training:
         self.batch_size = min(hyperparameters.batch_size, len(self.learnt))
         # The last photos of a shuffled epoch that fill no batch wait for the next shuffle.
         self.num_batches = len(self.learnt) // self.batch_size
+        if hyperparameters.is_compiled and device.type == "cuda":
+            self._compile()
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
 
+    def _compile(self) -> None:
+        """Train through a compiled network, where the machine can make one."""
+        side = self._resolution_px(0)
+        sample = torch.zeros(self.batch_size, 3, side, side, device=self.device)
+        faster = compiled(self.network, sample.contiguous(memory_format=torch.channels_last))
+        if faster is not None:
+            self.network, self.is_compiled = faster, True
+
     def run_epoch(self) -> None:
         """Learn from every photo once, then look at the validation part."""
-        started = time.perf_counter()
-        done, num_epochs = len(self.epochs), self.hyperparameters.epochs
-        full_px = self.classifier.preprocessing.resolution_px
-        resolution_px = resolution_at(done / max(1, num_epochs - 1), full_px, self.hyperparameters)
-        train_loss = self._learn(done * self.num_batches, resolution_px)
-        loss, accuracy = _validate(self.average.classifier, self.photos, self.validated)
+        started, done = time.perf_counter(), len(self.epochs)
+        total = self._learn(done * self.num_batches, self._resolution_px(done))
+        judged = _validate(self.average.classifier, self.photos, self.validated)
+        # The epoch's one wait for the device.
+        train_loss, loss, accuracy = torch.cat([total[None] / self.num_batches, judged]).tolist()
         if not math.isfinite(train_loss + loss):
             raise InvalidInput(
                 f"training diverged in epoch {done + 1} (loss {train_loss}): lower learning_rate, "
@@ -160,8 +184,8 @@ class _Training:
             )
         epoch = Epoch(
             number=done + 1,
-            num_epochs=num_epochs,
-            schedule_share=(done + 1) / num_epochs,
+            num_epochs=self.hyperparameters.epochs,
+            schedule_share=(done + 1) / self.hyperparameters.epochs,
             train_loss=train_loss,
             validation_loss=loss,
             validation_accuracy=accuracy,
@@ -179,8 +203,14 @@ class _Training:
             epochs=tuple(self.epochs),
             best_epoch=self.best_epoch,
             device=describe_device(self.device),
+            environment=self.environment(),
             num_parameters=sum(parameter.numel() for parameter in self.classifier.parameters()),
+            pretrained=self.pretrained,
         )
+
+    def environment(self) -> dict[str, str]:
+        """What the bits depend on beside what the training was told."""
+        return describe_environment(self.device) | {"network": "compiled" if self.is_compiled else "as written"}
 
     def describe_task(self, data: TrainingData) -> dict[str, Any]:
         """What a checkpoint of this training belongs to."""
@@ -189,7 +219,7 @@ class _Training:
             self.classifier.preprocessing,
             self.hyperparameters,
             seed=self.seed,
-            environment=describe_environment(self.device),
+            environment=self.environment() | {"pretrained": self.pretrained},
         )
 
     def checkpoint(self, task: Mapping[str, Any]) -> Checkpoint:
@@ -235,29 +265,36 @@ class _Training:
             found["cuda"] = (torch.cuda.get_rng_state, torch.cuda.set_rng_state)
         return found
 
-    def _learn(self, num_steps_done: int, resolution_px: int) -> float:
-        """One pass over the shuffled training photos; returns the mean loss."""
-        network = self.classifier.network.train()
-        shuffled = self.learnt[torch.randperm(len(self.learnt), generator=self.generator).numpy()]
-        num_steps = self.hyperparameters.epochs * self.num_batches
-        total = torch.zeros((), device=self.photos.device)
-        for batch in range(self.num_batches):
-            step = num_steps_done + batch + 1
+    def _resolution_px(self, done: int) -> int:
+        full_px, last = self.classifier.preprocessing.resolution_px, max(1, self.hyperparameters.epochs - 1)
+        return resolution_at(done / last, full_px, self.hyperparameters)
+
+    def _learn(self, num_steps_done: int, resolution_px: int) -> Tensor:
+        """One pass over the shuffled training photos; returns the sum of the batches' losses, on the device."""
+        told, num_photos = self.hyperparameters, self.num_batches * self.batch_size
+        num_steps = told.epochs * self.num_batches
+        order = self.learnt[torch.randperm(len(self.learnt), generator=self.generator).numpy()][:num_photos]
+        draws = draw(num_photos, told, self.generator).to(self.device)
+        batches = zip(self.photos.batches(order, self.batch_size), draws.split(self.batch_size), strict=True)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for step, ((photos, labels), some) in enumerate(batches, start=num_steps_done + 1):
             self._set_learning_rate(step / num_steps)
-            chosen = shuffled[batch * self.batch_size : (batch + 1) * self.batch_size]
-            photos, labels = self.photos.batch(chosen)
-            levels = augment(photos, resolution_px, self.hyperparameters.crop_scale_min, generator=self.generator)
-            with half_precision(self.photos.device):
-                logits = network(self.classifier.scale(levels))
-            loss = functional.cross_entropy(
-                logits.float(), labels, label_smoothing=self.hyperparameters.label_smoothing
-            )
-            self.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-            self.average.update(step)
-            total += loss.detach()
-        return float(total) / self.num_batches
+            inputs = self.classifier.scale(augment(photos, some, resolution_px, told))
+            if told.hidden_share_max > 0:
+                inputs = hide(inputs, some.boxes)
+            total += self._step(inputs, labels, step)
+        return total
+
+    def _step(self, inputs: Tensor, labels: Tensor, step: int) -> Tensor:
+        """Learn from one batch of scaled inputs; returns its mean loss, on the device."""
+        with half_precision(self.device):
+            logits = self.network(inputs)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.hyperparameters.label_smoothing)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.average.update(step)
+        return loss.detach()
 
     def _set_learning_rate(self, schedule_share: float) -> None:
         for group in self.optimiser.param_groups:
@@ -277,16 +314,15 @@ def _merit(epoch: Epoch) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def _validate(classifier: Classifier, photos: Photos, validated: Indices) -> tuple[float, float]:
-    """Mean loss and accuracy of a single look at the validation part."""
-    losses, hits = 0.0, 0
-    for start in range(0, len(validated), VALIDATION_BATCH_SIZE):
-        batch, labels = photos.batch(validated[start : start + VALIDATION_BATCH_SIZE])
+def _validate(classifier: Classifier, photos: Photos, validated: Indices) -> Tensor:
+    """Mean loss and accuracy of a single look at the validation part, float64 [2] on the device."""
+    found = torch.zeros(2, dtype=torch.float64, device=photos.device)
+    for batch, labels in photos.batches(validated, VALIDATION_BATCH_SIZE):
         with half_precision(photos.device):
             logits = classifier.network(classifier.prepare(batch))
-        losses += float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
-        hits += int((logits.argmax(dim=1) == labels).sum())
-    return losses / len(validated), hits / len(validated)
+        found[0] += functional.cross_entropy(logits.float(), labels, reduction="sum")
+        found[1] += (logits.argmax(dim=1) == labels).sum()
+    return found / len(validated)
 
 
 @contextlib.contextmanager

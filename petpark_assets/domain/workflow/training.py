@@ -118,6 +118,8 @@ def trained_cnn(
             preprocessing=asdict(preprocessing),
             seed=recipe.seed,
             device=fitted.device,
+            environment=fitted.environment,
+            pretrained=fitted.pretrained,
             num_parameters=fitted.num_parameters,
             epochs=tuple(_curve_point(epoch) for epoch in fitted.epochs),
             best_epoch=fitted.best_epoch,
