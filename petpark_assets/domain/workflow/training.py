@@ -57,7 +57,7 @@ def hyperparameter_search(
     require_same_code(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
-        data, _ = _training_data(home, attempt)
+        data, _ = training_data(home, attempt)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         folder = home.cache / "search" / attempt.id
         with nullcontext() if recipe.search.algorithm == "none" else running_ray():
@@ -102,7 +102,7 @@ def trained_cnn(
         searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
         hyperparameters = Hyperparameters(**searched.best_hyperparameters)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
-        data, forgotten = _training_data(home, attempt)
+        data, forgotten = training_data(home, attempt)
         checkpoint = home.cache / "training" / attempt.id / "checkpoint.safetensors"
         fitted = train.fit(
             data, preprocessing, hyperparameters, seed=recipe.seed, checkpoint=checkpoint, on_epoch=on_epoch
@@ -143,7 +143,7 @@ def _weights_key(attempt: Attempt, digest_of_weights: str) -> str:
     return f"{folder}/weights-{digest_of_weights[:12]}.safetensors"
 
 
-def _training_data(home: Home, attempt: Attempt) -> tuple["TrainingData", tuple[str, ...]]:
+def training_data(home: Home, attempt: Attempt) -> tuple["TrainingData", tuple[str, ...]]:
     """The train side, and the sha256s of its members that were forgotten."""
     from petpark_assets.domain.model.train import TrainingData
     from petpark_assets.domain.model.validation import carve_validation
