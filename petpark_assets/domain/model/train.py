@@ -117,7 +117,7 @@ def fit(
     """
     target = find_device(device)
     with _seeded(seed, target), arithmetic(target, is_deterministic=hyperparameters.is_deterministic):
-        training = _Training(data, preprocessing, hyperparameters, seed, target)
+        training = Training(data, preprocessing, hyperparameters, seed, target)
         task = training.describe_task(data) if checkpoint else {}
         if checkpoint and (found := checkpoints.load_if_same(checkpoint, task)):
             training.restore(found)
@@ -129,7 +129,7 @@ def fit(
     return training.fitted()
 
 
-class _Training:
+class Training:
     """The state of one training: network, average, optimiser, generators, and the epochs so far with their best."""
 
     def __init__(
@@ -164,16 +164,16 @@ class _Training:
 
     def _compile(self) -> None:
         """Train through a compiled network, where the machine can make one."""
-        side = self._resolution_px(0)
-        sample = torch.zeros(self.batch_size, 3, side, side, device=self.device)
-        faster = compiled(self.network, sample.contiguous(memory_format=torch.channels_last))
+        sides_px = dict.fromkeys(self.resolution_px(done) for done in range(self.hyperparameters.epochs))
+        empty = [torch.zeros(self.batch_size, 3, side_px, side_px, device=self.device) for side_px in sides_px]
+        faster = compiled(self.network, [sample.contiguous(memory_format=torch.channels_last) for sample in empty])
         if faster is not None:
             self.network, self.is_compiled = faster, True
 
     def run_epoch(self) -> None:
         """Learn from every photo once, then look at the validation part."""
         started, done = time.perf_counter(), len(self.epochs)
-        total = self._learn(done * self.num_batches, self._resolution_px(done))
+        total = self.learn(done * self.num_batches, self.resolution_px(done))
         judged = _validate(self.average.classifier, self.photos, self.validated)
         # The epoch's one wait for the device.
         train_loss, loss, accuracy = torch.cat([total[None] / self.num_batches, judged]).tolist()
@@ -265,11 +265,12 @@ class _Training:
             found["cuda"] = (torch.cuda.get_rng_state, torch.cuda.set_rng_state)
         return found
 
-    def _resolution_px(self, done: int) -> int:
+    def resolution_px(self, done: int) -> int:
+        """Side in pixels of the crops of the epoch after so many."""
         full_px, last = self.classifier.preprocessing.resolution_px, max(1, self.hyperparameters.epochs - 1)
         return resolution_at(done / last, full_px, self.hyperparameters)
 
-    def _learn(self, num_steps_done: int, resolution_px: int) -> Tensor:
+    def learn(self, num_steps_done: int, resolution_px: int) -> Tensor:
         """One pass over the shuffled training photos; returns the sum of the batches' losses, on the device."""
         told, num_photos = self.hyperparameters, self.num_batches * self.batch_size
         num_steps = told.epochs * self.num_batches
@@ -282,10 +283,10 @@ class _Training:
             inputs = self.classifier.scale(augment(photos, some, resolution_px, told))
             if told.hidden_share_max > 0:
                 inputs = hide(inputs, some.boxes)
-            total += self._step(inputs, labels, step)
+            total += self.step(inputs, labels, step)
         return total
 
-    def _step(self, inputs: Tensor, labels: Tensor, step: int) -> Tensor:
+    def step(self, inputs: Tensor, labels: Tensor, step: int) -> Tensor:
         """Learn from one batch of scaled inputs; returns its mean loss, on the device."""
         with half_precision(self.device):
             logits = self.network(inputs)

@@ -17,7 +17,7 @@ def network():
     return build_network(TINY).train()
 
 
-SAMPLE = torch.rand(4, 3, 16, 16)
+SAMPLES = [torch.rand(4, 3, side_px, side_px) for side_px in (32, 48, 64)]
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -27,11 +27,26 @@ def test_a_compiled_network_answers_alike_and_its_trial_changes_nothing(network,
     monkeypatch.setattr(torch, "compile", lambda given, **told: real(given, backend=backend, **told))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     random_state = torch.get_rng_state()
-    faster = compiled(network, SAMPLE)
+    faster = compiled(network, SAMPLES)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
-    assert torch.allclose(faster(SAMPLE), network(SAMPLE), atol=1e-5)
+    for sample in SAMPLES:
+        assert torch.allclose(faster(sample), network(sample), atol=1e-5)
+
+
+def test_all_resolutions_share_one_graph(network, monkeypatch):
+    """A graph costs some twenty seconds on a GPU, as much as dozens of epochs."""
+    real, graphs = torch.compile, []
+
+    def count(graph, _inputs):
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", lambda given: real(given, backend=count))
+    faster = compiled(network, SAMPLES)
+    faster(torch.rand(4, 3, 80, 80))
+    assert len(graphs) == 1
 
 
 def test_without_a_compiler_it_is_said_and_trained_as_written(network, monkeypatch, caplog):
@@ -45,6 +60,6 @@ def test_without_a_compiler_it_is_said_and_trained_as_written(network, monkeypat
 
     monkeypatch.setattr(torch, "compile", refuse)
     with caplog.at_level(logging.WARNING):
-        assert compiled(network, SAMPLE) is None
+        assert compiled(network, SAMPLES) is None
     (line,) = caplog.messages
     assert line.startswith("the network is trained uncompiled, compiling it failed: Failed to find C compiler. Please")

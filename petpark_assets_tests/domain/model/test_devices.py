@@ -1,6 +1,8 @@
 """Claims about devices: none is guessed, and computing repeatably is switched on and off again."""
 
+import contextlib
 import dataclasses
+import os
 import re
 
 import pytest
@@ -31,15 +33,15 @@ def test_an_unknown_device_is_refused():
 
 
 @pytest.mark.parametrize("is_deterministic", [True, False])
-def test_a_training_computes_as_asked_and_gives_the_settings_back(data, is_deterministic):
-    """They are the process's: Ray's next trial, or the exam, must find its own."""
-    before, seen = settings(), []
-    told = dataclasses.replace(TINY, epochs=1, is_deterministic=is_deterministic)
-    fit(data, PREPROCESSING, told, seed=0, device="cpu", on_epoch=lambda _: seen.append(settings()))
-    assert seen == [(is_deterministic, False, not is_deterministic, is_deterministic)]
-    assert settings() == before
-    with pytest.raises(KeyError), arithmetic(CPU, is_deterministic=is_deterministic):
+def test_a_gpu_computes_as_asked_and_the_settings_are_given_back(monkeypatch, is_deterministic):
+    """They are the process's: Ray's next trial, or the exam, must find its own, also after a failure."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # so that what is set here is taken back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before, gpu = settings(), torch.device("cuda")
+    with contextlib.suppress(KeyError), arithmetic(gpu, is_deterministic=is_deterministic):
+        inside = settings(), os.environ["CUBLAS_WORKSPACE_CONFIG"]
         raise KeyError
+    assert inside == ((is_deterministic, False, not is_deterministic, is_deterministic), ":4096:8")
     assert settings() == before
 
 
