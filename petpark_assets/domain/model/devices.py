@@ -70,3 +70,12 @@ def arithmetic(device: torch.device, *, is_deterministic: bool) -> Iterator[None
     finally:
         filling.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for first weights and dropout, and give the caller's random state back."""
+    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield

@@ -9,7 +9,6 @@ images of bfloat16 (these cores have no AMX, and their bfloat16 products are slo
 bfloat16 is for GPUs. Crops cost 6 % of the time, validation after every epoch as much.
 """
 
-import contextlib
 import dataclasses
 import math
 import time
@@ -35,6 +34,7 @@ from petpark_assets.domain.model.devices import (
     describe_environment,
     find_device,
     half_precision,
+    seeded,
 )
 from petpark_assets.domain.model.network import Classifier, build_network
 from petpark_assets.domain.model.optimiser import Muon
@@ -116,7 +116,7 @@ def fit(
         InvalidInput: too few photos, an unknown architecture, or a loss that is no longer a number.
     """
     target = find_device(device)
-    with _seeded(seed, target), arithmetic(target, is_deterministic=hyperparameters.is_deterministic):
+    with seeded(seed, target), arithmetic(target, is_deterministic=hyperparameters.is_deterministic):
         training = Training(data, preprocessing, hyperparameters, seed, target)
         task = training.describe_task(data) if checkpoint else {}
         if checkpoint and (found := checkpoints.load_if_same(checkpoint, task)):
@@ -324,12 +324,3 @@ def _validate(classifier: Classifier, photos: Photos, validated: Indices) -> Ten
         found[0] += functional.cross_entropy(logits.float(), labels, reduction="sum")
         found[1] += (logits.argmax(dim=1) == labels).sum()
     return found / len(validated)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for the first weights and dropout, and give the caller's random state back."""
-    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(seed)
-        yield
