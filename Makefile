@@ -40,7 +40,7 @@ bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, 
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop
 
 bench-gpu: $(STAMP) ## the recipe gpu on one GPU, on PETPARK_PHOTOS: accuracy of 5 seeds, seconds to 0.97, photos a second
-	@$(BIN)/python -m petpark_assets_tests.benchmarks.gpu_training --photos "$(PETPARK_PHOTOS)"
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.gpu_training --photos "$${PETPARK_PHOTOS:?set it to a folder of real photos}"
 
 lock: $(STAMP) ## compile requirements.txt again from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

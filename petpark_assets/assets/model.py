@@ -132,6 +132,7 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
             "best_epoch": record.best_epoch,
             "num_parameters": record.num_parameters,
             "device": record.device,
+            "environment": dg.MetadataValue.json(dict(record.environment)),
             "hyperparameters": dg.MetadataValue.json(dict(record.hyperparameters)),
             "learning_curve": picture(figures.learning_curve(record.epochs, record.best_epoch), "learning curve"),
         },

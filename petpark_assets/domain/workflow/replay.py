@@ -5,6 +5,7 @@ processors round otherwise, its metrics must come near: trainings part at their 
 each other as two seeds do.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from petpark_assets.domain.attempts import Attempt, code_version, find_attempt
 from petpark_assets.domain.files import has_record, read_record, sha256
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.records import EvaluationReport, TrainedCnn
+from petpark_assets.domain.records import EvaluationReport, HyperparameterSearch, TrainedCnn
 from petpark_assets.domain.workflow.testing import open_test_side
 from petpark_assets.domain.workflow.training import read_weights, training_data
 
 if TYPE_CHECKING:
     from petpark_assets.domain.model.train import Epoch, Fitted
 
-ALLOWED_DIFFERENCE = 0.02
-"""Of accuracy, on another device class: five standard errors of the difference on 4,000 photos at 0.97 are 0.019."""
+ALLOWED_DEVIATIONS = 4
+"""Standard deviations of a difference of two accuracies, as if of other photos: 0.015 for 4,000 photos at 0.97."""
 
 
 def replay(home: Home, model: str, *, on_epoch: "Callable[[Epoch], None]" = lambda _epoch: None) -> dict[str, Any]:
@@ -37,8 +38,8 @@ def replay(home: Home, model: str, *, on_epoch: "Callable[[Epoch], None]" = lamb
     Returns:
         `version`, `dataset_version`, `attempt`; `weights` and `replayed_weights`: sha256s; `is_same_bits`,
         `is_same_device_class`, `is_same_code`, `is_same_data`; `registered_on` and `replayed_on`; `metrics`: None for
-        the same bits, otherwise rows of `name`, `registered`, `replayed`, `difference`; `is_reproduced`, and `verdict`,
-        one line.
+        the same bits, otherwise rows of `name`, `registered`, `replayed`, `difference`, `allowed`; `is_reproduced`, and
+        `verdict`, one line.
 
     Raises:
         NotFound: there is no such version, or its record, data or weights are gone.
@@ -85,8 +86,9 @@ def judge(found: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether a replay confirms the registered version, and why in one line."""
     if found["is_same_bits"]:
         return True, "the same weights, bit for bit"
-    worst = max(abs(row["difference"]) for row in found["metrics"] if row["name"].endswith("accuracy"))
-    apart = f"other weights, whose accuracy differs by {worst:.4f} at most (allowed {ALLOWED_DIFFERENCE})"
+    rows = [row for row in found["metrics"] if row["allowed"] is not None]
+    shown = ", ".join(f"{row['name']} by {row['difference']:+.4f} (allowed {row['allowed']:.4f})" for row in rows)
+    apart = f"other weights, which differ in {shown}"
     reasons = {
         "is_same_data": "photos were forgotten since",
         "is_same_code": "the code is another",
@@ -95,8 +97,8 @@ def judge(found: Mapping[str, Any]) -> tuple[bool, str]:
     known = [reason for name, reason in reasons.items() if not found[name]]
     if not known:
         return False, f"{apart}, although data, code and device class are the same"
-    is_near = worst <= ALLOWED_DIFFERENCE and not found["is_same_device_class"]
-    return is_near, f"{apart}: {' and '.join(known)}"
+    is_near = all(abs(row["difference"]) <= row["allowed"] for row in rows)
+    return is_near and not found["is_same_device_class"], f"{apart}: {' and '.join(known)}"
 
 
 def _tensors(file: bytes) -> dict[str, tuple[Any, ...]]:
@@ -117,17 +119,32 @@ def _is_same_class(record: TrainedCnn, fitted: "Fitted") -> bool:
 def _compare(home: Home, attempt: Attempt, record: TrainedCnn, fitted: "Fitted", file: bytes) -> list[dict[str, Any]]:
     """Metrics of the registered and the replayed weights, a row each."""
     best, registered = fitted.epochs[fitted.best_epoch - 1], record.epochs[record.best_epoch - 1]
-    pairs = {
-        name: (registered[name], getattr(best, name))
-        for name in ("validation_accuracy", "validation_loss", "train_loss")
-    }
-    if has_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id):
-        report = read_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id)
-        pairs["test_accuracy"] = report.metrics["accuracy"], _test_accuracy(home, attempt, record, file)
-    return [
-        {"name": name, "registered": before, "replayed": after, "difference": after - before}
-        for name, (before, after) in pairs.items()
+    search = read_record(home.store, HyperparameterSearch, attempt.dataset_version, attempt.id)
+    num_validated = search.num_validation_images
+    rows = [
+        _row("validation_accuracy", registered["validation_accuracy"], best.validation_accuracy, num_validated),
+        _row("validation_loss", registered["validation_loss"], best.validation_loss),
+        _row("train_loss", registered["train_loss"], best.train_loss),
     ]
+    if has_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id):
+        metrics = read_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id).metrics
+        accuracy = _test_accuracy(home, attempt, record, file)
+        rows.append(_row("test_accuracy", metrics["accuracy"], accuracy, metrics["num_images"]))
+    return rows
+
+
+def _row(name: str, registered: float, replayed: float, num_photos: int | None = None) -> dict[str, Any]:
+    allowed = None if num_photos is None else allowed_difference(registered, num_photos)
+    difference = replayed - registered
+    return {
+        "name": name, "registered": registered, "replayed": replayed, "difference": difference, "allowed": allowed,
+    }  # fmt: skip
+
+
+def allowed_difference(accuracy: float, num_photos: int) -> float:
+    """How far an accuracy over so many photos may lie from another's without showing a worse model."""
+    smoothed = (accuracy * num_photos + 1) / (num_photos + 2)  # 1.0 of ten photos is not certainty (Laplace)
+    return ALLOWED_DEVIATIONS * math.sqrt(2 * smoothed * (1 - smoothed) / num_photos)
 
 
 def _test_accuracy(home: Home, attempt: Attempt, record: TrainedCnn, file: bytes) -> float:
