@@ -134,6 +134,7 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
             "unknown_below": record.unknown_below,
             "num_parameters": record.num_parameters,
             "device": record.device,
+            "environment": dg.MetadataValue.json(dict(record.environment)),
             "hyperparameters": dg.MetadataValue.json(dict(record.hyperparameters)),
             "learning_curve": picture(figures.learning_curve(record.epochs, record.best_epoch), "learning curve"),
         },

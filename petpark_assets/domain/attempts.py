@@ -5,7 +5,7 @@ Nothing is ever resolved by "latest": a step is given its attempt, or finds the 
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,14 @@ class Attempt:
     recipe: Recipe
     """With every field that the run set otherwise."""
     code_version: str
+    recorded_id: str | None = field(default=None, compare=False)
+    """The name it was begun under, where its record was read: recipes may have got fields since."""
 
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits of the sha256 of everything above, the seed being the recipe's."""
+        if self.recorded_id is not None:
+            return self.recorded_id
         told = {
             "dataset_version": self.dataset_version,
             "recipe": self.recipe.name,
@@ -92,6 +96,7 @@ def find_attempt(store: Store, dataset_version: str, attempt: str | None = None)
         dataset_version=dataset_version,
         recipe=recipe_from_configuration(record.configuration),
         code_version=record.code_version,
+        recorded_id=name,
     )
 
 

@@ -46,6 +46,16 @@ class Hyperparameters:
     """Side of the first epoch's crops as a share of the resolution photos are answered at."""
     last_resolution_share: float = 0.86
     """The same of the last epoch; the side grows evenly between. Below 1, crops show a pet as large as answers do."""
+    colour_jitter: float = 0.0
+    """Brightness, contrast and saturation of a crop are each multiplied by 1, more or less up to this."""
+    hidden_share_max: float = 0.0
+    """Largest share of a crop's area that a grey rectangle hides, in half of the crops."""
+    weights: str = ""
+    """Weights to start from: a file (.safetensors, .pth), or torchvision's own by name (`DEFAULT`); none: random."""
+    is_deterministic: bool = True
+    """Whether the same training gives the same bits on the same GPU; on CPUs it does anyway."""
+    is_compiled: bool = False
+    """Whether torch compiles the network on a GPU: fused kernels, for some seconds of compiling a resolution."""
 
     def __post_init__(self) -> None:
         _require(self.width >= 2, "width", self.width, "at least 2")
@@ -56,6 +66,8 @@ class Hyperparameters:
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 up to 1")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 < self.crop_scale_min <= 1, "crop_scale_min", self.crop_scale_min, "above 0, at most 1")
+        _require(0 <= self.colour_jitter < 1, "colour_jitter", self.colour_jitter, "0 up to 1")
+        _require(0 <= self.hidden_share_max < 1, "hidden_share_max", self.hidden_share_max, "0 up to 1")
         for name in ("first_resolution_share", "last_resolution_share"):
             share = getattr(self, name)
             _require(0 < share <= 1, name, share, "above 0, at most 1")
@@ -196,7 +208,10 @@ RECIPES = {
             name="gpu",
             description="Real photos on one GPU: the full promise of 0.97.",
             resolution_px=176,
-            hyperparameters=Hyperparameters(width=128, epochs=80, batch_size=256, ema_decay=0.998, crop_scale_min=0.3),
+            hyperparameters=Hyperparameters(
+                width=128, epochs=80, batch_size=256, ema_decay=0.998, crop_scale_min=0.3, colour_jitter=0.2,
+                hidden_share_max=0.25, is_compiled=True,
+            ),
             search=Search(
                 num_trials=16, trial_epochs=15, max_concurrent_trials=4, gpus_per_trial=0.25, cpus_per_trial=1,
                 space={"learning_rate": Range(low=0.02, high=0.08, log=True)},

@@ -146,6 +146,11 @@ class TrainedCnn(AttemptRecord):
     """sha256 of weights.safetensors."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the train side that it was trained without, since they were forgotten before."""
+    environment: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+    """All that the bits depend on beside what the training was told: device, versions, whether it was compiled. Empty
+    in records from before it was noted."""
+    pretrained: str | None = field(default=None, metadata=LATER)
+    """sha256 of the weights that training started from; None: random ones."""
 
 
 @dataclass(frozen=True, kw_only=True)

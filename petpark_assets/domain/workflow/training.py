@@ -1,5 +1,6 @@
 """Model training: feature engineering and scaling, the hyper-parameter search, the training of the network."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -56,7 +57,7 @@ def hyperparameter_search(
     require_same_code(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
-        data, _ = _training_data(home, attempt)
+        data, _ = training_data(home, attempt)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
         folder = home.cache / "search" / attempt.id
         with nullcontext() if recipe.search.algorithm == "none" else running_ray():
@@ -85,7 +86,11 @@ def hyperparameter_search(
 def trained_cnn(
     home: Home, attempt: Attempt, *, on_epoch: "Callable[[Epoch], None]" = lambda _epoch: None
 ) -> TrainedCnn:
-    """Train the network with what the search chose; the best epoch by validation is kept."""
+    """Train the network with what the search chose; the best epoch by validation is kept.
+
+    After a kill it goes on after its last epoch, to the same bits, unless a photo was forgotten meanwhile: it is then
+    trained from the start, without that photo.
+    """
     version, recipe = attempt.dataset_version, attempt.recipe
     if has_record(home.store, TrainedCnn, version, attempt.id):
         return read_record(home.store, TrainedCnn, version, attempt.id)
@@ -97,8 +102,11 @@ def trained_cnn(
         searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
         hyperparameters = Hyperparameters(**searched.best_hyperparameters)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
-        data, forgotten = _training_data(home, attempt)
-        fitted = train.fit(data, preprocessing, hyperparameters, seed=recipe.seed, on_epoch=on_epoch)
+        data, forgotten = training_data(home, attempt)
+        checkpoint = home.cache / "training" / attempt.id / "checkpoint.safetensors"
+        fitted = train.fit(
+            data, preprocessing, hyperparameters, seed=recipe.seed, checkpoint=checkpoint, on_epoch=on_epoch
+        )
         file, calibrated = calibration.save_calibrated(
             fitted.weights, hyperparameters, preprocessing, data, answered_accuracy=recipe.answered_accuracy
         )
@@ -112,6 +120,8 @@ def trained_cnn(
             preprocessing=asdict(preprocessing),
             seed=recipe.seed,
             device=fitted.device,
+            environment=fitted.environment,
+            pretrained=fitted.pretrained,
             num_parameters=fitted.num_parameters,
             epochs=tuple(_curve_point(epoch) for epoch in fitted.epochs),
             best_epoch=fitted.best_epoch,
@@ -121,6 +131,7 @@ def trained_cnn(
             forgotten=forgotten,
         )
         write_record(home.store, record, circumstances())
+        shutil.rmtree(checkpoint.parent, ignore_errors=True)  # with pieces that kills left beside it
     return record
 
 
@@ -135,7 +146,7 @@ def _weights_key(attempt: Attempt, digest_of_weights: str) -> str:
     return f"{folder}/weights-{digest_of_weights[:12]}.safetensors"
 
 
-def _training_data(home: Home, attempt: Attempt) -> tuple["TrainingData", tuple[str, ...]]:
+def training_data(home: Home, attempt: Attempt) -> tuple["TrainingData", tuple[str, ...]]:
     """The train side, and the sha256s of its members that were forgotten."""
     from petpark_assets.domain.model.train import TrainingData
     from petpark_assets.domain.model.validation import carve_validation
