@@ -14,6 +14,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ from torch.nn import functional
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
+from petpark_assets.domain.model import checkpoints
 from petpark_assets.domain.model.augmentation import augment, resolution_at
 from petpark_assets.domain.model.devices import describe_device, find_device, half_precision
 from petpark_assets.domain.model.network import Classifier, build_network
@@ -89,6 +92,7 @@ def fit(
     seed: int,
     device: str = "auto",
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
+    checkpoint: Path | None = None,
 ) -> Fitted:
     """Train a network from random weights along one annealed schedule, and keep its best epoch.
 
@@ -102,6 +106,7 @@ def fit(
         seed: of the first weights, the order of photos and their augmentation.
         device: `auto` (a GPU when there is one), `cpu` or `cuda`.
         on_epoch: is told after each epoch; what it raises ends the training.
+        checkpoint: where the state is kept after each epoch, and gone on from where it is this training's.
 
     Raises:
         InvalidInput: too few photos, an unknown architecture, or a loss that is no longer a number.
@@ -114,12 +119,18 @@ def fit(
         training = _Training(classifier, data, learnt, hyperparameters, seed)
         best: tuple[tuple[float, float], int, dict[str, Tensor]] | None = None
         epochs: list[Epoch] = []
-        for number in range(1, hyperparameters.epochs + 1):
+        kept = checkpoints.load_if_same(checkpoint, hyperparameters, seed) if checkpoint else None
+        if kept is not None:
+            epochs = [Epoch(**epoch) for epoch in kept.epochs]
+            best = training.restore(kept.state)
+        for number in range(len(epochs) + 1, hyperparameters.epochs + 1):
             epoch = training.run_epoch(number, validated)
             epochs.append(epoch)
             score = (epoch.validation_accuracy, -epoch.validation_loss)
             if best is None or score > best[0]:
                 best = (score, number, training.averaged_weights())
+            if checkpoint is not None:
+                checkpoints.save(checkpoint, hyperparameters, seed, epochs, training.state(best))
             on_epoch(epoch)
     assert best is not None
     return Fitted(
@@ -183,6 +194,24 @@ class _Training:
             learning_rate=float(self.optimiser.param_groups[0]["lr"]),
             seconds=time.perf_counter() - started,
         )
+
+    def state(self, best: Any) -> dict[str, Any]:
+        """All that the next epoch follows from."""
+        return {
+            "network": self.classifier.state_dict(),
+            "average": self.average.classifier.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "best": best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> Any:
+        """Take up a state; returns its best epoch."""
+        self.classifier.load_state_dict(state["network"])
+        self.average.classifier.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        return state["best"]
 
     def averaged_weights(self) -> dict[str, Tensor]:
         """A copy on the CPU of the averaged network's state."""
