@@ -4,20 +4,24 @@ Not here: who starts it, and on what machine (search.py); the training loop (tra
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import space
+from petpark_assets.domain.model.journal import checkpoint_path
 from petpark_assets.domain.recipes import Recipe
 
 if TYPE_CHECKING:  # torch comes with it: seconds that only the trial itself should spend
     from petpark_assets.domain.model.train import Epoch, TrainingData
+
+Curve = list[dict[str, Any]]
+"""A trial's epochs, each with: epoch (from 1), train_loss, validation_loss, validation_accuracy (0 to 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +45,13 @@ class SavedData:
 class Task:
     """What all trials of a search have in common."""
 
+    folder: Path
+    """The search's (journal.py)."""
     data: SavedData
     preprocessing: Preprocessing
     recipe: Recipe
     cpus: int
-    """Threads of a trial."""
+    """Threads of a worker."""
     gpus: float
     """Share of a GPU; 0: it trains on the CPU, also where there is a GPU."""
 
@@ -72,21 +78,55 @@ def _npy_path(images: npt.NDArray[np.uint8]) -> Path | None:
     return path if is_whole else None
 
 
-def train(task: Task, values: space.Values, on_epoch: Callable[["Epoch"], None]) -> None:
-    """Train with a point of the space; what on_epoch raises ends the trial."""
+def train(
+    task: Task,
+    number: int,
+    values: space.Values,
+    on_epoch: Callable[[Curve], None],
+    *,
+    taken_over: Path | None = None,
+) -> Curve:
+    """Train with a point of the space, from where the trial's checkpoint stands; returns its whole curve.
+
+    Args:
+        task: what it has in common with the other trials.
+        number: of the trial.
+        values: the point.
+        on_epoch: is told the curve so far after each epoch; what it raises ends the trial.
+        taken_over: the checkpoint of another trial to go on from, with other values (population-based training).
+    """
     import torch
 
+    from petpark_assets.domain.model import checkpoints
     from petpark_assets.domain.model.train import fit
 
+    path, hyperparameters = checkpoint_path(task.folder, number), space.trial_hyperparameters(task.recipe, values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if taken_over is not None:
+        checkpoints.fork(taken_over, path, hyperparameters)
+    before = [_point(epoch) for epoch in checkpoints.load(path).epochs] if path.exists() else []
+
+    def report(epoch: "Epoch") -> None:
+        before[:] = [*(point for point in before if point["epoch"] < epoch.number), _point(vars(epoch))]
+        on_epoch(list(before))
+
     torch.set_num_threads(max(1, task.cpus))
-    fit(
+    fitted = fit(
         _sample(task.data.open(), task.recipe.search.photos_share),
         task.preprocessing,
-        space.trial_hyperparameters(task.recipe, values),
+        hyperparameters,
         seed=task.recipe.seed,
         device="auto" if task.gpus else "cpu",
-        on_epoch=on_epoch,
+        on_epoch=report,
+        checkpoint=path,
     )
+    return [_point(vars(epoch)) for epoch in fitted.epochs]
+
+
+def _point(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    """An epoch without its seconds: the same work must give the same record."""
+    names = ("train_loss", "validation_loss", "validation_accuracy")
+    return {"epoch": epoch["number"], **{name: epoch[name] for name in names}}
 
 
 def _sample(data: "TrainingData", share: float) -> "TrainingData":
