@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from petpark_assets.domain.attempts import Attempt, require_same_code
+from petpark_assets.domain.attempts import Attempt, code_version, require_same_code
 from petpark_assets.domain.files import (
     digest,
     folder_key,
@@ -42,11 +42,12 @@ def hyperparameter_search(
     *,
     running_ray: Callable[[], AbstractContextManager[None]],
     on_trial: Callable[[Mapping[str, Any]], None] = lambda _trial: None,
+    on_epoch: Callable[[int, Mapping[str, Any]], None] = lambda _number, _point: None,
 ) -> HyperparameterSearch:
     """Look for better hyperparameters than the recipe's, judged on the validation part.
 
-    `running_ray` gives Ray for the time of the search (resources/ray_cluster.py); it is entered only when trials are
-    to be run.
+    Killed at any moment, the same call goes on. `running_ray` gives Ray for the time of the search
+    (resources/ray_cluster.py); it is entered only when trials are to be run. `on_trial` and `on_epoch` are search's.
     """
     version, recipe = attempt.dataset_version, attempt.recipe
     if has_record(home.store, HyperparameterSearch, version, attempt.id):
@@ -56,11 +57,11 @@ def hyperparameter_search(
     require_same_code(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
-        data, _ = _training_data(home, attempt)
+        data, forgotten = _training_data(home, attempt)
         preprocessing = features.preprocessing(scaling, recipe.resolution_px)
-        folder = home.cache / "search" / attempt.id
+        folder = home.cache / "search" / _search_name(attempt, scaling, forgotten)
         with nullcontext() if recipe.search.algorithm == "none" else running_ray():
-            result = search(data, preprocessing, recipe, folder=folder, on_trial=on_trial)
+            result = search(data, preprocessing, recipe, folder=folder, on_trial=on_trial, on_epoch=on_epoch)
         record = HyperparameterSearch(
             dataset_version=version,
             attempt=attempt.id,
@@ -78,8 +79,30 @@ def hyperparameter_search(
             best_validation_accuracy=result.best_validation_accuracy,
             num_validation_images=int(data.validation.sum()),
         )
+        if record.trials:
+            home.registry.log_search(record)
         write_record(home.store, record, circumstances())
     return record
+
+
+def _search_name(attempt: Attempt, scaling: FeatureScaling, forgotten: tuple[str, ...]) -> str:
+    """Names a search by all that its trials follow from, and so by neither the run nor what comes after the search.
+
+    So a build with another gate finds the trials that were run; one without a photo that was forgotten since does not.
+    """
+    recipe = attempt.recipe
+    told = {
+        "dataset_version": attempt.dataset_version,
+        "forgotten": forgotten,
+        "scaling": (scaling.channel_means, scaling.channel_deviations),
+        "code_version": code_version("model", "recipes", "images", "resizing"),
+        "resolution_px": recipe.resolution_px,
+        "validation_share": recipe.validation_share,
+        "hyperparameters": recipe.hyperparameters,
+        "search": recipe.search,
+        "seed": recipe.seed,
+    }
+    return f"{attempt.dataset_version}-{recipe.name}-{digest(told)[:16]}"
 
 
 def trained_cnn(
