@@ -89,10 +89,8 @@ def hyperparameter_search(
             "space": table(_space_row(name, dimension) for name, dimension in record.space.items()),
             "trials": table(_trial_row(trial, record.space) for trial in record.trials),
             "trials_picture": picture(figures.trials(record.trials, record.num_validation_images), "trials"),
-            "parallel_coordinates": picture(
-                search_pictures.parallel_coordinates(record.trials, record.space), "trials through the space"
-            ),
-            "learning_curves": picture(search_pictures.learning_curves(record.trials), "learning curves of all trials"),
+            "parallel_coordinates": picture(search_pictures.parallel_coordinates(record.trials, record.space), "space"),
+            "learning_curves": picture(search_pictures.learning_curves(record.trials), "learning curves"),
             "best_hyperparameters": dg.MetadataValue.json(dict(record.best_hyperparameters)),
             "gain_on_validation": search_gain(record)["sentence"],
         },

@@ -64,12 +64,12 @@ def _asha(ended: Iterable[Mapping[str, Any]]) -> Any:
             decision = super().on_trial_result(tune_controller, trial, result)
             return TrialScheduler.CONTINUE if trial.config["number"] == 1 else decision
 
-    asha = Asha(
+    asha: Any = Asha(
         time_attr="schedule_percent", metric=METRIC, mode="max", max_t=100, grace_period=GRACE_PERCENT,
         reduction_factor=REDUCTION_FACTOR,
     )  # fmt: skip
     for trial in ended:
-        shade = SimpleNamespace(trial_id=f"ended {trial['number']}", config=trial)
+        shade: Any = SimpleNamespace(trial_id=f"ended {trial['number']}", config=trial)
         asha.on_trial_add(None, shade)
         for point in trial["curve"]:
             percent = schedule_percent(point["epoch"], trial["hyperparameters"]["epochs"])

@@ -65,14 +65,15 @@ def run_trials(
         return
     recipe, watcher = task.recipe, _watcher(end, on_epoch)
     is_population = recipe.search.scheduler == "pbt"
-    proposing = _population(first, next_trial) if is_population else _searcher(first, next_trial, recipe)
+    proposing: Any = _population(first, next_trial) if is_population else _searcher(first, next_trial, recipe)
     config = tune.TuneConfig(
         metric=METRIC,
         mode="max",
         scheduler=search_schedulers.scheduler(recipe, ended),
         reuse_actors=True,  # importing torch costs seconds, a trial of `demo` less
         trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}",
-        **({} if is_population else {"search_alg": proposing, "num_samples": -1}),  # until the proposals end
+        search_alg=None if is_population else proposing,
+        num_samples=1 if is_population else -1,  # until the proposals end
     )
     trainable = tune.with_resources(tune.with_parameters(_train, task=task), _resources(task))
     tune.Tuner(
@@ -125,7 +126,7 @@ def _population(first: tuple[int, space.Values], next_trial: NextTrial) -> dict[
     """All members at once, which is how Ray Tune's population-based training wants them."""
     from ray import tune
 
-    members = dict([first, *iter(next_trial, None)])  # type: ignore[list-item]
+    members = dict([first, *iter(next_trial, None)])
     return {
         "number": tune.grid_search(sorted(members)),
         "values": tune.sample_from(lambda config: members[config["number"]]),
@@ -134,7 +135,8 @@ def _population(first: tuple[int, space.Values], next_trial: NextTrial) -> dict[
 
 def _train(config: Mapping[str, Any], task: Task) -> None:
     """One trial, in a process of Ray's: reports after each epoch, and may be stopped there."""
-    number, curve = config["number"], []
+    number = config["number"]
+    curve: Curve = []
 
     def report(so_far: Curve) -> None:
         curve[:] = so_far
@@ -154,7 +156,7 @@ def _report(task: Task, config: Mapping[str, Any], curve: Curve, **more: Any) ->
     """Tell the driver; with a checkpoint for others to take over where a population looks at itself."""
     from ray import tune
 
-    last = curve[-1] if curve else {"epoch": 0, METRIC: 0.0}
+    last: dict[str, Any] = curve[-1] if curve else {"epoch": 0, METRIC: 0.0}
     num_epochs = space.trial_hyperparameters(task.recipe, config["values"]).epochs
     percent = schedule_percent(last["epoch"], num_epochs)
     metrics = {METRIC: last[METRIC], "epoch": last["epoch"], "schedule_percent": percent, "curve": curve, **more}
@@ -194,17 +196,17 @@ def _watcher(end: End, on_epoch: Callable[[int, dict[str, Any]], None]) -> Any:
             """Ray Tune notes its callbacks on disk; what they talk to, a log or a terminal, stays here."""
             return tune.Callback, ()
 
-        def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:  # noqa: ARG002
             number, curve = trial.config["number"], result["curve"]
             if curve and curve[-1]["epoch"] != self.num_seen.get(number, 0):
                 self.num_seen[number] = curve[-1]["epoch"]
                 on_epoch(number, curve[-1])
 
-        def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:  # noqa: ARG002
             last = trial.last_result
             end(trial.config["number"], trial.config["values"], last.get("curve", []), last.get("failure"))
 
-        def on_trial_error(self, *, trial: Any, **_: Any) -> None:
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:  # noqa: ARG002
             curve = trial.last_result.get("curve", [])
             end(trial.config["number"], trial.config["values"], curve, _process_failure(trial))
 

@@ -75,7 +75,8 @@ def learning_curves(trials: Sequence[Trial]) -> Figure:
     for axes, name in ((left, "validation accuracy"), (right, "validation loss")):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         name_axes(axes, name.capitalize(), "epoch", name)
-    left.legend(loc="lower right")
+    if trials:
+        left.legend(loc="lower right")
     figure.colorbar(ScalarMappable(scale, colours), ax=right, label="last validation accuracy")
     return figure
 
@@ -93,7 +94,7 @@ def _column(name: str, dimension: Mapping[str, Any], scored: Sequence[Trial]) ->
         values = list(dict.fromkeys([*dimension["values"], *seen]))
         places = {value: place / max(1, len(values) - 1) for place, value in enumerate(values)}
         return [places[value] for value in seen], {height: str(value) for value, height in places.items()}
-    return _scaled(seen, min(dimension["low"], *seen), max(dimension["high"], *seen), is_log=dimension["log"])
+    return _scaled(seen, min([dimension["low"], *seen]), max([dimension["high"], *seen]), is_log=dimension["log"])
 
 
 def _accuracy_column(scored: Sequence[Trial]) -> tuple[list[float], dict[float, str]]:

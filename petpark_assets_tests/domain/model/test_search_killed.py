@@ -56,7 +56,7 @@ def trained(seen):
     ("algorithm", "lives"),
     [
         ("random", [{(2, 4): "trial", (4, 3): "raylet"}, {(6, 5): "driver"}]),
-        ("tpe", [{(5, 5): "driver"}]),
+        pytest.param("tpe", [{(5, 5): "driver"}], marks=pytest.mark.slow),
     ],
 )
 def test_killed_anywhere_it_goes_on_and_comes_to_what_an_undisturbed_search_does(tmp_path, algorithm, lives):
