@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from petpark_assets.assets import progress
 from petpark_assets.assets.metadata import OWNERS, materialized, picture, table
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
@@ -73,12 +74,18 @@ def hyperparameter_search(
 
     opened = home.open(run_id=context.run.run_id)
     attempt = run_attempt(context, opened, recipe)
+    live = progress.SearchProgress(attempt.recipe)
+
+    def on_trial(trial: Mapping[str, Any]) -> None:
+        live.ended(trial)
+        context.log.info(_trial_line(trial, attempt.recipe.search.space))
+
+    def on_epoch(number: int, point: Mapping[str, Any]) -> None:
+        live.epoch(number, point)
+        context.log.info(_trial_epoch_line(number, point))
+
     record = training.hyperparameter_search(
-        opened,
-        attempt,
-        running_ray=ray_cluster.running,
-        on_trial=lambda trial: context.log.info(_trial_line(trial, attempt.recipe.search.space)),
-        on_epoch=lambda number, point: context.log.info(_trial_epoch_line(number, point)),
+        opened, attempt, running_ray=ray_cluster.running, on_trial=on_trial, on_epoch=on_epoch
     )
     return materialized(
         opened,
@@ -117,6 +124,8 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
     attempt = run_attempt(context, opened, recipe)
 
     def log_epoch(epoch: "Epoch") -> None:
+        words = f"epoch {epoch.number} of {epoch.num_epochs}, accuracy {epoch.validation_accuracy:.4f}"
+        progress.tell("training", done=epoch.number, total=epoch.num_epochs, words=words)
         context.log.info(
             f"epoch {epoch.number} of {epoch.num_epochs}: training loss {epoch.train_loss:.4f}, "
             f"validation accuracy {epoch.validation_accuracy:.4f}, {epoch.seconds:.0f} s"

@@ -75,7 +75,7 @@ def started(address: str | None = None, *, num_cpus: int | None = None) -> Itera
         with (
             _temporary_folder() as folder,
             ray_reaper.standing_by(folder),
-            _environment(_local_settings() | {ray_reaper.MARK: str(folder)}),
+            _environment(_local_settings()),
             _local(folder, num_cpus),
         ):
             yield

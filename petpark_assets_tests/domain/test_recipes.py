@@ -23,6 +23,8 @@ from petpark_assets.domain.recipes import (
         ({"hyperparameters": {"epochs": 0}}, "epochs is 0"),
         ({"targets": {"accuracy": 97}}, "accuracy is 97.0: it must be a share from 0 to 1"),
         ({"search": {"algorithm": "genetic"}}, "algorithm is 'genetic': it must be one of none, grid, random, tpe"),
+        ({"search": {"scheduler": "hyperband"}}, "scheduler is 'hyperband': it must be one of none, asha, pbt"),
+        ({"search": {"scheduler": "pbt"}}, "algorithm is 'tpe': it must be random or grid"),
         ({"search": {"space": {"learning_rat": Choices(values=(1,))}}}, "learning_rat"),
         ({"hyperparameters": {"epochs": 2.5}}, "epochs is 2.5: it must be a whole number, like"),
         ({"hyperparameters": {"learning_rate": "1e-3"}}, "learning_rate is '1e-3': it must be a number, like"),

@@ -59,6 +59,11 @@ def listed_points(recipe: Recipe) -> list[Values]:
     return grid_points(recipe) if recipe.search.algorithm == "grid" else random_points(recipe)
 
 
+def num_trials(recipe: Recipe) -> int:
+    """How many trials a search has, unless its time ends before."""
+    return len(grid_points(recipe)) if recipe.search.algorithm == "grid" else recipe.search.num_trials
+
+
 def grid_points(recipe: Recipe) -> list[Values]:
     """The defaults, then every combination; the defaults come once, also where the grid has them."""
     space, default = recipe.search.space, default_values(recipe)
