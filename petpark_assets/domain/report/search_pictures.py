@@ -50,7 +50,7 @@ def parallel_coordinates(trials: Sequence[Trial], space: Mapping[str, Mapping[st
     axes.tick_params(length=0)
     axes.set_xlim(-0.35, len(names) - 0.55)
     axes.set_ylim(-0.05, 1.05)
-    if scored:
+    if any(trial["number"] == 1 for trial in scored):
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12))
     name_axes(axes, "Trials through the space", "", "")
     return figure
@@ -75,7 +75,7 @@ def learning_curves(trials: Sequence[Trial]) -> Figure:
     for axes, name in ((left, "validation accuracy"), (right, "validation loss")):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         name_axes(axes, name.capitalize(), "epoch", name)
-    if trials:
+    if any(trial["number"] == 1 for trial in trials):
         left.legend(loc="lower right")
     figure.colorbar(ScalarMappable(scale, colours), ax=right, label="last validation accuracy")
     return figure
