@@ -121,6 +121,9 @@ class Search:
             self.scheduler != "pbt" or self.trial_epochs >= 2, "trial_epochs", self.trial_epochs, "2 or more with pbt"
         )
         _require(self.workers_per_trial >= 1, "workers_per_trial", self.workers_per_trial, "at least 1")
+        num_gpus = self.gpus_per_trial * self.workers_per_trial
+        is_whole = num_gpus <= 1 or num_gpus == int(num_gpus)
+        _require(is_whole, "gpus_per_trial", self.gpus_per_trial, "at most 1, or whole, times workers_per_trial")
         _require(0 < self.photos_share <= 1, "photos_share", self.photos_share, "above 0, at most 1")
         _require(self.max_concurrent_trials >= 1, "max_concurrent_trials", self.max_concurrent_trials, "at least 1")
         _require(self.gpus_per_trial >= 0, "gpus_per_trial", self.gpus_per_trial, "0 or more")

@@ -25,6 +25,7 @@ from petpark_assets.domain.recipes import (
         ({"search": {"algorithm": "genetic"}}, "algorithm is 'genetic': it must be one of none, grid, random, tpe"),
         ({"search": {"scheduler": "hyperband"}}, "scheduler is 'hyperband': it must be one of none, asha, pbt"),
         ({"search": {"scheduler": "pbt"}}, "algorithm is 'tpe': it must be random or grid"),
+        ({"search": {"gpus_per_trial": 0.75, "workers_per_trial": 2}}, "gpus_per_trial is 0.75: it must be at most 1"),
         ({"search": {"space": {"learning_rat": Choices(values=(1,))}}}, "learning_rat"),
         ({"hyperparameters": {"epochs": 2.5}}, "epochs is 2.5: it must be a whole number, like"),
         ({"hyperparameters": {"learning_rate": "1e-3"}}, "learning_rate is '1e-3': it must be a number, like"),

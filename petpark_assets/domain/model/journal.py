@@ -78,7 +78,8 @@ class Journal:
     def drop_checkpoints(self) -> None:
         """Remove what only an unfinished search needs: gigabytes, where what the trials came to takes kilobytes."""
         for number in self.ended:
-            checkpoint_path(self.folder, number).unlink(missing_ok=True)
+            for path in trial_folder(self.folder, number).glob("checkpoint*"):  # each worker of a trial has one
+                path.unlink()
 
 
 @contextmanager

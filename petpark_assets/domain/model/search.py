@@ -27,7 +27,7 @@ from petpark_assets.domain.model import journal, search_tune, space
 from petpark_assets.domain.model.journal import Journal
 from petpark_assets.domain.model.proposals import propose
 from petpark_assets.domain.model.search_schedulers import METRIC
-from petpark_assets.domain.model.trial import Curve, save
+from petpark_assets.domain.model.trial import Curve, Photos, save
 from petpark_assets.domain.recipes import Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # torch comes with it: seconds that the trials' processes spend, not this one
@@ -59,6 +59,7 @@ def search(
     recipe: Recipe,
     *,
     folder: Path,
+    read_photos: Callable[[], Photos] | None = None,
     on_trial: OnTrial = lambda _trial: None,
     on_epoch: OnEpoch = lambda _number, _point: None,
 ) -> SearchResult:
@@ -74,7 +75,9 @@ def search(
         preprocessing: as for the final training.
         recipe: its search, hyperparameters and seed.
         folder: this search's, to be named by all that its trials follow from: the trials that are found there are
-            taken for its own, and gone on with. On a cluster, one that all its nodes see.
+            taken for its own, and gone on with. On a cluster whose nodes do not all see it, a trial whose node is lost
+            begins anew.
+        read_photos: how a node that does not see the file of the photos reads them, in the same order, from the store.
         on_trial: called with each trial, as in SearchResult.trials, when it has ended; first with those that ended
             before this process began.
         on_epoch: called with a trial's number and each new point of its curve.
@@ -95,7 +98,7 @@ def search(
         for number in sorted(notes.ended):
             on_trial(notes.ended[number])
         run = _Run(recipe, notes, on_trial)
-        task = search_tune.affordable_task(notes.folder, save(data, notes.folder), preprocessing, recipe)
+        task = search_tune.affordable_task(notes.folder, save(data, notes.folder, read_photos), preprocessing, recipe)
         ended = list(notes.ended.values())
         search_tune.run_trials(task, next_trial=run.next_trial, end=run.end, on_epoch=on_epoch, ended=ended)
         if run.failure is not None:

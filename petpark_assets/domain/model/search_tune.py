@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import search_schedulers, space
 from petpark_assets.domain.model.journal import checkpoint_path
@@ -34,9 +34,13 @@ def affordable_task(folder: Path, data: SavedData, preprocessing: Preprocessing,
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    cpus = min(recipe.search.cpus_per_trial, max(node.get("CPU", 0) for node in nodes))
-    gpus = min(recipe.search.gpus_per_trial, max(node.get("GPU", 0) for node in nodes))
-    return Task(folder=folder, data=data, preprocessing=preprocessing, recipe=recipe, cpus=int(cpus), gpus=gpus)
+    num_workers = recipe.search.workers_per_trial
+    most_cpus, most_gpus = (max(node.get(kind, 0) for node in nodes) / num_workers for kind in ("CPU", "GPU"))
+    if most_cpus < 1:
+        raise InvalidInput(f"search.workers_per_trial is {num_workers}: no node has as many cores; set it lower")
+    cpus = int(min(recipe.search.cpus_per_trial, most_cpus))
+    gpus = min(recipe.search.gpus_per_trial, most_gpus)
+    return Task(folder=folder, data=data, preprocessing=preprocessing, recipe=recipe, cpus=cpus, gpus=gpus)
 
 
 def run_trials(
@@ -94,10 +98,12 @@ def _resources(task: Task) -> dict[str, float]:
     """A population's members are all under way and take turns: cores, not a limit of trials, say how many run."""
     import ray
 
+    num_workers = task.recipe.search.workers_per_trial
+    own = {"cpu": num_workers * task.cpus, "gpu": num_workers * task.gpus}  # on one node, all or none
     if task.recipe.search.scheduler != "pbt":
-        return {"cpu": task.cpus, "gpu": task.gpus}
+        return own
     cores = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
-    return {"cpu": max(task.cpus, cores // task.recipe.search.max_concurrent_trials), "gpu": task.gpus}
+    return own | {"cpu": max(own["cpu"], cores // task.recipe.search.max_concurrent_trials)}
 
 
 def _searcher(first: tuple[int, space.Values], next_trial: NextTrial, recipe: Recipe) -> Any:
@@ -147,6 +153,8 @@ def _train(config: Mapping[str, Any], task: Task) -> None:
             whole = train(task, number, config["values"], report, taken_over=checkpoint)
         if whole != curve:  # it had ended before it could say so
             report(whole)
+    except TransientError:
+        raise  # Ray Tune starts the trial again
     except Exception as error:  # noqa: BLE001 - it is the trial's answer, and raised where it matters
         error.add_note(traceback.format_exc())
         _report(task, config, curve, failure=error)

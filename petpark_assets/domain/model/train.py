@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.model import checkpoints
+from petpark_assets.domain.model import checkpoints, workers
 from petpark_assets.domain.model.augmentation import augment, resolution_at
 from petpark_assets.domain.model.devices import describe_device, find_device, half_precision
 from petpark_assets.domain.model.network import Classifier, build_network
@@ -232,6 +232,7 @@ class _Training:
             chosen = shuffled[batch * self.batch_size : (batch + 1) * self.batch_size]
             photos, labels = self.photos.batch(chosen)
             levels = augment(photos, resolution_px, self.hyperparameters.crop_scale_min, generator=self.generator)
+            levels, labels = workers.part(levels), workers.part(labels)
             with half_precision(self.photos.device):
                 logits = network(self.classifier.scale(levels))
             loss = functional.cross_entropy(
@@ -239,9 +240,10 @@ class _Training:
             )
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            workers.average_gradients(network.parameters())
             self.optimiser.step()
             self.average.update(step)
-            total += loss.detach()
+            total += workers.mean(loss.detach())
         return float(total) / self.num_batches
 
     def _set_learning_rate(self, schedule_share: float) -> None:

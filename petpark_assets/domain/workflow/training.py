@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from petpark_assets.domain.attempts import Attempt, code_version, require_same_code
@@ -18,9 +19,9 @@ from petpark_assets.domain.files import (
 )
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.model import features
-from petpark_assets.domain.recipes import Hyperparameters
+from petpark_assets.domain.recipes import Hyperparameters, Recipe
 from petpark_assets.domain.records import FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
-from petpark_assets.domain.workflow.sides import open_side, read_manifest
+from petpark_assets.domain.workflow.sides import Side, open_side, read_manifest
 
 if TYPE_CHECKING:
     from petpark_assets.domain.model.train import Epoch, TrainingData
@@ -57,11 +58,18 @@ def hyperparameter_search(
     require_same_code(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
-        data, forgotten = _training_data(home, attempt)
-        preprocessing = features.preprocessing(scaling, recipe.resolution_px)
-        folder = home.cache / "search" / _search_name(attempt, scaling, forgotten)
+        side = open_side(home, version, "train", recipe.resolution_px)
+        data = _as_training_data(side, recipe)
         with nullcontext() if recipe.search.algorithm == "none" else running_ray():
-            result = search(data, preprocessing, recipe, folder=folder, on_trial=on_trial, on_epoch=on_epoch)
+            result = search(
+                data,
+                features.preprocessing(scaling, recipe.resolution_px),
+                recipe,
+                folder=home.cache / "search" / _search_name(attempt, scaling, tuple(side.forgotten)),
+                read_photos=partial(home.pixels.read, side.sha256s, recipe.resolution_px),
+                on_trial=on_trial,
+                on_epoch=on_epoch,
+            )
         record = HyperparameterSearch(
             dataset_version=version,
             attempt=attempt.id,
@@ -157,12 +165,16 @@ def _weights_key(attempt: Attempt, digest_of_weights: str) -> str:
 
 def _training_data(home: Home, attempt: Attempt) -> tuple["TrainingData", tuple[str, ...]]:
     """The train side, and the sha256s of its members that were forgotten."""
+    side = open_side(home, attempt.dataset_version, "train", attempt.recipe.resolution_px)
+    return _as_training_data(side, attempt.recipe), tuple(side.forgotten)
+
+
+def _as_training_data(side: Side, recipe: Recipe) -> "TrainingData":
     from petpark_assets.domain.model.train import TrainingData
     from petpark_assets.domain.model.validation import carve_validation
 
-    side = open_side(home, attempt.dataset_version, "train", attempt.recipe.resolution_px)
-    validation = carve_validation(side.groups, side.labels, attempt.recipe.validation_share)
-    return TrainingData(images=side.images, labels=side.labels, validation=validation), tuple(side.forgotten)
+    validation = carve_validation(side.groups, side.labels, recipe.validation_share)
+    return TrainingData(images=side.images, labels=side.labels, validation=validation)
 
 
 def _curve_point(epoch: "Epoch") -> dict[str, float]:

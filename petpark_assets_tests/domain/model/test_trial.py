@@ -44,3 +44,15 @@ def epochs_of(data, folder, *, share):
     curve = trial.train(task, 1, {}, lambda _: None)
     shutil.rmtree(task.folder)  # or its checkpoint would be gone on from
     return [(point["train_loss"], point["validation_loss"], point["validation_accuracy"]) for point in curve]
+
+
+def test_on_a_node_that_does_not_see_the_copy_photos_are_read_from_the_store(tmp_path):
+    """The same code runs on a cluster whose nodes share nothing but the store."""
+    images = np.arange(2 * 16 * 16 * 3, dtype=np.uint8).reshape(2, 16, 16, 3)
+    data = TrainingData(images=images, labels=np.zeros(2, np.uint8), validation=np.zeros(2, bool))
+    saved = trial.save(data, tmp_path, read_photos=lambda: images + 1)
+
+    assert np.array_equal(saved.open().images, images)
+    saved.images.unlink()
+    assert np.array_equal(saved.open().images, images + 1)
+    assert list(tmp_path.iterdir()) == []
