@@ -67,7 +67,7 @@ def started(address: str | None = None, *, num_cpus: int | None = None) -> Itera
 
     Raises TransientError when a local Ray does not come up.
     """
-    with _quiet(), _environment(TUNE_SETTINGS):
+    with ray_processes.heeding_signals(), _quiet(), _environment(TUNE_SETTINGS):
         if address is not None:
             with _joined(address):
                 yield

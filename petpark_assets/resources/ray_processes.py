@@ -81,6 +81,35 @@ def interrupted_when_gone(folder: Path) -> Iterator[None]:
         signal.signal(SIGNAL, before)
 
 
+@contextmanager
+def heeding_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end whatever waits for Ray, and then be what they are to the rest of this process.
+
+    While it waits, Ray heeds KeyboardInterrupt alone and swallows what other handlers raise. Dagster's raises its own:
+    a run that was cancelled in the UI went on for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received = list[int]()
+
+    def interrupt(number: int, _frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler not in {signal.SIG_IGN, None}}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])
+
+
 def _is_running(process: Any) -> bool:
     import psutil
 

@@ -76,7 +76,10 @@ def test_a_cancelled_run_leaves_no_process_of_ray(tmp_path, who, number):
         os.kill(run.pid if who == "run" else news["step"], number)
 
         pids = [news["step"], *news["children"]]
-        assert wait_for(lambda: not any(map(is_alive, pids)), 30)
-        assert wait_for(lambda: not Path(news["folder"]).exists(), 5)
-        run.wait(timeout=60)
+        try:
+            assert wait_for(lambda: not any(map(is_alive, pids)), 30)
+            assert wait_for(lambda: not Path(news["folder"]).exists(), 5)
+            run.wait(timeout=60)
+        finally:
+            run.kill()
     assert run.returncode != 0

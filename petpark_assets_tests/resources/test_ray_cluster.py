@@ -62,8 +62,8 @@ def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_pat
         started = [child for child in children if child.create_time() > began - 1]
         processes = [child for child in started if "multiprocessing" not in " ".join(child.cmdline())]
         listening = {c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
-        assert signal.getsignal(signal.SIGTERM) is handler
 
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert Path(where).parent == Path(ray_cluster.__file__).parents[1]
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
     assert len(processes) > 3
