@@ -75,11 +75,12 @@ class Journal:
             for number, values in sorted(self.proposed.items())
         ]
 
-    def drop_checkpoints(self) -> None:
+    def drop_states(self) -> None:
         """Remove what only an unfinished search needs: gigabytes, where what the trials came to takes kilobytes."""
         for number in self.ended:
             for path in trial_folder(self.folder, number).glob("checkpoint*"):  # each worker of a trial has one
                 path.unlink()
+        shutil.rmtree(self.folder / "tune", ignore_errors=True)
 
 
 @contextmanager

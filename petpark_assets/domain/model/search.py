@@ -103,7 +103,7 @@ def search(
         search_tune.run_trials(task, next_trial=run.next_trial, end=run.end, on_epoch=on_epoch, ended=ended)
         if run.failure is not None:
             raise run.failure
-        notes.drop_checkpoints()
+        notes.drop_states()
     trials = [notes.ended[number] for number in sorted(notes.ended)]
     best = max((trial for trial in trials if _is_finished(trial)), key=_merit)
     values = {name: best["hyperparameters"][name] for name in recipe.search.space}
