@@ -26,6 +26,9 @@ from petpark_assets.domain.errors import TransientError
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Workers of one machine talk over 127.0.0.1; nobody else reaches them."""
 
+PATIENCE_S = 5
+"""How long another worker has to end by itself."""
+
 
 def part(batch: Tensor) -> Tensor:
     """This worker's part of a batch [N, ...]: at least one photo where there are as many as workers."""
@@ -42,8 +45,9 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     together = torch.cat([gradient.flatten() for gradient in gradients])  # one exchange a step, not one a layer
     distributed.all_reduce(together)
     together /= distributed.get_world_size()
-    for gradient, mean_gradient in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean_gradient.view_as(gradient))
+    parts = torch.split(together, [gradient.numel() for gradient in gradients])
+    for gradient, averaged in zip(gradients, parts, strict=True):
+        gradient.copy_(averaged.view_as(gradient))
 
 
 def mean(value: Tensor) -> Tensor:
@@ -94,7 +98,9 @@ def together(num_workers: int, train: Callable[[], Any]) -> Iterator[None]:
             with _member(0, num_workers, meeting):
                 yield
         except RuntimeError as error:  # what torch raises when a partner is gone, among others
-            if any(not other.is_alive() for other in others):
+            for other in others:
+                other.join(timeout=PATIENCE_S)
+            if any(other.exitcode for other in others):
                 raise TransientError(f"a worker of the trial ended before it was done ({error})") from error
             raise
 
@@ -120,6 +126,6 @@ def _member(rank: int, num_workers: int, meeting: str) -> Iterator[None]:
 
 
 def _end(process: Any) -> None:
-    process.join(timeout=5)
+    process.join(timeout=PATIENCE_S)
     process.kill()
     process.join()
