@@ -115,6 +115,10 @@ def _searcher(first: tuple[int, space.Values], next_trial: NextTrial, recipe: Re
             super().__init__(metric=METRIC, mode="max")
             self.waiting = [first]
 
+        def __reduce__(self) -> Any:
+            """Ray Tune notes its searcher on disk, too; it is never read again."""
+            return Searcher, ()
+
         def suggest(self, trial_id: str) -> Any:  # noqa: ARG002
             found = self.waiting.pop() if self.waiting else next_trial()
             return Searcher.FINISHED if found is None else {"number": found[0], "values": found[1]}
