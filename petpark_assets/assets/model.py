@@ -169,7 +169,10 @@ def _searched(trial: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, A
 def _trial_line(trial: Mapping[str, Any], space: Mapping[str, Any]) -> str:
     accuracy = trial["validation_accuracy"]
     came_to = "nothing" if accuracy is None else f"validation accuracy {accuracy:.4f}"
-    words = ", ".join(f"{name} {value}" for name, value in _searched(trial, space).items())
+    words = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in _searched(trial, space).items()
+    )
     why = f": {trial['error']}" if "error" in trial else ""
     return f"trial {trial['number']} came to {came_to} in {trial['schedule_share']:.0%} of its schedule ({words}){why}"
 

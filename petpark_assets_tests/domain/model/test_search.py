@@ -95,7 +95,7 @@ def test_what_is_hopeless_is_stopped_early_and_what_fails_is_noted(data, tmp_pat
     assert "\n" not in failed["error"]
     assert (failed["validation_accuracy"], failed["schedule_share"]) == (None, 0)
     assert result.best_hyperparameters == recipe.hyperparameters
-    assert result.best_validation_accuracy == result.default_validation_accuracy > 0.8
+    assert result.best_validation_accuracy == result.default_validation_accuracy > hopeless["validation_accuracy"]
 
 
 @pytest.mark.usefixtures("ray")
