@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, open_here
-from petpark_assets.terminal import answering, say, show_build, show_rows, terminal
+from petpark_assets.terminal import answering, say, show_build, show_rows, showing_progress, terminal
 from petpark_assets.verbs import lake, registry
 from petpark_assets.verbs.options import (
     HomeOption,
@@ -114,7 +114,8 @@ def main() -> None:
 def _build(environment: Environment, lake_uri: str, recipe: str, labels: list[str] | None = None) -> dict[str, Any]:
     from petpark_assets import launch  # loads Dagster
 
-    return launch.build_lake(environment, lake_uri, recipe, labels=labels, show=say)
+    with showing_progress():
+        return launch.build_lake(environment, lake_uri, recipe, labels=labels, show=say)
 
 
 def _exit_code(summary: dict[str, Any]) -> int:

@@ -101,11 +101,14 @@ def find_attempt(store: Store, dataset_version: str, attempt: str | None = None)
 
 
 def recipe_from_configuration(configuration: Mapping[str, Any]) -> Recipe:
-    """The recipe that was recorded as an attempt's configuration."""
+    """The recipe that was recorded as an attempt's configuration, by this code or by an older one."""
     plain = dict(configuration)
-    space = {name: _dimension(value) for name, value in plain["search"]["space"].items()}
+    search = dict(plain["search"])
+    if "stops_early" in search:  # until schedulers had names, there was ASHA or none
+        search["scheduler"] = "asha" if search.pop("stops_early") else "none"
+    search["space"] = {name: _dimension(value) for name, value in search["space"].items()}
     blank = Recipe(name="", description="", resolution_px=plain["resolution_px"])
-    return override(blank, plain | {"search": {**plain["search"], "space": space}})
+    return override(blank, plain | {"search": search})
 
 
 def _dimension(value: Mapping[str, Any]) -> Choices | Range:

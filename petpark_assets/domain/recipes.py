@@ -14,6 +14,7 @@ from petpark_assets.domain.errors import InvalidInput
 Settings = TypeVar("Settings")
 
 ALGORITHMS = ("none", "grid", "random", "tpe")
+SCHEDULERS = ("none", "asha", "pbt")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
@@ -105,13 +106,17 @@ class Search:
     """A trial's whole schedule, annealed to zero like the final training's."""
     photos_share: float = 1.0
     """Of the photos to learn from, those that a trial learns from; all of the validation part judges it."""
-    stops_early: bool = True
-    """ASHA: a trial that is behind the others at an equal share of its own schedule is stopped."""
+    scheduler: str = "asha"
+    """`none`: every trial has its whole schedule. `asha`: one that is behind the others at an equal share of its own
+    schedule is stopped. `pbt`, population-based training: now and then the worst take over the weights of the best,
+    and go on with hyperparameters near theirs; its trials, `random` or `grid`, take turns and are never repeatable."""
     max_concurrent_trials: int = 1
     """One at a time makes the search repeatable; trials then share nothing and wait for nothing."""
     cpus_per_trial: int = 2
     gpus_per_trial: float = 1.0
-    """A share of a GPU; taken only where there is one, otherwise the trial runs on the CPU."""
+    """Of each worker: a share of a GPU, where 0.25 lets four run on one; without a GPU the trial runs on the CPU."""
+    workers_per_trial: int = 1
+    """Processes that train one trial together, each on its part of every batch and on `cpus_per_trial` cores."""
     time_budget_s: float | None = None
     """No new trial starts after this many seconds; None sets no limit."""
     space: Mapping[str, Choices | Range] = field(default_factory=dict)
@@ -121,6 +126,16 @@ class Search:
         _require(self.algorithm in ALGORITHMS, "algorithm", self.algorithm, f"one of {', '.join(ALGORITHMS)}")
         _require(self.num_trials >= 1, "num_trials", self.num_trials, "at least 1")
         _require(self.trial_epochs >= 1, "trial_epochs", self.trial_epochs, "at least 1")
+        _require(self.scheduler in SCHEDULERS, "scheduler", self.scheduler, f"one of {', '.join(SCHEDULERS)}")
+        is_torn = self.scheduler == "pbt" and self.algorithm == "tpe"
+        _require(not is_torn, "algorithm", self.algorithm, "random or grid: the scheduler pbt proposes by itself")
+        _require(
+            self.scheduler != "pbt" or self.trial_epochs >= 2, "trial_epochs", self.trial_epochs, "2 or more with pbt"
+        )
+        _require(self.workers_per_trial >= 1, "workers_per_trial", self.workers_per_trial, "at least 1")
+        num_gpus = self.gpus_per_trial * self.workers_per_trial
+        is_whole = num_gpus <= 1 or num_gpus == int(num_gpus)
+        _require(is_whole, "gpus_per_trial", self.gpus_per_trial, "at most 1, or whole, times workers_per_trial")
         _require(0 < self.photos_share <= 1, "photos_share", self.photos_share, "above 0, at most 1")
         _require(self.max_concurrent_trials >= 1, "max_concurrent_trials", self.max_concurrent_trials, "at least 1")
         _require(self.gpus_per_trial >= 0, "gpus_per_trial", self.gpus_per_trial, "0 or more")

@@ -108,7 +108,8 @@ class HyperparameterSearch(AttemptRecord):
     algorithm: str
     space: Mapping[str, Any]
     trials: tuple[Mapping[str, Any], ...]
-    """Each: number, hyperparameters, validation_accuracy, schedule_share reached (1 = not stopped early)."""
+    """Each: number, hyperparameters, validation_accuracy, schedule_share reached (1 = not stopped early), and curve:
+    epoch, train_loss, validation_loss and validation_accuracy of each epoch (older records have none)."""
     best_hyperparameters: Mapping[str, Any]
     default_validation_accuracy: float | None
     """Of the recipe's defaults, on the trials' schedule; None without a search."""

@@ -29,10 +29,11 @@ class SearchConfig(dg.Config):
     num_trials: int | None = Field(default=None, description="Trials, the recipe's defaults being the first of them.")
     trial_epochs: int | None = Field(default=None, description="Epochs of a trial's whole schedule.")
     photos_share: float | None = Field(default=None, description="Share of the photos that a trial learns from.")
-    stops_early: bool | None = Field(default=None, description="ASHA: stop trials that are behind the others.")
+    scheduler: str | None = Field(default=None, description="none, asha (stop what is behind) or pbt (population).")
     max_concurrent_trials: int | None = Field(default=None, description="1 makes the search repeatable.")
     cpus_per_trial: int | None = Field(default=None, description="Processor cores, and threads, of a trial.")
     gpus_per_trial: float | None = Field(default=None, description="Share of a GPU a trial takes, where there is one.")
+    workers_per_trial: int | None = Field(default=None, description="Processes that train one trial together.")
     time_budget_s: float | None = Field(default=None, description="No new trial starts after this many seconds.")
 
 

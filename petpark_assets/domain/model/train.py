@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.model import checkpoints
+from petpark_assets.domain.model import checkpoints, workers
 from petpark_assets.domain.model.augmentation import augment, draw, hide, resolution_at
 from petpark_assets.domain.model.averaging import Average
 from petpark_assets.domain.model.checkpoints import Checkpoint
@@ -283,7 +283,7 @@ class Training:
             inputs = self.classifier.scale(augment(photos, some, resolution_px, told))
             if told.hidden_share_max > 0:
                 inputs = hide(inputs, some.boxes)
-            total += self.step(inputs, labels, step)
+            total += workers.mean(self.step(workers.part(inputs), workers.part(labels), step))
         return total
 
     def step(self, inputs: Tensor, labels: Tensor, step: int) -> Tensor:
@@ -293,6 +293,7 @@ class Training:
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.hyperparameters.label_smoothing)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        workers.average_gradients(self.network.parameters())
         self.optimiser.step()
         self.average.update(step)
         return loss.detach()

@@ -28,6 +28,7 @@ from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, No
 from petpark_assets.domain.files import named_disk_errors, sha256, sha256_file, write_new
 from petpark_assets.domain.ledger import Event
 from petpark_assets.domain.package import contents
+from petpark_assets.domain.records import HyperparameterSearch
 from petpark_assets.domain.registry.mlflow_store import MlflowStore, RegisteredVersion
 
 CANDIDATE = "candidate"
@@ -117,6 +118,16 @@ class Registry:
     def _subject(self, found: RegisteredVersion) -> dict[str, Any]:
         named = {name: found.tags[name] for name in ("dataset_version", "attempt")}
         return {"model": self.model_name, "version": found.version, "package": found.package, **named}
+
+    # ---- searches
+
+    def log_search(self, search: HyperparameterSearch) -> None:
+        """A run for each trial below one for the search, to be looked at in MLflow's UI; the same call again adds none.
+
+        Raises TransientError when MLflow does not answer.
+        """
+        with self._store.writing():
+            self._store.log_search(search)
 
     # ---- aliases
 
