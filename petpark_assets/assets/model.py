@@ -69,7 +69,7 @@ def hyperparameter_search(
     The judge is the validation part of the train side. The first trial is always the recipe's defaults, so that the
     gain is known.
     """
-    from petpark_assets.domain.report import figures, search_pictures
+    from petpark_assets.domain.report import search_pictures
     from petpark_assets.domain.report.gain import search_gain
 
     opened = home.open(run_id=context.run.run_id)
@@ -95,7 +95,6 @@ def hyperparameter_search(
             "recipe": record.recipe,
             "space": table(_space_row(name, dimension) for name, dimension in record.space.items()),
             "trials": table(_trial_row(trial, record.space) for trial in record.trials),
-            "trials_picture": picture(figures.trials(record.trials, record.num_validation_images), "trials"),
             "parallel_coordinates": picture(search_pictures.parallel_coordinates(record.trials, record.space), "space"),
             "learning_curves": picture(search_pictures.learning_curves(record.trials), "learning curves"),
             "best_hyperparameters": dg.MetadataValue.json(dict(record.best_hyperparameters)),
