@@ -21,10 +21,11 @@ from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
 from petpark_assets.resources.s3 import S3Connection
+from petpark_assets.sensors.rejected_models import rejected_models
 from petpark_assets.sensors.run_failures import run_failures
 from petpark_assets.sensors.stuck_runs import stuck_runs
 
-SENSORS = (run_failures, stuck_runs)
+SENSORS = (run_failures, stuck_runs, rejected_models)
 
 
 def build_defs(

@@ -98,10 +98,14 @@ def find_attempt(store: Store, dataset_version: str, attempt: str | None = None)
 def recipe_from_configuration(configuration: Mapping[str, Any]) -> Recipe:
     """The recipe that was recorded as an attempt's configuration."""
     plain = dict(configuration)
-    space = {name: _dimension(value) for name, value in plain["search"]["space"].items()}
+    space = {name: as_dimension(value) for name, value in plain["search"]["space"].items()}
     blank = Recipe(name="", description="", resolution_px=plain["resolution_px"])
     return override(blank, plain | {"search": {**plain["search"], "space": space}})
 
 
-def _dimension(value: Mapping[str, Any]) -> Choices | Range:
-    return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)
+def as_dimension(value: Mapping[str, Any]) -> Choices | Range:
+    """A dimension of a search's space, as it is recorded and as a run's config says it. Raises InvalidInput."""
+    try:
+        return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)
+    except TypeError as error:
+        raise InvalidInput(f"search.space has {value!r}: give it values, or low and high (and log)") from error
