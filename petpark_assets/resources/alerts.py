@@ -156,21 +156,23 @@ def parse_receivers(webhook: str | None, email: str | None) -> dict[str, Receive
 
 
 def _parse_webhook(url: str) -> Webhook:
-    place = urlsplit(url)
-    if place.scheme not in {"http", "https"} or not place.hostname:
-        raise InvalidInput("PETPARK_ALERT_WEBHOOK must be an address of http:// or https:// (it is not shown here)")
+    wanted = "PETPARK_ALERT_WEBHOOK must be an address of http:// or https:// without a user (it is not shown here)"
+    place, _ = _parse_place(url, wanted, {"http", "https"})
+    if place.username is not None:
+        raise InvalidInput(wanted)
     return Webhook(url=url)
 
 
 def _parse_mail(url: str) -> Mail:
-    place, wanted = urlsplit(url), f"PETPARK_ALERT_EMAIL must be like {MAIL_SYNTAX}; its value is not shown here"
+    wanted = f"PETPARK_ALERT_EMAIL must be like {MAIL_SYNTAX}; its value is not shown here"
+    place, port = _parse_place(url, wanted, {"smtp", "smtps"})
     told = parse_qs(place.query)
     recipients = tuple(address for names in told.get("to", []) for address in names.split(",") if address)
-    if place.scheme not in {"smtp", "smtps"} or not place.hostname or not recipients:
+    if not recipients or not all("@" in address for address in recipients):
         raise InvalidInput(wanted)
     return Mail(
-        host=place.hostname,
-        port=_port(place, wanted),
+        host=str(place.hostname),
+        port=port or (465 if place.scheme == "smtps" else 587),
         is_tls=place.scheme == "smtps",
         user=unquote(place.username) if place.username else None,
         password=unquote(place.password) if place.password else None,
@@ -179,11 +181,16 @@ def _parse_mail(url: str) -> Mail:
     )
 
 
-def _port(place: SplitResult, wanted: str) -> int:
+def _parse_place(url: str, wanted: str, schemes: set[str]) -> tuple[SplitResult, int | None]:
+    """An address and its port. Raises InvalidInput with what is wanted, and never with the address."""
     try:
-        return place.port or (465 if place.scheme == "smtps" else 587)
+        place = urlsplit(url)
+        port = place.port
     except ValueError:
         raise InvalidInput(wanted) from None
+    if place.scheme not in schemes or not place.hostname:
+        raise InvalidInput(wanted)
+    return place, port
 
 
 def _is_loopback(host: str) -> bool:

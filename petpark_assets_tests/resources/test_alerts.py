@@ -105,8 +105,12 @@ def test_secrets_are_not_in_what_is_printed():
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x/hunter2", "hunter2", "smtp://ada:hunter2@host/", "smtp://a:hunter2@h:x/?to=b"]
-)
+    "url",
+    [
+        "ftp://x/hunter2", "hunter2", "http://[hunter2", "http://ada:hunter2@host/",
+        "smtp://ada:hunter2@host/", "smtp://a:hunter2@h:x/?to=b@c", "smtp://a:hunter2@h/?to=b",
+    ],
+)  # fmt: skip
 def test_a_variable_that_cannot_be_used_is_refused_at_once_without_its_value(url: str):
     """An alert that is found wrong when the first run fails is none."""
     for told in ({"webhook": url, "email": None}, {"webhook": None, "email": url}):
