@@ -94,12 +94,25 @@ def lost_process(events: Iterable[dg.EventLogEntry]) -> int | None:
     The first process that a run's engine events name is its own: its steps' come later. A number that another
     process has by now is told from it by its start (where there is /proc; elsewhere it counts as living).
     """
+    for pid, since in _noted_processes(events):
+        return None if _lives(pid, since=since) else pid
+    return None
+
+
+def living_steps(events: Iterable[dg.EventLogEntry]) -> list[int]:
+    """The processes of a run's steps that live, by its STEP_WORKER_STARTED events; none where there is no /proc.
+
+    A step outlives the run's process when that is killed: nobody tells it.
+    """
+    return [pid for pid, since in _noted_processes(events) if PROC.is_dir() and _lives(pid, since=since)]
+
+
+def _noted_processes(events: Iterable[dg.EventLogEntry]) -> Iterator[tuple[int, float]]:
+    """Each process that events name, and when."""
     for entry in events:
         noted = entry.dagster_event.engine_event_data.metadata.get("pid") if entry.dagster_event else None
         if noted is not None:
-            pid = int(str(noted.value))
-            return None if _lives(pid, since=entry.timestamp) else pid
-    return None
+            yield int(str(noted.value)), entry.timestamp
 
 
 def _lives(pid: int, *, since: float) -> bool:

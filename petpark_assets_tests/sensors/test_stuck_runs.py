@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,16 +11,13 @@ import dagster as dg
 import pytest
 from dagster._core.instance import InstanceRef
 
-from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS
-from petpark_assets.sensors.stuck_runs import end_lost_runs
+from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, living_steps
+from petpark_assets.sensors.stuck_runs import end_lost_runs, end_orphans
 
 
 @dg.op
 def works() -> None:
-    """Tells that it began, and never ends."""
-    import time
-
-    print("began", flush=True)  # noqa: T201 - what the test waits for
+    """Never ends."""
     time.sleep(600)
 
 
@@ -98,6 +96,40 @@ def _noted(instance: dg.DagsterInstance, pid: int) -> dg.DagsterRun:
 
     instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
     return run
+
+
+def begin_with_a_process_for_each_step(folder: str) -> None:
+    """A run as the UI launches it, from its own process on."""
+    with _open(Path(folder)) as instance:
+        dg.execute_job(dg.reconstructable(long_job), instance=instance)
+
+
+def test_a_step_whose_run_was_killed_does_not_work_on(folder: Path, instance: dg.DagsterInstance):
+    """It would train beside the run that is made again, on the same cores; nobody else ends it."""
+    module = "petpark_assets_tests.sensors.test_stuck_runs"
+    script = f"import sys; from {module} import begin_with_a_process_for_each_step as go; go(sys.argv[1])"
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stderr=subprocess.DEVNULL)
+    with process:
+        (run,) = _wait(instance.get_runs)
+        (entry,) = _wait(lambda: instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED))
+        _wait(lambda: instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START))
+        assert end_orphans(instance) == []
+        process.kill()
+    step = int(entry.dagster_event.engine_event_data.metadata["pid"].value)
+    assert living_steps([entry]) == [step]
+    assert len(end_lost_runs(instance)) == 1
+    assert end_orphans(instance) == [f"a step of run {run.run_id[:8]} outlived it and was ended (pid {step})"]
+    _wait(lambda: not living_steps([entry]))
+    assert end_orphans(instance) == []
+
+
+def _wait(found):
+    """What is waited for, once it is there."""
+    deadline = time.monotonic() + 60
+    while not (answer := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return answer
 
 
 def test_a_process_that_only_has_its_number_is_not_it(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch):
