@@ -82,7 +82,7 @@ def dev(
 
     reports = serve_reports(environment.home / "reports", reports_port)
     with answering(as_json=False, errors_folder=environment.home), reports as url:
-        enter_home(environment.home, reports_url=url)
+        enter_home(environment.home, reports_url=url, ui_url=f"http://127.0.0.1:{port}")
         terminal.print(f"Dagster UI: http://127.0.0.1:{port}   reports: {url}   (Ctrl-C stops both)")
         code = _run_until_stopped(["dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)])
     raise typer.Exit(code)

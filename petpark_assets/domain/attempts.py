@@ -106,10 +106,14 @@ def recipe_from_configuration(configuration: Mapping[str, Any]) -> Recipe:
     search = dict(plain["search"])
     if "stops_early" in search:  # until schedulers had names, there was ASHA or none
         search["scheduler"] = "asha" if search.pop("stops_early") else "none"
-    search["space"] = {name: _dimension(value) for name, value in search["space"].items()}
+    search["space"] = {name: as_dimension(value) for name, value in search["space"].items()}
     blank = Recipe(name="", description="", resolution_px=plain["resolution_px"])
     return override(blank, plain | {"search": search})
 
 
-def _dimension(value: Mapping[str, Any]) -> Choices | Range:
-    return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)
+def as_dimension(value: Mapping[str, Any]) -> Choices | Range:
+    """A dimension of a search's space, as it is recorded and as a run's config says it. Raises InvalidInput."""
+    try:
+        return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)
+    except TypeError as error:
+        raise InvalidInput(f"search.space has {value!r}: give it values, or low and high (and log)") from error
