@@ -17,10 +17,13 @@ from petpark_assets.checks import report as report_checks
 from petpark_assets.checks import splits as splits_checks
 from petpark_assets.resources.environments import Environment, read_environment
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
 from petpark_assets.resources.s3 import S3Connection
+from petpark_assets.sensors.daily_reconcile import daily_reconcile
+from petpark_assets.sensors.lake_arrivals import lake_arrivals
 
 
 def build_defs(
@@ -36,6 +39,12 @@ def build_defs(
         "recipe": RunRecipe(),
         "ray_cluster": RayCluster(address=environment.ray_address),
         "report_pages": ReportPages(base_url=environment.reports_url),
+        "lake_watch": LakeWatch(
+            lake=environment.lake,
+            recipe=environment.recipe,
+            num_photos=environment.arrivals,
+            wait_h=environment.arrivals_wait_h,
+        ),
     }
     return dg.Definitions(
         assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry], include_specs=True),
@@ -43,6 +52,8 @@ def build_defs(
             [lake_checks, splits_checks, report_checks, package_checks, registry_checks]
         ),
         jobs=jobs.JOBS,
+        sensors=[lake_arrivals],
+        schedules=[daily_reconcile],
         resources={**resources, **(overrides or {})},
         loggers=loggers,
     )

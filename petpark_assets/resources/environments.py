@@ -4,6 +4,7 @@ Not here: what is done with it. A variable gets its row in README before it is r
 """
 
 import getpass
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.s3.access import SCHEME, S3Access, parse_place
 
 if TYPE_CHECKING:
@@ -40,10 +42,18 @@ class Environment:
     """Where `petpark dev` serves the home's reports: what links in the UI lead to."""
     store: str | None = None
     """Where what must last is kept, if not in the home: `s3://bucket/prefix`, or an absolute folder."""
+    lake: str | None = None
+    """The lake that sensors watch, if not that of the newest version: `s3://bucket/prefix`, or an absolute folder."""
+    recipe: str = "laptop"
+    """With which sensors have versions built."""
+    arrivals: int = 100
+    """New, changed or removed photos for which a version is made at once ..."""
+    arrivals_wait_h: float = 6.0
+    """... and the hours after which fewer do."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of this process. Raises InvalidInput on an unknown PETPARK_ENV, or no PETPARK_STORE."""
+    """The environment of this process. Raises InvalidInput naming a variable that cannot be."""
     name = variables.get("PETPARK_ENV", "local")
     if name not in ENVIRONMENTS:
         raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(ENVIRONMENTS)}")
@@ -56,6 +66,10 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         ray_address=variables.get("RAY_ADDRESS") or None,
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
         store=_checked_store(variables.get("PETPARK_STORE")),
+        lake=_absolute(variables.get("PETPARK_LAKE")),
+        recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
+        arrivals=int(_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
+        arrivals_wait_h=_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
     )
 
 
@@ -67,6 +81,21 @@ def _checked_store(uri: str | None) -> str | None:
     if not Path(uri).is_absolute():  # Dagster's processes work in other folders
         raise InvalidInput("PETPARK_STORE must be s3://bucket/prefix, or an absolute folder")
     return uri
+
+
+def _absolute(lake: str | None) -> str | None:
+    """Dagster's processes work in other folders."""
+    return str(Path(lake).expanduser().absolute()) if lake and "://" not in lake else lake or None
+
+
+def _number(variables: Mapping[str, str], name: str, default: float, *, least: float) -> float:
+    try:
+        value = float(variables.get(name) or default)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise InvalidInput(f"{name} is {variables[name]!r}: it must be a number, {least} or more")
+    return value
 
 
 def process_variables() -> Mapping[str, str]:
