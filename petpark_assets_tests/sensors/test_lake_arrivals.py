@@ -379,7 +379,8 @@ def test_photos_become_a_registered_model_by_ticks_alone(tmp_path):
     jobs = []
     for _ in range(8):
         with dg.build_sensor_context(
-            instance=park.instance, instance_ref=park.instance.get_ref(), cursor=park.cursor, definitions=park.definitions,
+            instance=park.instance, instance_ref=park.instance.get_ref(),
+            cursor=park.cursor, definitions=park.definitions,
             resources={"home": _home_resource(park), "lake_watch": park.watch},
         ) as context:  # fmt: skip
             ticked = lake_arrivals.evaluate_tick(context)
