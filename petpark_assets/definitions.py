@@ -36,12 +36,11 @@ def build_defs(
     resources = {
         "s3": s3,
         "home": PetparkHome(root=str(environment.home), actor=environment.actor, store=environment.store, s3=s3),
-        "recipe": RunRecipe(),
+        "recipe": RunRecipe(recipe=environment.recipe),
         "ray_cluster": RayCluster(address=environment.ray_address),
         "report_pages": ReportPages(base_url=environment.reports_url),
         "lake_watch": LakeWatch(
             lake=environment.lake,
-            recipe=environment.recipe,
             num_photos=environment.arrivals,
             wait_h=environment.arrivals_wait_h,
         ),

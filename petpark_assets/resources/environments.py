@@ -45,7 +45,7 @@ class Environment:
     lake: str | None = None
     """The lake that sensors watch, if not that of the newest version: `s3://bucket/prefix`, or an absolute folder."""
     recipe: str = "laptop"
-    """With which sensors have versions built."""
+    """Of runs that are not told another: those of sensors, and of the UI."""
     arrivals: int = 100
     """New, changed or removed photos for which a version is made at once ..."""
     arrivals_wait_h: float = 6.0

@@ -5,12 +5,11 @@ from pydantic import Field
 
 
 class LakeWatch(dg.ConfigurableResource[None]):
-    """Which lake is watched, when what has come is enough, and what is then built."""
+    """Which lake is watched, and when what has come is enough."""
 
     lake: str | None = Field(
         default=None, description="The lake, if not that of the newest version: a folder, or s3://...; PETPARK_LAKE."
     )
-    recipe: str = Field(default="laptop", description="With which new versions are built; PETPARK_RECIPE.")
     num_photos: int = Field(
         default=100, description="New, changed or removed photos that make a version at once; PETPARK_ARRIVALS."
     )

@@ -81,7 +81,7 @@ def tick(instance: dg.DagsterInstance, home: Home, watch: LakeWatch, cursor: str
     if is_open := _open_run(instance):
         return dg.SensorResult(skip_reason=is_open, cursor=cursor)
     lake = watch.lake or ingestion.known_lake(home)
-    if requested := _unfinished(instance, home, lake, watch):
+    if requested := _unfinished(instance, home, lake):
         return dg.SensorResult(**requested, cursor=cursor)
     if lake is None:
         return dg.SensorResult(
@@ -89,7 +89,7 @@ def tick(instance: dg.DagsterInstance, home: Home, watch: LakeWatch, cursor: str
         )
     look = arrivals.look(home, lake)
     seen = _see(look, cursor, now)
-    answer = _why_not(look, watch, seen, now) or _ask_for_version(instance, look, lake, watch)
+    answer = _why_not(look, watch, seen, now) or _ask_for_version(instance, look, lake)
     what: dict[str, Any] = {"skip_reason": answer} if isinstance(answer, str) else {"run_requests": [answer]}
     return dg.SensorResult(**what, cursor=json.dumps(seen))
 
@@ -102,16 +102,16 @@ def _open_run(instance: dg.DagsterInstance) -> str | None:
     return None
 
 
-def _unfinished(instance: dg.DagsterInstance, home: Home, lake: str | None, watch: LakeWatch) -> dict[str, Any] | None:
+def _unfinished(instance: dg.DagsterInstance, home: Home, lake: str | None) -> dict[str, Any] | None:
     """Asks for a run that completes or builds the newest version, if it is neither, and was not tried often enough."""
     version = arrivals.newest_version(home)
     if version is None or arrivals.is_built(home, version):
         return None
     digest = arrivals.manifest_digest(home, version)[:_DIGITS]
     if lake is not None and not arrivals.is_recorded(home, version):
-        run = _request(instance, f"complete-{digest}", **_look_at(lake, watch))
+        run = _request(instance, f"complete-{digest}", **_look_at(lake))
         return None if isinstance(run, str) else {"run_requests": [run]}
-    run = _request(instance, f"build-{digest}", job_name=build.name, run_config=_recipe(watch), partition_key=version)
+    run = _request(instance, f"build-{digest}", job_name=build.name, partition_key=version)
     added = [DATASET_VERSIONS.build_add_request([version])]
     return None if isinstance(run, str) else {"run_requests": [run], "dynamic_partitions_requests": added}
 
@@ -141,18 +141,14 @@ def _why_not(look: Look, watch: LakeWatch, seen: Seen, now: float) -> str | None
     return None
 
 
-def _ask_for_version(instance: dg.DagsterInstance, look: Look, lake: str, watch: LakeWatch) -> dg.RunRequest | str:
+def _ask_for_version(instance: dg.DagsterInstance, look: Look, lake: str) -> dg.RunRequest | str:
     request = f"{look.manifest[:_DIGITS] or 'first'}-{look.snapshot[:_DIGITS]}"
-    return _request(instance, request, **_look_at(lake, watch))
+    return _request(instance, request, **_look_at(lake))
 
 
-def _look_at(lake: str, watch: LakeWatch) -> dict[str, Any]:
-    config = {"ops": {"look_at_the_lake": {"config": {"lake": lake}}}, **_recipe(watch)}
+def _look_at(lake: str) -> dict[str, Any]:
+    config = {"ops": {"look_at_the_lake": {"config": {"lake": lake}}}}
     return {"job_name": new_dataset_version.name, "run_config": config}
-
-
-def _recipe(watch: LakeWatch) -> dict[str, Any]:
-    return {"resources": {"recipe": {"config": {"recipe": watch.recipe}}}}
 
 
 def _request(instance: dg.DagsterInstance, request: str, **run: Any) -> dg.RunRequest | str:

@@ -42,7 +42,7 @@ class Park:
         artifacts.mkdir()
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(artifacts))
         environment = Environment(name="ci", home=self.root, actor="tester", photos=None, ray_address=None)
-        self.watch = LakeWatch(lake=str(self.lake), recipe="demo", num_photos=num_photos, wait_h=wait_h)
+        self.watch = LakeWatch(lake=str(self.lake), num_photos=num_photos, wait_h=wait_h)
         self.definitions = build_defs(environment, {"lake_watch": self.watch, "recipe": RunRecipe(**TINY)})
         self.home = open_home(self.root, actor="tester")
 
@@ -337,7 +337,7 @@ def test_lake_that_cannot_be_listed_whole_is_no_removal(known):
 def test_whatever_happens_the_newest_version_ends_as_the_lake(known, seed):
     """Photos come, change and go between any two ticks; cursors, caches and runs are lost: nothing is in the end."""
     chance = random.Random(seed)  # noqa: S311
-    known.watch = LakeWatch(lake=str(known.lake), recipe="demo", num_photos=2, wait_h=0.01)
+    known.watch = LakeWatch(lake=str(known.lake), num_photos=2, wait_h=0.01)
     for step in range(60):
         for _ in range(chance.choice((0, 0, 1, 3)) if step < 45 else 0):
             _change(known.lake, chance)
