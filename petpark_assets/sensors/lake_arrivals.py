@@ -118,11 +118,19 @@ def _unfinished(instance: dg.DagsterInstance, home: Home, lake: str | None) -> d
 
 def _see(look: Look, cursor: str | None, now: float) -> Seen:
     """The next cursor. Times after now are of a clock that was set back."""
-    before = Seen(*json.loads(cursor)) if cursor else Seen()
+    before = _before(cursor)
     is_still = look.snapshot == before.snapshot and before.still_since <= now
     is_waiting = look.num_photos > 0 and look.manifest == before.manifest and 0 < before.waiting_since <= now
     waiting_since = before.waiting_since if is_waiting else now if look.num_photos else 0.0
     return Seen(look.snapshot, before.still_since if is_still else now, look.manifest, waiting_since)
+
+
+def _before(cursor: str | None) -> Seen:
+    """What the last tick saw; a cursor that is none of ours is as good as none."""
+    try:
+        return Seen(*json.loads(cursor or "[]"))
+    except (ValueError, TypeError):
+        return Seen()
 
 
 def _why_not(look: Look, watch: LakeWatch, seen: Seen, now: float) -> str | None:

@@ -150,8 +150,9 @@ def test_first_version_is_made_and_its_build_asked_for_with_its_partition(park):
 def test_unchanged_lake_asks_for_nothing(known):
     """Most ticks of a year; nothing is read in them."""
     assert "has the photos of v0001" in known.ask()
-    known.cursor = None
-    assert "has the photos of v0001" in known.tick()
+    for lost in (None, "", "1699", '{"of": "another release"}'):
+        known.cursor = lost
+        assert "has the photos of v0001" in known.tick()
 
 
 def test_few_photos_wait_and_are_not_forgotten(known):
