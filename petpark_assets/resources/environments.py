@@ -66,7 +66,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         ray_address=variables.get("RAY_ADDRESS") or None,
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
         store=_checked_store(variables.get("PETPARK_STORE")),
-        lake=_absolute(variables.get("PETPARK_LAKE")),
+        lake=_checked_lake(variables.get("PETPARK_LAKE")),
         recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
         arrivals=int(_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
         arrivals_wait_h=_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
@@ -83,9 +83,15 @@ def _checked_store(uri: str | None) -> str | None:
     return uri
 
 
-def _absolute(lake: str | None) -> str | None:
-    """Dagster's processes work in other folders."""
-    return str(Path(lake).expanduser().absolute()) if lake and "://" not in lake else lake or None
+def _checked_lake(uri: str | None) -> str | None:
+    """Absolute, since Dagster's processes work in other folders; never with a secret, since the UI shows it."""
+    if not uri or uri.startswith("file://"):
+        return uri or None
+    if uri.startswith(SCHEME):
+        return parse_place(uri, "lake").uri
+    if "://" in uri:
+        raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
+    return str(Path(uri).expanduser().absolute())
 
 
 def _number(variables: Mapping[str, str], name: str, default: float, *, least: float) -> float:
