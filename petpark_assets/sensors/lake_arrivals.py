@@ -81,8 +81,9 @@ def tick(instance: dg.DagsterInstance, home: Home, watch: LakeWatch, cursor: str
     if is_open := _open_run(instance):
         return dg.SensorResult(skip_reason=is_open, cursor=cursor)
     lake = watch.lake or ingestion.known_lake(home)
-    if requested := _unfinished(instance, home, lake):
-        return dg.SensorResult(**requested, cursor=cursor)
+    unfinished = _unfinished(instance, home, lake)
+    if isinstance(unfinished, dict):
+        return dg.SensorResult(**unfinished, cursor=cursor)
     if lake is None:
         return dg.SensorResult(
             skip_reason="no lake to watch: set PETPARK_LAKE, or make the first version (petpark lake ingest --lake ...)"
@@ -90,8 +91,9 @@ def tick(instance: dg.DagsterInstance, home: Home, watch: LakeWatch, cursor: str
     look = arrivals.look(home, lake)
     seen = _see(look, cursor, now)
     answer = _why_not(look, watch, seen, now) or _ask_for_version(instance, look, lake)
-    what: dict[str, Any] = {"skip_reason": answer} if isinstance(answer, str) else {"run_requests": [answer]}
-    return dg.SensorResult(**what, cursor=json.dumps(seen))
+    if isinstance(answer, dg.RunRequest):
+        return dg.SensorResult(run_requests=[answer], cursor=json.dumps(seen))
+    return dg.SensorResult(skip_reason="; ".join(filter(None, [answer, unfinished])), cursor=json.dumps(seen))
 
 
 def _open_run(instance: dg.DagsterInstance) -> str | None:
@@ -102,18 +104,20 @@ def _open_run(instance: dg.DagsterInstance) -> str | None:
     return None
 
 
-def _unfinished(instance: dg.DagsterInstance, home: Home, lake: str | None) -> dict[str, Any] | None:
-    """Asks for a run that completes or builds the newest version, if it is neither, and was not tried often enough."""
+def _unfinished(instance: dg.DagsterInstance, home: Home, lake: str | None) -> dict[str, Any] | str | None:
+    """A run that completes or builds the newest version, or why there is none; None where it is built."""
     version = arrivals.newest_version(home)
     if version is None or arrivals.is_built(home, version):
         return None
     digest = arrivals.manifest_digest(home, version)[:_DIGITS]
     if lake is not None and not arrivals.is_recorded(home, version):
         run = _request(instance, f"complete-{digest}", **_look_at(lake))
-        return None if isinstance(run, str) else {"run_requests": [run]}
+        return run if isinstance(run, str) else {"run_requests": [run]}
     run = _request(instance, f"build-{digest}", job_name=build.name, partition_key=version)
     added = [DATASET_VERSIONS.build_add_request([version])]
-    return None if isinstance(run, str) else {"run_requests": [run], "dynamic_partitions_requests": added}
+    if isinstance(run, str):
+        return f"{version} is not built: {run}"
+    return {"run_requests": [run], "dynamic_partitions_requests": added}
 
 
 def _see(look: Look, cursor: str | None, now: float) -> Seen:

@@ -256,6 +256,19 @@ def test_run_that_died_is_asked_for_again_and_not_for_ever(known):
     assert asks_for_version(known.ask())
 
 
+def test_build_that_fails_is_told_and_does_not_blind_the_sensor(known):
+    """A version that cannot be built must not be tried for ever, nor keep the photos that would mend it waiting."""
+    make_lake(known.lake, 40)
+    assert known.run(known.ask()).success
+    for _ in range(MAX_TRIES):
+        request = known.tick()
+        assert request.partition_key == "v0002"
+        known.pretend_run(request, dg.DagsterRunStatus.FAILURE)
+    assert "has the photos of v0002; v0002 is not built: 3 runs ended" in known.tick()
+    make_lake(known.lake, 50)
+    assert asks_for_version(known.ask())
+
+
 def test_daemon_killed_before_queueing_goes_on_with_the_same_run(known):
     """The run exists and was never started: by the same key Dagster finds it instead of making a second one."""
     make_lake(known.lake, 40)
@@ -334,7 +347,7 @@ def test_lake_that_cannot_be_listed_whole_is_no_removal(known):
         known.tick()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_whatever_happens_the_newest_version_ends_as_the_lake(known, seed):
     """Photos come, change and go between any two ticks; cursors, caches and runs are lost: nothing is in the end."""
     chance = random.Random(seed)  # noqa: S311
