@@ -17,15 +17,18 @@ from petpark_assets.checks import report as report_checks
 from petpark_assets.checks import splits as splits_checks
 from petpark_assets.resources.environments import Environment, read_environment
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
 from petpark_assets.resources.s3 import S3Connection
+from petpark_assets.sensors.daily_reconcile import daily_reconcile
+from petpark_assets.sensors.lake_arrivals import lake_arrivals
 from petpark_assets.sensors.rejected_models import rejected_models
 from petpark_assets.sensors.run_failures import run_failures
 from petpark_assets.sensors.stuck_runs import stuck_runs
 
-SENSORS = (run_failures, stuck_runs, rejected_models)
+SENSORS = (lake_arrivals, run_failures, stuck_runs, rejected_models)
 
 
 def build_defs(
@@ -38,10 +41,15 @@ def build_defs(
     resources = {
         "s3": s3,
         "home": PetparkHome(root=str(environment.home), actor=environment.actor, store=environment.store, s3=s3),
-        "recipe": RunRecipe(),
+        "recipe": RunRecipe(recipe=environment.recipe),
         "ray_cluster": RayCluster(address=environment.ray_address),
         "report_pages": ReportPages(base_url=environment.reports_url),
         "alerts": environment.alerts,
+        "lake_watch": LakeWatch(
+            lake=environment.lake,
+            num_photos=environment.arrivals,
+            wait_h=environment.arrivals_wait_h,
+        ),
     }
     return dg.Definitions(
         assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry], include_specs=True),
@@ -50,6 +58,7 @@ def build_defs(
         ),
         jobs=jobs.JOBS,
         sensors=SENSORS,
+        schedules=[daily_reconcile],
         resources={**resources, **(overrides or {})},
         loggers=loggers,
     )

@@ -8,10 +8,14 @@ from pydantic import Field
 
 from petpark_assets.assets.versions import show_versions
 from petpark_assets.domain.lake.label_specs import SYNTAX
-from petpark_assets.domain.workflow import ingestion
+from petpark_assets.domain.workflow import ingestion, reconciliation
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
+
+MOST_NAMES = 10
+"""In one line."""
 
 
 class LakeConfig(dg.Config):
@@ -83,4 +87,25 @@ retrain = dg.define_asset_job(
     description="Train, examine and, if accepted, register another attempt of a version that was ingested before.",
 )
 
-JOBS = (new_dataset_version, build, retrain)
+
+@dg.op(description="Compare the lake with the newest version, object by object, and name what differs.")
+def compare_with_the_lake(context: dg.OpExecutionContext, home: PetparkHome, lake_watch: LakeWatch) -> None:
+    """Raises Failure, so that whoever is told of failures hears of it."""
+    found = reconciliation.reconcile(home.open(run_id=context.run.run_id), lake_watch.lake)
+    counts = ", ".join(f"{found[kind]} {kind}" for kind in reconciliation.KINDS)
+    context.log.info(f"{found['lake']} and {found['dataset_version']}: {counts}")
+    if not found["is_reconciled"]:
+        first = ", ".join(f"{item['key']} ({item['kind']})" for item in found["offending"][:MOST_NAMES])
+        raise dg.Failure(
+            f"the lake {found['lake']} is not as {found['dataset_version']} has it: {counts}; first {first}",
+            allow_retries=False,
+        )
+
+
+@dg.job(description="Compare the lake with the newest dataset version, object by object: fails naming what differs.")
+def reconcile_lake() -> None:
+    """The same as `petpark lake reconcile`."""
+    compare_with_the_lake()
+
+
+JOBS = (new_dataset_version, build, retrain, reconcile_lake)

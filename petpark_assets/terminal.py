@@ -265,6 +265,21 @@ def show_verification(document: Mapping[str, Any]) -> None:
         show(f"{len(document[name])} {name.replace('_', ' ')}: {NOTES[name]}")
 
 
+def show_reconciliation(document: Mapping[str, Any]) -> None:
+    """Whether the lake is as the newest version has it, and what differs."""
+    from petpark_assets.domain.workflow.reconciliation import KINDS
+
+    news = "reconciled" if document["is_reconciled"] else "NOT RECONCILED"
+    looked_at = f"{document['lake']} ({document['num_objects']} objects) and {document['dataset_version']}"
+    show = functools.partial(Console(highlight=False).print, markup=False, soft_wrap=True)
+    show(f"{news}: {looked_at}", style="bold")
+    for kind, words in KINDS.items():
+        show(f"  {document[kind]} {kind}: {words}", style="red" if document[kind] else None)
+    for found in document["offending"][:MOST_ROWS]:
+        show(f"  {found['key']}: {found['kind']}")
+    _say_there_are_more(len(document["offending"]))
+
+
 def _say_there_are_more(number: int) -> None:
     if number > MOST_ROWS:
         Console(highlight=False).print(f"... and {number - MOST_ROWS} more: --json prints all")

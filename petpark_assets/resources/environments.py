@@ -4,6 +4,7 @@ Not here: what is done with it. A variable gets its row in README before it is r
 """
 
 import getpass
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.s3.access import SCHEME, S3Access, parse_place
 from petpark_assets.resources.alerts import Alerts, parse_receivers
 
@@ -43,6 +45,14 @@ class Environment:
     """Where what must last is kept, if not in the home: `s3://bucket/prefix`, or an absolute folder."""
     alerts: Alerts = field(default_factory=Alerts)
     """Who is told of failures, and the UI that their links lead to."""
+    lake: str | None = None
+    """The lake that sensors watch, if not that of the newest version: `s3://bucket/prefix`, or an absolute folder."""
+    recipe: str = "laptop"
+    """Of runs that are not told another: those of sensors, and of the UI."""
+    arrivals: int = 100
+    """New, changed or removed photos for which a version is made at once ..."""
+    arrivals_wait_h: float = 6.0
+    """... and the hours after which fewer do."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
@@ -63,6 +73,10 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
             receivers=parse_receivers(variables.get("PETPARK_ALERT_WEBHOOK"), variables.get("PETPARK_ALERT_EMAIL")),
             ui_url=variables.get("PETPARK_UI_URL", Alerts.ui_url).rstrip("/"),
         ),
+        lake=_checked_lake(variables.get("PETPARK_LAKE")),
+        recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
+        arrivals=int(_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
+        arrivals_wait_h=_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
     )
 
 
@@ -74,6 +88,27 @@ def _checked_store(uri: str | None) -> str | None:
     if not Path(uri).is_absolute():  # Dagster's processes work in other folders
         raise InvalidInput("PETPARK_STORE must be s3://bucket/prefix, or an absolute folder")
     return uri
+
+
+def _checked_lake(uri: str | None) -> str | None:
+    """Absolute, since Dagster's processes work in other folders; never with a secret, since the UI shows it."""
+    if not uri or uri.startswith("file://"):
+        return uri or None
+    if uri.startswith(SCHEME):
+        return parse_place(uri, "lake").uri
+    if "://" in uri:
+        raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
+    return str(Path(uri).expanduser().absolute())
+
+
+def _number(variables: Mapping[str, str], name: str, default: float, *, least: float) -> float:
+    try:
+        value = float(variables.get(name) or default)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise InvalidInput(f"{name} is {variables[name]!r}: it must be a number, {least} or more")
+    return value
 
 
 def process_variables() -> Mapping[str, str]:

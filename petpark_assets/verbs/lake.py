@@ -13,6 +13,7 @@ from petpark_assets.terminal import (
     show_diff,
     show_fields,
     show_label_issues,
+    show_reconciliation,
     show_sections,
     show_verification,
     show_versions,
@@ -113,6 +114,24 @@ def lake_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
         document = verification.verify_versions(open_here(environment))
         answer(document, show_verification)
     raise typer.Exit(0 if document["is_sound"] else 1)
+
+
+@app.command("reconcile")
+def lake_reconcile(
+    lake_uri: Annotated[
+        str | None, typer.Option("--lake", help="The lake, if not PETPARK_LAKE or that of the newest version.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the lake with the newest version, object by object; exit code 1 where anything differs."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow import reconciliation
+
+        document = reconciliation.reconcile(open_here(environment), lake_uri or environment.lake)
+        answer(document, show_reconciliation)
+    raise typer.Exit(0 if document["is_reconciled"] else 1)
 
 
 @app.command("correct")

@@ -65,3 +65,35 @@ def test_alerts_are_only_logged_unless_somebody_is_named():
     assert environment.alerts.ui_url == "https://park.example/dagster"
     assert "hunter2" not in repr(environment)
     assert "s3cret" not in repr(environment)
+
+
+@pytest.mark.parametrize(
+    ("value", "lake"),
+    [(None, None), ("", None), ("s3://park/lake/", "s3://park/lake"), ("photos", str(Path("photos").absolute()))],
+)
+def test_the_watched_lake_is_the_same_for_every_process(value, lake):
+    """A relative folder would be another one for each of Dagster's processes."""
+    assert read_environment({} if value is None else {"PETPARK_LAKE": value}).lake == lake
+
+
+@pytest.mark.parametrize("value", ["https://anna:secret@park/lake", "s3://KEY:secret@park"])
+def test_a_watched_lake_that_is_none_is_refused_and_not_repeated(value):
+    """The UI shows what resources are told."""
+    with pytest.raises(InvalidInput, match="s3://bucket/prefix") as caught:
+        read_environment({"PETPARK_LAKE": value})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PETPARK_ARRIVALS", "0"),
+        ("PETPARK_ARRIVALS", "many"),
+        ("PETPARK_ARRIVALS_WAIT_H", "-1"),
+        ("PETPARK_RECIPE", "x"),
+    ],
+)
+def test_a_threshold_that_is_none_is_refused_by_name(name, value):
+    """A sensor that never fires, or with every tick, would be found out late."""
+    with pytest.raises(InvalidInput, match=value if name == "PETPARK_RECIPE" else name):
+        read_environment({name: value})

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -59,6 +59,7 @@ NOT_CONTENT = ("signature", "etag", "detail")
 
 _VERSION = re.compile(r"v\d{4,}")
 _NOTES = b"petpark"
+_STREAMED_ROWS = 8192
 
 
 class Photo(NamedTuple):
@@ -163,6 +164,16 @@ def read_manifest(
             "release's, which needs a home of its own"
         )
     return table
+
+
+def stream_rows(store: files.Store, version: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Some columns of a manifest's rows, by key, some thousand at a time in memory beside the file's bytes."""
+    try:
+        file = pq.ParquetFile(files.arrow_reader(_read(store, version)))
+        for batch in file.iter_batches(batch_size=_STREAMED_ROWS, columns=list(columns), use_threads=False):
+            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptData(f"{manifest_key(version)} in {store.uri} is no Parquet file any more: {error}") from error
 
 
 def manifest_sha256(store: files.Store, version: str) -> str:

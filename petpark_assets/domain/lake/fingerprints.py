@@ -4,8 +4,9 @@ A cache: it can be deleted at any time, and then every file of the lake is read 
 Not here: the reading (inspection.py).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import feather
@@ -20,6 +21,38 @@ NO_IMAGE = "no image"
 
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "fingerprint", "content")])
 _LAKE = b"lake"
+
+
+class Entry(NamedTuple):
+    """What was read of one object."""
+
+    key: str
+    fingerprint: str
+    content: str
+    """The sha256 of its bytes, or NO_IMAGE."""
+
+
+def stream(cache: Path, lake: Lake) -> Iterator[Entry]:
+    """All that is remembered of a lake, by key, in constant memory."""
+    try:
+        with pa.memory_map(str(cache / FILE_NAME)) as file:
+            reader = pa.ipc.open_file(file)
+            if not _is_of(reader.schema, lake):
+                return
+            for number in range(reader.num_record_batches):
+                columns = [column.to_pylist() for column in reader.get_batch(number).columns]
+                yield from map(Entry._make, zip(*columns, strict=True))
+    except (OSError, pa.ArrowException):  # none, or none of ours: then nothing is remembered
+        return
+
+
+def stamp(cache: Path) -> str:
+    """Another one whenever something else is remembered."""
+    try:
+        status = (cache / FILE_NAME).stat()
+    except OSError:
+        return ""
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
 
 
 def recall(cache: Path, lake: Lake, objects: Iterable[LakeObject]) -> dict[str, str]:
@@ -50,7 +83,7 @@ def remember(
         if item.is_settled and sha256s[item.key] is not None
     ]
     entries += [(item.key, item.fingerprint, NO_IMAGE) for item in ignored if item.is_settled]
-    columns = zip(*entries, strict=True) if entries else ([] for _ in _SCHEMA)
+    columns = zip(*sorted(entries), strict=True) if entries else ([] for _ in _SCHEMA)
     table = pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA)
     if not table.equals(_load(cache / FILE_NAME, lake)):
         buffer = pa.BufferOutputStream()
@@ -66,5 +99,8 @@ def _load(path: Path, lake: Lake) -> pa.Table:
         table = feather.read_table(path, memory_map=False)
     except (OSError, pa.ArrowException):
         return _SCHEMA.empty_table()
-    is_ours = table.schema.equals(_SCHEMA) and (table.schema.metadata or {}).get(_LAKE) == lake.identity.encode()
-    return table.replace_schema_metadata(None) if is_ours else _SCHEMA.empty_table()
+    return table.replace_schema_metadata(None) if _is_of(table.schema, lake) else _SCHEMA.empty_table()
+
+
+def _is_of(schema: pa.Schema, lake: Lake) -> bool:
+    return bool(schema.equals(_SCHEMA)) and (schema.metadata or {}).get(_LAKE) == lake.identity.encode()

@@ -58,6 +58,9 @@ class Lake(Protocol):
     def list_objects(self) -> list[LakeObject]:
         """All objects, sorted by key. Raises InvalidInput where a part of the lake cannot be listed."""
 
+    def iter_objects(self) -> Iterator[LakeObject]:
+        """The same in any order, in constant memory. It may raise at its end: what came before says nothing then."""
+
     def read(self, key: str, num_bytes: int | None = None) -> bytes:
         """An object's bytes, or the first of them. Raises UnreadablePhoto (`unreadable`), TransientError if gone."""
 
@@ -114,7 +117,11 @@ class FolderLake:
 
     def list_objects(self) -> list[LakeObject]:
         """All files, sorted by key. Raises InvalidInput naming a folder that cannot be listed."""
-        return sorted(self._walk(self.folder, "", (), time.time()), key=lambda item: item.key)
+        return sorted(self.iter_objects(), key=lambda item: item.key)
+
+    def iter_objects(self) -> Iterator[LakeObject]:
+        """See Lake; of each folder on the way one handle is open."""
+        return self._walk(self.folder, "", (), time.time())
 
     def read(self, key: str, num_bytes: int | None = None) -> bytes:
         """A file's bytes, or the first of them. Raises UnreadablePhoto (`unreadable`), TransientError if gone."""
@@ -135,10 +142,10 @@ class FolderLake:
 
     def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...], now: float) -> Iterator[LakeObject]:
         """Everything below a folder; `above` are the folders on the way, so that a link back to one ends there."""
-        identity, entries = self._open_folder(folder)
+        identity = self._identify(folder)
         if identity in above:
             return
-        for entry in entries:
+        for entry in self._entries(folder):
             key = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
             if entry.name.startswith("."):
                 continue
@@ -148,12 +155,19 @@ class FolderLake:
             else:
                 yield _object(key, entry, status, now)
 
-    def _open_folder(self, folder: Path) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
-        """A folder's device and number, and its entries; never a part of them, which would look like removals."""
+    def _identify(self, folder: Path) -> tuple[int, int]:
+        """A folder's device and number."""
         try:
             status = folder.stat()
+        except OSError as error:
+            raise self._unlistable(folder, error) from error
+        return status.st_dev, status.st_ino
+
+    def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+        """A folder's entries; raises where a part of them cannot be listed, which would look like removals."""
+        try:
             with os.scandir(folder) as entries:
-                return (status.st_dev, status.st_ino), list(entries)
+                yield from entries
         except OSError as error:
             raise self._unlistable(folder, error) from error
 
@@ -198,8 +212,11 @@ class S3Lake:
 
     def list_objects(self) -> list[LakeObject]:
         """All objects below the prefix, sorted by key. Raises InvalidInput, TransientError by the server's answer."""
-        objects = (_s3_object(item) for item in self.bucket.list_objects() if not _is_passed_over(item))
-        return sorted(objects, key=lambda item: item.key)
+        return sorted(self.iter_objects(), key=lambda item: item.key)
+
+    def iter_objects(self) -> Iterator[LakeObject]:
+        """See Lake; a page of 1,000 at a time."""
+        return (_s3_object(item) for item in self.bucket.list_objects() if not _is_passed_over(item))
 
     def read(self, key: str, num_bytes: int | None = None) -> bytes:
         """See Lake. Trouble that all objects may have (keys, network) is raised as such, and is never a photo's."""

@@ -85,13 +85,28 @@ def new_dataset_version(
 
 def newest_if_unchanged(home: Home, lake_uri: str, labels: Sequence[str] = ()) -> str | None:
     """The newest version where a look at the lake's names shows that it would be made again: seconds, and no run."""
-    lake = open_lake(lake_uri, home.s3)
-    ownership.refuse_inside(home.store.uri, home.root, lake)
-    ownership.check(home.store, lake)
-    book = _open_book(home, lake, labels or _newest_labels(home))
+    lake, book = look_at(home, lake_uri, labels)
     record = ingest.newest_if_unchanged(lake, home.store, book, cache=home.cache)
     is_recorded = record is not None and has_record(home.store, RawImages, record.dataset_version)
     return record.dataset_version if record is not None and is_recorded else None
+
+
+def look_at(home: Home, lake_uri: str, labels: Sequence[str] = ()) -> tuple[Lake, LabelBook]:
+    """The lake of a home, opened, and what its label sources say. Raises InvalidInput, Conflict on another's lake."""
+    lake = open_lake(lake_uri, home.s3)
+    ownership.refuse_inside(home.store.uri, home.root, lake)
+    ownership.check(home.store, lake)
+    return lake, _open_book(home, lake, labels or _newest_labels(home))
+
+
+def known_lake(home: Home) -> str | None:
+    """The address under which the newest version that says so found its lake; None before the first."""
+    for version in reversed(catalogue.list_versions(home.store)):
+        if has_record(home.store, RawImages, version):
+            noted = read_circumstances(home.store, RawImages, version).get("lake")
+            if noted is not None:
+                return str(noted)
+    return None
 
 
 def _newest_labels(home: Home) -> Sequence[str]:
