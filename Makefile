@@ -1,6 +1,6 @@
 # The verbs of this repository, the same on a laptop and in CI. A fresh machine needs Python 3.11+, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check dev bench bench-gpu lock picture
+.PHONY: help install demo test prove check dev bench bench-gpu lock picture
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -23,6 +23,9 @@ demo: $(STAMP) ## the whole graph on a small drawn lake, in .petpark-demo/
 
 test: $(STAMP) ## every test that needs only pip; the others skip and name the program they miss
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work; a quarter of an hour
+	@$(BIN)/python -m pytest --long -m long $(PYTEST_FLAGS)
 
 check: $(STAMP) ## lint, format, types and import contracts
 	@$(BIN)/ruff check .

@@ -32,9 +32,10 @@ class NoNetworkError(OSError):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Make `--debian` (no test may skip for want of a Debian program) and `--picture FILE` known."""
+    """Make `--debian` (no test may skip for want of a Debian program), `--long` and `--picture FILE` known."""
     group = parser.getgroup("petpark")
     group.addoption("--debian", action="store_true", help="a missing Debian program is a failure, not a skip")
+    group.addoption("--long", action="store_true", help="also the proofs that take minutes each")
     group.addoption("--picture", type=Path, help="keep the browser's picture of the asset graph in this file")
 
 
@@ -60,6 +61,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind in the temporary folder."""
     shutil.rmtree(config.stash[_SCRATCH], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Proofs marked `long` are for `make prove`: with them CI would take more than a quarter of an hour."""
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long") is not None]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(wrapper=True)

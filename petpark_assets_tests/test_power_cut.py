@@ -18,7 +18,7 @@ import pytest
 from petpark_assets_tests.receivers import web_receiver
 from petpark_assets_tests.test_ui import GRAPH, LAUNCH, LOADED_S, SMALL, ask, free_port, launch, processes_of, stop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 RUNS = "{ runsOrError { ... on Runs { results { runId status assetMaterializations { assetKey { path } } } } } }"
 RECOVERED_S = 600

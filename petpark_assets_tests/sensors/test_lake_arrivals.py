@@ -347,7 +347,7 @@ def test_lake_that_cannot_be_listed_whole_is_no_removal(known):
         known.tick()
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 6))])
 def test_whatever_happens_the_newest_version_ends_as_the_lake(known, seed):
     """Photos come, change and go between any two ticks; cursors, caches and runs are lost: nothing is in the end."""
     chance = random.Random(seed)  # noqa: S311

@@ -59,7 +59,7 @@ def wait_for(happened):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_daemon_goes_on_where_it_was(home):
     """Killed as soon as its first run exists, it makes one version by one run, and asks for that version's build."""
     with dg.DagsterInstance.get() as instance:

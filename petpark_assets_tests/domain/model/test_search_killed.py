@@ -56,7 +56,7 @@ def trained(seen):
     ("algorithm", "lives"),
     [
         ("random", [{(2, 4): "trial", (4, 3): "raylet"}, {(6, 5): "driver"}]),
-        pytest.param("tpe", [{(5, 5): "driver"}], marks=pytest.mark.slow),
+        pytest.param("tpe", [{(5, 5): "driver"}], marks=pytest.mark.long),
     ],
 )
 def test_killed_anywhere_it_goes_on_and_comes_to_what_an_undisturbed_search_does(tmp_path, algorithm, lives):
@@ -80,7 +80,7 @@ def test_killed_anywhere_it_goes_on_and_comes_to_what_an_undisturbed_search_does
     assert {path.name for path in (tmp_path / "search/trials/0003").iterdir()} == {"proposed.json", "ended.json"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("scheduler", ["asha", "pbt"])
 def test_a_search_that_stops_or_mixes_trials_goes_on_too(tmp_path, scheduler):
     """These depend on who is there when, so the winner may differ; what ended is kept, and so are the defaults."""
