@@ -16,10 +16,10 @@ from petpark_assets.domain.files import (
     sha256,
     write_record,
 )
-from petpark_assets.domain.home import Home
+from petpark_assets.domain.home import Home, library_versions
 from petpark_assets.domain.model import features
 from petpark_assets.domain.recipes import Hyperparameters
-from petpark_assets.domain.records import FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
+from petpark_assets.domain.records import AttemptRecord, FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
 from petpark_assets.domain.workflow.sides import open_side, read_manifest
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def hyperparameter_search(
             best_validation_accuracy=result.best_validation_accuracy,
             num_validation_images=int(data.validation.sum()),
         )
+        told = {"recipe": recipe.name, "seed": recipe.seed, "code_version": attempt.code_version}
+        _note(home, "search_done", record, told)
         write_record(home.store, record, circumstances())
     return record
 
@@ -120,8 +122,16 @@ def trained_cnn(
             weights=put(home.store, _weights_key(attempt, sha256(file)), file),
             forgotten=forgotten,
         )
+        told = {"seed": record.seed, "code_version": attempt.code_version, "device": record.device}
+        _note(home, "model_trained", record, {**told, "weights": record.weights, "libraries": library_versions()})
         write_record(home.store, record, circumstances())
     return record
+
+
+def _note(home: Home, event: str, record: AttemptRecord, told: Mapping[str, Any]) -> None:
+    """The event first: a crash before the record leaves it twice, never missing."""
+    subject = {"dataset_version": record.dataset_version, "attempt": record.attempt, record.asset: digest(record)}
+    home.ledger.append(event, {**subject, **told})
 
 
 def read_weights(home: Home, attempt: Attempt, record: TrainedCnn) -> bytes:
