@@ -147,6 +147,6 @@ def audit_bundle(
     """Write all that an auditor needs of a model as one zip, with a verifier that runs on a bare Python."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.audit import bundle
+        from petpark_assets.domain.audit.bundle import write_bundle
 
-        answer(bundle.write_bundle(open_here(environment), model, to), show_fields)
+        answer(write_bundle(open_here(environment), model, to), show_fields)
