@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from petpark_assets.domain import files
+from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.audit import lineage, models, trail
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue
@@ -26,6 +27,15 @@ MAX_CHARACTERS = 2000
 def write_model_page(home: Home, name: str, to: Path) -> Path:
     """The page of one model, by any name of it (trail.find_model)."""
     found = trail.find_model(home, name)
+    document = models.describe(found, list(home.ledger.events()))
+    files.replace(to, draw_model(found, document, _report_link(home, found, to)))
+    return to
+
+
+def draw_page(home: Home, attempt: Attempt) -> Path:
+    """Draw a model's page into the home's reports; what happens to it later shows when it is drawn again."""
+    to = home.reports / FOLDER / "models" / f"{attempt.id}.html"
+    found = trail.read_trail(home.store, attempt.dataset_version, attempt.id)
     document = models.describe(found, list(home.ledger.events()))
     files.replace(to, draw_model(found, document, _report_link(home, found, to)))
     return to

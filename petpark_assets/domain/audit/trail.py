@@ -53,7 +53,7 @@ class Document:
     content: Mapping[str, Any]
     circumstances: Mapping[str, Any]
 
-    @property
+    @cached_property
     def is_whole(self) -> bool:
         """Whether the content has its digest."""
         return digest(self.content) == self.digest

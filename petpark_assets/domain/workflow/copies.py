@@ -106,7 +106,7 @@ def _copies(home: Home, seen: pa.Table) -> list[Path]:
     found = [path for path in _entries(home.cache) if path.name not in WITHOUT_PHOTOS]
     versions = catalogue.list_versions(home.store)
     for folder, showing in ((home.reports, seen), (home.reports / "lake", quarantined(seen))):
-        keeping = {*versions, "lake"} - set(showing["dataset_version"].to_pylist())
+        keeping = {*versions, "lake", "audit"} - set(showing["dataset_version"].to_pylist())
         found += [path for path in _entries(folder) if path.name not in keeping]
     return found
 

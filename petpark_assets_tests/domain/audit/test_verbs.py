@@ -1,4 +1,4 @@
-"""Claims about `petpark audit` as a process: each question is answered at once, since nothing heavy is loaded for it."""
+"""Claims about `petpark audit` as a process: a question is answered at once, since nothing heavy is loaded for it."""
 
 import json
 import subprocess
