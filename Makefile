@@ -33,11 +33,12 @@ check: $(STAMP) ## lint, format, types and import contracts
 dev: $(STAMP) ## the Dagster UI with its daemon
 	@$(BIN)/petpark dev
 
-bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, faults, inference, the recipe laptop; over an hour
+bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, faults, inference, audit, the recipe laptop; over an hour
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.grouping
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.faults
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.inference
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.audit
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop
 
 lock: $(STAMP) ## compile requirements.txt again from pyproject.toml

@@ -1,7 +1,8 @@
 """`petpark audit`: what stands behind a model or a photo, what was so when, and whether all of it is whole."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,13 +23,14 @@ HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write it a
 
 
 @app.command("verify")
-def audit_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def audit_verify(html: HtmlOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Prove the ledger's chain, and the chain from the registry to the lake with every file, from the files alone."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import proof
 
         document = proof.verify(open_here(environment))
+        _draw("Is all of it whole?", document, html)
         answer(document, show)
     raise typer.Exit(0 if document["is_sound"] else 1)
 
@@ -57,6 +59,7 @@ def audit_image(
         str,
         typer.Argument(metavar="PHOTO", help="A path in the lake, a sha256 (8 digits or more), or a photo file."),
     ],
+    html: HtmlOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,11 +68,15 @@ def audit_image(
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import photos
 
-        answer(photos.describe_photo(open_here(environment), photo), show)
+        document = photos.describe_photo(open_here(environment), photo)
+        _draw(f"What did photo {photo} touch?", document, html)
+        answer(document, show)
 
 
 @app.command("dataset")
-def audit_dataset(version: VersionArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def audit_dataset(
+    version: VersionArgument, html: HtmlOption = None, home: HomeOption = None, as_json: JsonOption = False
+) -> None:
     """What a dataset version is, and the models that were made of it."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
@@ -77,22 +84,27 @@ def audit_dataset(version: VersionArgument, home: HomeOption = None, as_json: Js
         from petpark_assets.domain.workflow.ingestion import find_version
 
         opened = open_here(environment)
-        answer(timeline.describe_dataset(opened, find_version(opened, version)), show)
+        document = timeline.describe_dataset(opened, find_version(opened, version))
+        _draw(f"What is {document['dataset_version']}?", document, html)
+        answer(document, show)
 
 
 @app.command("rejected")
-def audit_rejected(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def audit_rejected(html: HtmlOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """What was rejected and why; who approved what, or that the rule did."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import models
 
-        answer(models.rejected(open_here(environment)), show)
+        document = models.rejected(open_here(environment))
+        _draw("What was rejected, and who approved?", document, html)
+        answer(document, show)
 
 
 @app.command("at")
 def audit_at(
     time: Annotated[str, typer.Argument(help="A moment: 2027-03-03T10:00, UTC, or with +01:00 behind.")],
+    html: HtmlOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -101,19 +113,27 @@ def audit_at(
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import timeline
 
-        answer(timeline.at(open_here(environment), time), show)
+        document = timeline.at(open_here(environment), time)
+        _draw(f"What was champion on {document['time'][:16].replace('T', ' ')} UTC?", document, html)
+        answer(document, show)
 
 
 @app.command("diff")
 def audit_diff(
-    before: ModelArgument, after: ModelArgument, home: HomeOption = None, as_json: JsonOption = False
+    before: ModelArgument,
+    after: ModelArgument,
+    html: HtmlOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """What changed between two models: data, parameters, metrics by slice, photos whose verdict flipped."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import changes
 
-        answer(changes.compare_models(open_here(environment), before, after), show)
+        document = changes.compare_models(open_here(environment), before, after)
+        _draw(f"What changed from model {before} to model {after}?", document, html)
+        answer(document, show)
 
 
 @app.command("index")
@@ -150,3 +170,10 @@ def audit_bundle(
         from petpark_assets.domain.audit.bundle import write_bundle
 
         answer(write_bundle(open_here(environment), model, to), show_fields)
+
+
+def _draw(question: str, document: Mapping[str, Any], html: Path | None) -> None:
+    if html is not None:
+        from petpark_assets.domain.audit import pages
+
+        pages.write_answer(question, document, html)

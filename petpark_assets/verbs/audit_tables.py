@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from petpark_assets.domain.audit.answers import divide
 from petpark_assets.terminal import DIGITS, MOST_ROWS, show_fields, show_rows
 
 COLUMNS: Mapping[str, Sequence[str]] = {
@@ -22,15 +23,11 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 
 def show(document: Mapping[str, Any]) -> None:
     """One thing: its plain fields, then each list of rows under its name, cut to what can be read."""
-    plain: dict[str, Any] = {}
-    lists: dict[str, list[Mapping[str, Any]]] = {}
-    for name, value in document.items():
-        if isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
-            lists[name] = value
-        else:
-            plain |= _flat(name, value)
+    plain, lists = divide(document)
     if plain:
-        show_fields(plain)
+        show_fields(
+            {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in plain.items()}
+        )
     for name, rows in lists.items():
         Console(highlight=False).print(f"\n{name.replace('_', ' ')}", style="bold", markup=False)
         show_table(name, rows)
@@ -42,15 +39,6 @@ def show_table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     show_rows({column: _short(row.get(column)) for column in names or row} for row in rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
         Console(highlight=False).print(f"and {len(rows) - MOST_ROWS} more: --json prints all")
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        rows: dict[str, Any] = {}
-        for inner, item in value.items():
-            rows |= _flat(f"{name} {inner}", item)
-        return rows
-    return {name: ", ".join(map(str, value)) if isinstance(value, list) else value}
 
 
 def _short(value: Any) -> Any:

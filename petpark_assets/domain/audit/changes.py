@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from petpark_assets.domain.audit.answers import flat
 from petpark_assets.domain.audit.trail import Trail, file_keys, find_model
 from petpark_assets.domain.files import Store, arrow_reader, get_verified
 from petpark_assets.domain.home import Home
@@ -74,14 +75,7 @@ def _told(trail: Trail) -> dict[str, Any]:
     search, training = trail.content("hyperparameter_search"), trail.content("trained_cnn")
     plain = {name: search.get(name) for name in ("recipe", "seed", "code_version", "algorithm")}
     told = {**plain, "device": training.get("device"), "configuration": search.get("configuration", {})}
-    return _flat({**told, "hyperparameters": training.get("hyperparameters", {})})
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for name, item in value.items():
-        rows |= _flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) else {f"{prefix}{name}": item}
-    return rows
+    return flat({**told, "hyperparameters": training.get("hyperparameters", {})}, joined_by=".")
 
 
 def _measured(trail: Trail) -> dict[str, float]:

@@ -14,7 +14,7 @@ import jinja2
 
 from petpark_assets.domain import files
 from petpark_assets.domain.attempts import Attempt
-from petpark_assets.domain.audit import lineage, models, trail
+from petpark_assets.domain.audit import answers, lineage, models, trail
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue
 
@@ -74,6 +74,29 @@ def draw_index(versions: list[dict[str, Any]], rows: list[dict[str, Any]], appro
     return _render("index.html.j2", versions=versions, models=rows, approved=approved)
 
 
+def write_answer(question: str, document: Mapping[str, Any], to: Path) -> Path:
+    """The page of any answer: its plain fields, then each of its lists as a table."""
+    files.replace(to, draw_answer(question, document))
+    return to
+
+
+def draw_answer(question: str, document: Mapping[str, Any]) -> bytes:
+    """An answer's page, UTF-8, from its JSON document."""
+    plain, tables = answers.divide(document)
+    return _render(
+        "answer.html.j2",
+        question=question,
+        fields=_fields(plain),
+        tables={name: _rows(rows) for name, rows in tables.items()},
+    )
+
+
+def _rows(rows: list[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Every row with every column that any of them has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: _text(row.get(name)) for name in names} for row in rows]
+
+
 def _versions(home: Home) -> list[dict[str, Any]]:
     documents = (
         trail.read_document(home.store, "raw_images", version)
@@ -93,14 +116,16 @@ def _report_link(home: Home, found: trail.Trail, page: Path) -> str | None:
 
 def _fields(values: Mapping[str, Any]) -> dict[str, str]:
     """Each field in one line, cut where it is too long to read."""
-    texts = {name: value if isinstance(value, str) else _json(value) for name, value in values.items()}
+    texts = {name: _text(value) for name, value in values.items()}
     return {
         name: text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} … ({len(text):,} characters)"
         for name, text in texts.items()
     }
 
 
-def _json(value: Any) -> str:
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
     return files.canonical_json(value).decode().replace(",", ", ").replace(":", ": ")
 
 

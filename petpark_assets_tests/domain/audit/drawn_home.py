@@ -49,16 +49,17 @@ def build(root: Path) -> Home:
     first = [photo(number) for number in range(NUM_PHOTOS)]
     relabelled = {**first[1], "label": "dog"}
     second = [first[0], relabelled, *first[3:], *(photo(number) for number in range(NUM_PHOTOS, NUM_PHOTOS + 4))]
-    _add_version(home, "v0001", first)
-    _add_model(home, "v0001", FIRST, accuracy=0.75)
-    _add_version(home, "v0002", second)
-    _add_model(home, "v0002", REJECTED, accuracy=0.5, is_accepted=False, seed=1)
-    _add_model(home, "v0002", SECOND, accuracy=0.875, seed=2, learning_rate=0.02)
+    add_version(home, "v0001", first)
+    add_model(home, "v0001", FIRST, accuracy=0.75)
+    add_version(home, "v0002", second)
+    add_model(home, "v0002", REJECTED, accuracy=0.5, is_accepted=False, seed=1)
+    add_model(home, "v0002", SECOND, accuracy=0.875, seed=2, learning_rate=0.02)
     registration.promote(home, "1", by="olga", because="version 2 is wrong about <my> dog")
     return home
 
 
-def _add_version(home: Home, version: str, rows: list[dict[str, Any]]) -> None:
+def add_version(home: Home, version: str, rows: list[dict[str, Any]]) -> None:
+    """A dataset version of these rows with both its sides."""
     known = catalogue.list_versions(home.store)
     previous = catalogue.manifest_sha256(home.store, known[-1]) if known else None
     table = catalogue.build_table(rows, num_ignored=0, previous_manifest=previous)
@@ -70,7 +71,7 @@ def _add_version(home: Home, version: str, rows: list[dict[str, Any]]) -> None:
             write_record(home.store, side, circumstances())
 
 
-def _add_model(
+def add_model(
     home: Home,
     version: str,
     attempt: str,
@@ -80,6 +81,7 @@ def _add_model(
     seed: int = 0,
     learning_rate: float = 0.01,
 ) -> None:
+    """A model of a version, examined; where it is accepted, packaged and registered too."""
     of = {"dataset_version": version, "attempt": attempt}
     train, test = (read_record(home.store, kind, version) for kind in (TrainSplit, TestSplit))
     with home.noting() as circumstances:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from petpark_assets.domain.audit import pages, trail
+from petpark_assets.domain.audit import changes, pages, timeline, trail
 from petpark_assets_tests.domain.audit.drawn_home import FIRST, REJECTED
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -17,6 +17,7 @@ def folder(home, tmp_path_factory):
     """The index, with the pages of all three models beside it."""
     folder = tmp_path_factory.mktemp("pages")
     assert pages.write_index(home, folder / "index.html") == 3
+    pages.write_answer("What changed?", changes.compare_models(home, "1", "2"), folder / "diff.html")
     return folder
 
 
@@ -68,6 +69,15 @@ def test_the_index_leads_to_every_model(folder):
         assert words in page
 
 
+def test_every_answer_has_a_page(home, tmp_path):
+    """Fields within fields, lists, and what people wrote, as text."""
+    page = pages.write_answer("Who was it?", timeline.at(home, "2999-01-01"), tmp_path / "at.html").read_text()
+    assert "<h1>Who was it?</h1>" in page
+    assert re.search(r'<th scope="row">champion by</th><td>olga</td>', page)
+    assert "&lt;my&gt; dog" in page
+    assert REJECTED in page
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Debian's Chromium, without a window."""
@@ -83,7 +93,7 @@ def browser():
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs Debian's chromium at {CHROMIUM}")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width_px", [390, 1280])
-@pytest.mark.parametrize("name", ["index.html", f"models/{FIRST}.html", f"models/{REJECTED}.html"])
+@pytest.mark.parametrize("name", ["index.html", "diff.html", f"models/{FIRST}.html", f"models/{REJECTED}.html"])
 def test_a_page_opens_cleanly(browser, folder, name, width_px, scheme):
     """No error in the console, no request but for the file itself, no sideways scrolling, the asked colours."""
     complaints, requests = [], []

@@ -43,11 +43,12 @@ def test_a_question_prints_one_document_and_loads_nothing_heavy(home, name):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_a_question_is_answered_for_people(home, name):
+def test_a_question_is_answered_for_people_and_on_a_page(home, name, tmp_path):
     """Without a traceback, and with something to read."""
-    done = _ask(home, *QUESTIONS[name])
+    done = _ask(home, *QUESTIONS[name], "--html", str(tmp_path / "page.html"))
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 3
+    assert "<h1>" in (tmp_path / "page.html").read_text()
 
 
 def test_pages_and_bundles_load_nothing_heavy_either(home, tmp_path):
