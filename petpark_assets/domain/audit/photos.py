@@ -1,7 +1,9 @@
 """Which versions, models, reports and predictions a photo touched, named by key, by sha256 or by the file itself."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ def describe_photo(home: Home, photo: str) -> dict[str, Any]:
         "forgotten": asdict(tombstones.read(home.store, sha256)) if gone else None,
         "corrections": list(fixed),
         "dataset_versions": [row | {name: versions[row[name]] for name in ("first", "last")} for row in rows],
-        "models": list(_models(home, sha256, _sides(rows, versions))),
+        "models": _models(home, sha256, _sides(rows, versions)),
     }
 
 
@@ -91,19 +93,29 @@ def _sides(rows: list[dict[str, Any]], versions: list[str]) -> dict[str, str]:
     }
 
 
-def _models(home: Home, sha256: str, sides: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _models(home: Home, sha256: str, sides: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Hundreds of models may have been examined on one photo: their answers are read side by side."""
     numbers = {subject["attempt"]: number for number, subject in registered(home.ledger.events()).items()}
-    used = {"train": "trained_cnn", "test": "evaluation_report"}
-    for version, attempt in list_attempts(home.store, *used.values()):
-        asset = used.get(sides.get(version, ""))
-        if asset is None or not home.store.exists(f"{asset}/{version}/{attempt}.json"):
-            continue
-        record = read_document(home.store, asset, version, attempt)
-        if sha256 in record.content.get("forgotten", ()):
-            continue
+
+    def describe(record: Document) -> dict[str, Any]:
+        version, attempt = record.content["dataset_version"], record.content["attempt"]
         row = {"model_version": numbers.get(attempt), "dataset_version": version, "attempt": attempt}
-        examined = _answer(home.store, record, sha256) if asset == "evaluation_report" else {}
-        yield {**row, "side": sides[version], **examined}
+        examined = _answer(home.store, record, sha256) if record.asset == "evaluation_report" else {}
+        return {**row, "side": sides[version], **examined}
+
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="answers") as pool:
+        return list(pool.map(describe, _used_by(home.store, sha256, sides)))
+
+
+def _used_by(store: Store, sha256: str, sides: Mapping[str, str]) -> Iterator[Document]:
+    """The record of each training that learned from a photo, and of each exam that asked for it."""
+    used = {"train": "trained_cnn", "test": "evaluation_report"}
+    for version, attempt in list_attempts(store, *used.values()):
+        asset = used.get(sides.get(version, ""))
+        if asset is not None and store.exists(f"{asset}/{version}/{attempt}.json"):
+            record = read_document(store, asset, version, attempt)
+            if sha256 not in record.content.get("forgotten", ()):
+                yield record
 
 
 def _answer(store: Store, report: Document, sha256: str) -> dict[str, Any]:
@@ -116,11 +128,11 @@ def _answer(store: Store, report: Document, sha256: str) -> dict[str, Any]:
     keys = file_keys(report.asset, content["dataset_version"], content["attempt"], name, expected)
     key = next((key for key in keys if store.exists(key)), keys[0])
     try:
-        file = pq.ParquetFile(arrow_reader(store.read(key)))
-        place = pc.index(file.read(columns=["sha256"])["sha256"], sha256).as_py()
-        row = file.read(columns=["label", "predicted", "probability"]).slice(place, 1).to_pylist() if place >= 0 else []
+        table = pq.read_table(arrow_reader(store.read(key)), use_threads=False)
+        place = pc.index(table["sha256"], sha256).as_py()
+        row = table.slice(place, 1).to_pylist() if place >= 0 else []
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"{key} in {store.uri} is no Parquet file any more: put it back from a backup") from error
-    found = row[0] if row else dict.fromkeys(("label", "predicted", "probability"))
+    found = {name: row[0][name] if row else None for name in ("label", "predicted", "probability")}
     is_right = found["label"] == found["predicted"] if row else None
     return {"evaluation_report": report.digest, **found, "is_right": is_right}
