@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, open_here
-from petpark_assets.terminal import answering, say, show_build, show_rows, terminal
+from petpark_assets.terminal import answering, say, show_build, show_rows, showing_progress, terminal
 from petpark_assets.verbs import audit, lake, registry
 from petpark_assets.verbs.options import (
     HomeOption,
@@ -83,7 +83,7 @@ def dev(
 
     reports = serve_reports(environment.home / "reports", reports_port)
     with answering(as_json=False, errors_folder=environment.home), reports as url:
-        enter_home(environment.home, reports_url=url)
+        enter_home(environment.home, reports_url=url, ui_url=f"http://127.0.0.1:{port}")
         terminal.print(f"Dagster UI: http://127.0.0.1:{port}   reports: {url}   (Ctrl-C stops both)")
         code = _run_until_stopped(["dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)])
     raise typer.Exit(code)
@@ -115,7 +115,8 @@ def main() -> None:
 def _build(environment: Environment, lake_uri: str, recipe: str, labels: list[str] | None = None) -> dict[str, Any]:
     from petpark_assets import launch  # loads Dagster
 
-    return launch.build_lake(environment, lake_uri, recipe, labels=labels, show=say)
+    with showing_progress():
+        return launch.build_lake(environment, lake_uri, recipe, labels=labels, show=say)
 
 
 def _exit_code(summary: dict[str, Any]) -> int:

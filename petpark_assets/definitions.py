@@ -21,6 +21,11 @@ from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
 from petpark_assets.resources.s3 import S3Connection
+from petpark_assets.sensors.rejected_models import rejected_models
+from petpark_assets.sensors.run_failures import run_failures
+from petpark_assets.sensors.stuck_runs import stuck_runs
+
+SENSORS = (run_failures, stuck_runs, rejected_models)
 
 
 def build_defs(
@@ -36,6 +41,7 @@ def build_defs(
         "recipe": RunRecipe(),
         "ray_cluster": RayCluster(address=environment.ray_address),
         "report_pages": ReportPages(base_url=environment.reports_url),
+        "alerts": environment.alerts,
     }
     return dg.Definitions(
         assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry], include_specs=True),
@@ -43,6 +49,7 @@ def build_defs(
             [lake_checks, splits_checks, report_checks, package_checks, registry_checks]
         ),
         jobs=jobs.JOBS,
+        sensors=SENSORS,
         resources={**resources, **(overrides or {})},
         loggers=loggers,
     )

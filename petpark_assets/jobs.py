@@ -77,4 +77,10 @@ build = dg.define_asset_job(
     description="One dataset version from its photos to a registered model: all five steps of the workflow.",
 )
 
-JOBS = (new_dataset_version, build)
+retrain = dg.define_asset_job(
+    "retrain",
+    selection=dg.AssetSelection.groups("training", "testing", "packaging", "registration"),
+    description="Train, examine and, if accepted, register another attempt of a version that was ingested before.",
+)
+
+JOBS = (new_dataset_version, build, retrain)

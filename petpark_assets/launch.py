@@ -5,6 +5,7 @@ The runs are the same as those from the UI and are seen there. Not here: what a 
 
 import fcntl
 import logging
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,11 +22,9 @@ from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.workflow import summary
 from petpark_assets.resources.environments import Environment, open_here
+from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, find_failure
 
 Show = Callable[[str], None]
-OUR_ERRORS = f"{PetparkError.__module__}."
-IN_PROCESS = {"petpark/in_process": "true"}
-"""The tag of runs in the process of a terminal: they are dead when it is."""
 
 
 def build_lake(
@@ -103,7 +102,7 @@ def _run_job(
         result = definitions.resolve_job_def(name).execute_in_process(
             instance=instance,
             run_config={**(run_config or {}), **config},
-            tags={**(tags or {}), **IN_PROCESS},
+            tags={**(tags or {}), **IN_PROCESS, HOST_TAG: platform.node()},
             raise_on_error=False,
             **execution,
         )
@@ -140,26 +139,12 @@ def _failure(result: dg.ExecuteInProcessResult) -> PetparkError:
 
     Raises KeyboardInterrupt where a person stopped the run: Dagster turns Ctrl-C into a failed step.
     """
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        causes = list(_causes(event.step_failure_data.error))
-        if any(error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in causes):
-            raise KeyboardInterrupt
-        ours = [error.message for error in causes if error.message.startswith(OUR_ERRORS)]
-        if ours:
-            return PermanentError(_one_line(ours[-1].partition(": ")[2]))
-        return PermanentError(f"{event.step_key} failed: {_one_line(causes[-1].message)}")
-    return PermanentError(f"run {result.run_id} failed before its first step: look at it with petpark dev")
-
-
-def _causes(error: Any) -> Iterator[Any]:
-    """An error as Dagster keeps it, what caused it, and so on."""
-    while error is not None:
-        yield error
-        error = error.cause
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    failure = find_failure(result.filter_events(lambda _event: True))
+    if failure.is_interrupted:
+        raise KeyboardInterrupt
+    if not failure.steps:
+        return PermanentError(f"run {result.run_id} failed before its first step: look at it with petpark dev")
+    return PermanentError(failure.reason if failure.is_ours else f"{failure.steps[0]} failed: {failure.reason}")
 
 
 def _shown_by(show: Show) -> dg.LoggerDefinition:

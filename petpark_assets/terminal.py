@@ -5,6 +5,7 @@ Not here: verbs (cli.py), or anything that knows what a result means beyond its 
 
 import functools
 import json
+import logging
 import os
 import re
 import sys
@@ -16,9 +17,11 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from petpark_assets.assets import progress
 from petpark_assets.domain.errors import PetparkError
 
 Document = Any
@@ -39,6 +42,38 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def say(line: str) -> None:
     """A line of progress."""
     terminal.print(line, markup=False, soft_wrap=True, style="dim")
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """A live bar for what long steps tell of themselves (assets/progress.py); nothing where nobody looks, in a pipe."""
+    if not terminal.is_terminal:
+        yield
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, console=terminal, transient=True) as bars:
+        handler = _Bars(bars)
+        progress.LOGGER.addHandler(handler)
+        try:
+            yield
+        finally:
+            progress.LOGGER.removeHandler(handler)
+
+
+class _Bars(logging.Handler):
+    """A bar for each step that tells how far it is, gone when it is done."""
+
+    def __init__(self, bars: Progress) -> None:
+        super().__init__()
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        step, told = record.getMessage(), vars(record)
+        if step not in self._tasks:
+            self._tasks[step] = self._bars.add_task(step, total=told["total"], words="")
+        task = self._tasks[step]
+        self._bars.update(task, completed=told["done"], words=told["words"], visible=told["done"] < told["total"])
 
 
 @contextmanager

@@ -78,9 +78,17 @@ def test_checks_block_where_they_must(tmp_path: Path):
 def test_the_jobs_are_described(tmp_path: Path):
     """The launchpad's list is read by people."""
     jobs = {job.name: job.description for job in _definitions(tmp_path).resolve_all_job_defs()}
-    assert {"build", "new_dataset_version"} <= jobs.keys()
-    assert jobs["build"]
-    assert jobs["new_dataset_version"]
+    assert {"build", "new_dataset_version", "retrain"} <= jobs.keys()
+    assert all(jobs[name] for name in ("build", "new_dataset_version", "retrain"))
+
+
+def test_the_sensors_are_described_and_spend_nothing_unasked(tmp_path: Path):
+    """What tells and what tidies up is on; what trains for hours by itself waits for a person to switch it on."""
+    sensors = {sensor.name: sensor for sensor in _definitions(tmp_path).sensors}
+    assert all(sensor.description for sensor in sensors.values())
+    running = {name for name, sensor in sensors.items() if sensor.default_status == dg.DefaultSensorStatus.RUNNING}
+    assert running >= {"run_failures", "stuck_runs"}
+    assert "rejected_models" in sensors.keys() - running
 
 
 def test_loading_the_definitions_imports_nothing_heavy(tmp_path: Path):

@@ -119,6 +119,13 @@ def test_jobs_are_named():
     assert jobs <= set(SPANS)
 
 
+def test_sensors_are_told_with_whether_they_are_on():
+    """What acts by itself must be known before it does."""
+    shown = {name.strip("`"): status for name, status, _ in rows("sensor |")}
+    statuses = {sensor.name: "on" if sensor.default_status.value == "RUNNING" else "off" for sensor in defs.sensors}
+    assert shown == statuses
+
+
 def test_recipes_are_told_with_their_numbers():
     """A promise in README that the gate does not keep, or the other way round, would be a lie."""
     shown = {name.strip("`"): cells for name, *cells in rows("recipe |")}

@@ -60,6 +60,13 @@ def test_one_training_at_a_time(instance):
     assert config.run_queue_config.max_concurrent_runs == 2
 
 
+def test_a_run_that_hangs_is_ended(instance):
+    """One with a process that lives and gets nowhere: the daemon looks, and six hours are enough for any recipe."""
+    assert instance.run_monitoring_enabled
+    assert 0 < instance.run_monitoring_max_runtime_seconds <= 6 * 3600
+    assert instance.run_monitoring_cancel_timeout_seconds > 0
+
+
 def test_nothing_is_reported_to_anybody(instance):
     """What a park does with its photos is its own business."""
     assert not instance.telemetry_enabled

@@ -18,12 +18,19 @@ from petpark_assets.domain.errors import CorruptData, ModelRejected
 from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.recipes import override
-from petpark_assets.domain.records import AttemptRecord, EvaluationReport, OnnxPackage, RegisteredModel
+from petpark_assets.domain.records import (
+    AttemptRecord,
+    EvaluationReport,
+    HyperparameterSearch,
+    OnnxPackage,
+    RegisteredModel,
+)
 from petpark_assets.domain.workflow import (
     champion,
     ingestion,
     packaging,
     registration,
+    retraining,
     sides,
     summary,
     testing,
@@ -31,7 +38,7 @@ from petpark_assets.domain.workflow import (
 )
 from petpark_assets.resources.environments import Environment
 from petpark_assets.resources.ray_cluster import started
-from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.recipe import RunRecipe, as_run_config
 
 TINY = {
     "recipe": "demo",
@@ -40,7 +47,11 @@ TINY = {
     "targets": {"accuracy": 0.0, "precision": 0.0, "recall": 0.0},
 }
 """Two trials and two epochs: what is learned does not matter here, that it is the same does."""
-HOPELESS = {**TINY, "targets": {"accuracy": 1.0, "precision": 1.0, "recall": 1.0}}
+HOPELESS = {
+    **TINY,
+    "search": {"algorithm": "none", "num_trials": 1, "trial_epochs": 1},
+    "targets": {"accuracy": 1.0, "precision": 1.0, "recall": 1.0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +101,10 @@ class House:
         """Materialize v0001, or a part of it."""
         selection = [dg.AssetKey(name) for name in only] if only else None
         return self._run("build", run_config=_run_config(told), partition_key="v0001", asset_selection=selection)
+
+    def train_again(self, told: dict) -> dg.ExecuteInProcessResult:
+        """The job of the sensor `rejected_models`."""
+        return self._run("retrain", run_config=_run_config(told), partition_key="v0001")
 
     def _run(self, job: str, **execution) -> dg.ExecuteInProcessResult:
         found = self.definitions.resolve_job_def(job)
@@ -210,8 +225,8 @@ def test_the_int8_model_is_shipped_as_the_record_says(house: House):
 
 def test_a_rejected_model_is_neither_packaged_nor_registered(house: House):
     """The gate is a blocking check: what comes after it is skipped, and the check's line says why."""
-    result = house.build({**HOPELESS, "search": {"algorithm": "none"}})
-    rejected = new_attempt("v0001", _recipe({**HOPELESS, "search": {"algorithm": "none"}}))
+    result = house.build(HOPELESS)
+    rejected = new_attempt("v0001", _recipe(HOPELESS))
     assert not result.success
     (verdict,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "model_satisfies"]
     assert not verdict.passed
@@ -286,7 +301,7 @@ def test_a_champion_that_learned_from_the_test_side_is_no_judge(plain_home: Home
 
 def test_a_run_past_the_gate_is_refused_by_the_verdict_itself(house: House):
     """A run of part of the graph passes by the check: packaging reads the verdict again and refuses."""
-    rejected = new_attempt("v0001", _recipe({**HOPELESS, "search": {"algorithm": "none"}}))
+    rejected = new_attempt("v0001", _recipe(HOPELESS))
     result = house.build({"attempt": rejected.id}, only=["onnx_package", "registered_model"])
     assert not result.success
     with pytest.raises(ModelRejected, match="rejected: accuracy"):
@@ -314,3 +329,41 @@ def test_part_of_the_graph_needs_its_attempt_named_when_there_are_several(house:
     result = house.build({}, only=["trained_cnn"])
     (failure,) = result.filter_events(lambda event: event.is_step_failure)
     assert "has several attempts: name one of" in failure.step_failure_data.error.to_string()
+
+
+def test_a_rejected_model_is_trained_again_as_its_request_says(house: House):
+    """The exam files it with the verdict; its run is told all by its config; rejected again, it asks once more."""
+    house.build(HOPELESS)
+    rejected = new_attempt("v0001", _recipe(HOPELESS))
+    (filed,) = retraining.read_requests(house.home.store, "v0001")
+    report = files.read_record(house.home.store, EvaluationReport, "v0001", rejected.id)
+    assert (filed.request.attempt, filed.request.cause) == (rejected.id, report.verdict)
+    wider = retraining.requested_recipe(filed.request)
+    assert not house.train_again(as_run_config(wider)).success
+    again = new_attempt("v0001", wider)
+    searched = files.read_record(house.home.store, HyperparameterSearch, "v0001", again.id)
+    assert (len(searched.trials), set(searched.space)) == (2, {"learning_rate", "weight_decay"})
+    assert {one.request.attempt for one in retraining.read_requests(house.home.store, "v0001")} == {
+        rejected.id,
+        again.id,
+    }
+
+
+def test_an_accepted_model_that_is_not_clearly_better_waits_for_a_person(plain_home: Home):
+    """Who answers today is replaced by evidence or by somebody with a name, and the ledger says by which."""
+    told = override(_recipe(TINY), {"seed": 3, "search": {"algorithm": "none"}})
+    attempt = new_attempt("v0001", told)
+    training.feature_scaling(plain_home, attempt)
+    training.hyperparameter_search(plain_home, attempt, running_ray=started)
+    training.trained_cnn(plain_home, attempt)
+    record = testing.evaluation_report(plain_home, attempt)
+    assert record.is_accepted
+    assert record.comparison["p_better"] > 0.05
+    packaging.onnx_package(plain_home, attempt)
+    version = registration.registered_model(plain_home, attempt).model_version
+    assert (plain_home.registry.resolve("champion"), plain_home.registry.resolve("candidate")) == (1, version)
+    assert registration.succession(plain_home, version).startswith(
+        "it is the newest version, and waits for a person: Not significantly better or worse than the champion"
+    )
+    registration.promote(plain_home, "candidate", by="ada", because="it is half the size")
+    assert plain_home.registry.resolve("champion") == version

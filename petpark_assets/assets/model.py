@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from petpark_assets.assets import progress
 from petpark_assets.assets.metadata import OWNERS, materialized, picture, table
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
@@ -68,29 +69,34 @@ def hyperparameter_search(
     The judge is the validation part of the train side. The first trial is always the recipe's defaults, so that the
     gain is known.
     """
-    from petpark_assets.domain.report import figures
+    from petpark_assets.domain.report import search_pictures
     from petpark_assets.domain.report.gain import search_gain
 
     opened = home.open(run_id=context.run.run_id)
     attempt = run_attempt(context, opened, recipe)
+    live = progress.SearchProgress(attempt.recipe)
 
-    def log_trial(trial: Mapping[str, Any]) -> None:
-        searched = {name: trial["hyperparameters"][name] for name in attempt.recipe.search.space}
-        context.log.info(
-            f"trial {trial['number']}: validation accuracy "
-            f"{trial['validation_accuracy']}, {trial['schedule_share']:.0%} of its schedule, {searched}"
-        )
+    def on_trial(trial: Mapping[str, Any]) -> None:
+        live.ended(trial)
+        context.log.info(_trial_line(trial, attempt.recipe.search.space))
 
-    record = training.hyperparameter_search(opened, attempt, running_ray=ray_cluster.running, on_trial=log_trial)
+    def on_epoch(number: int, point: Mapping[str, Any]) -> None:
+        live.epoch(number, point)
+        context.log.info(_trial_epoch_line(number, point))
+
+    record = training.hyperparameter_search(
+        opened, attempt, running_ray=ray_cluster.running, on_trial=on_trial, on_epoch=on_epoch
+    )
     return materialized(
         opened,
         record,
         {
             "attempt": attempt.id,
             "recipe": record.recipe,
-            "space": dg.MetadataValue.json(dict(record.space)),
+            "space": table(_space_row(name, dimension) for name, dimension in record.space.items()),
             "trials": table(_trial_row(trial, record.space) for trial in record.trials),
-            "trials_picture": picture(figures.trials(record.trials, record.num_validation_images), "trials"),
+            "parallel_coordinates": picture(search_pictures.parallel_coordinates(record.trials, record.space), "space"),
+            "learning_curves": picture(search_pictures.learning_curves(record.trials), "learning curves"),
             "best_hyperparameters": dg.MetadataValue.json(dict(record.best_hyperparameters)),
             "gain_on_validation": search_gain(record)["sentence"],
         },
@@ -117,6 +123,8 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
     attempt = run_attempt(context, opened, recipe)
 
     def log_epoch(epoch: "Epoch") -> None:
+        words = f"epoch {epoch.number} of {epoch.num_epochs}, accuracy {epoch.validation_accuracy:.4f}"
+        progress.tell("training", done=epoch.number, total=epoch.num_epochs, words=words)
         context.log.info(
             f"epoch {epoch.number} of {epoch.num_epochs}: training loss {epoch.train_loss:.4f}, "
             f"validation accuracy {epoch.validation_accuracy:.4f}, {epoch.seconds:.0f} s"
@@ -134,13 +142,45 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
             "unknown_below": record.unknown_below,
             "num_parameters": record.num_parameters,
             "device": record.device,
+            "environment": dg.MetadataValue.json(dict(record.environment)),
             "hyperparameters": dg.MetadataValue.json(dict(record.hyperparameters)),
             "learning_curve": picture(figures.learning_curve(record.epochs, record.best_epoch), "learning curve"),
         },
     )
 
 
+def _space_row(name: str, dimension: Mapping[str, Any]) -> dict[str, Any]:
+    """One hyperparameter and where it is looked for."""
+    if "values" in dimension:
+        return {"hyperparameter": name, "tried": ", ".join(map(str, dimension["values"])), "drawn": "one of these"}
+    drawn = "evenly by its logarithm" if dimension["log"] else "evenly"
+    return {"hyperparameter": name, "tried": f"{dimension['low']} to {dimension['high']}", "drawn": drawn}
+
+
 def _trial_row(trial: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial with what was searched, and without the hyperparameters that all trials share."""
-    searched = {name: trial["hyperparameters"][name] for name in space}
-    return {name: value for name, value in trial.items() if name != "hyperparameters"} | searched
+    """A trial with what was searched; without the hyperparameters that all trials share, and its curve, a picture."""
+    return {name: value for name, value in trial.items() if name not in {"hyperparameters", "curve"}} | _searched(
+        trial, space
+    )
+
+
+def _searched(trial: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: trial["hyperparameters"][name] for name in space}
+
+
+def _trial_line(trial: Mapping[str, Any], space: Mapping[str, Any]) -> str:
+    accuracy = trial["validation_accuracy"]
+    came_to = "nothing" if accuracy is None else f"validation accuracy {accuracy:.4f}"
+    words = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in _searched(trial, space).items()
+    )
+    why = f": {trial['error']}" if "error" in trial else ""
+    return f"trial {trial['number']} came to {came_to} in {trial['schedule_share']:.0%} of its schedule ({words}){why}"
+
+
+def _trial_epoch_line(number: int, point: Mapping[str, Any]) -> str:
+    return (
+        f"trial {number}, epoch {point['epoch']}: training loss {point['train_loss']:.4f}, "
+        f"validation loss {point['validation_loss']:.4f}, validation accuracy {point['validation_accuracy']:.4f}"
+    )

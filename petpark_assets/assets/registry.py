@@ -25,7 +25,8 @@ def registered_model(
 ) -> dg.MaterializeResult[None]:
     """One immutable version in MLflow's registry, with tags that lead to every parent.
 
-    It becomes `candidate`, and `champion` when its accuracy is better than the champion's.
+    It becomes `candidate`, and `champion` when it is clearly better than the champion on the same photos; otherwise it
+    waits for a person.
     """
     opened = home.open(run_id=context.run.run_id)
     attempt = run_attempt(context, opened, recipe)
@@ -38,6 +39,7 @@ def registered_model(
             "attempt": attempt.id,
             "model_name": record.model_name,
             "model_version": record.model_version,
+            "succession": registration.succession(opened, record.model_version),
             "aliases": ", ".join(opened.registry.show(record.model_version).aliases) or "none",
             "audit": dg.MetadataValue.url(report_pages.url(page.relative_to(opened.reports))),
             "download": dg.MetadataValue.md(f"`petpark registry download {record.model_version} --to FOLDER`"),

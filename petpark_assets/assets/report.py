@@ -10,7 +10,7 @@ from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.audit import pages
 from petpark_assets.domain.records import EvaluationReport
-from petpark_assets.domain.workflow import testing
+from petpark_assets.domain.workflow import retraining, testing
 from petpark_assets.domain.workflow.sides import count_models_evaluated
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
@@ -50,6 +50,7 @@ def evaluation_report(
             "attempt": attempt.id,
             "is_accepted": record.is_accepted,
             "verdict": record.verdict,
+            "retraining": retraining.file_request(opened, attempt),
             "accuracy": metrics["accuracy"],
             "targets": table(
                 {"measure": name, "asked": asked, "by default": record.default_targets[name]}

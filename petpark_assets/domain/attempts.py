@@ -5,7 +5,7 @@ Nothing is ever resolved by "latest": a step is given its attempt, or finds the 
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,14 @@ class Attempt:
     recipe: Recipe
     """With every field that the run set otherwise."""
     code_version: str
+    recorded_id: str | None = field(default=None, compare=False)
+    """The name it was begun under, where its record was read: recipes may have got fields since."""
 
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits of the sha256 of everything above, the seed being the recipe's."""
+        if self.recorded_id is not None:
+            return self.recorded_id
         told = {
             "dataset_version": self.dataset_version,
             "recipe": self.recipe.name,
@@ -92,16 +96,24 @@ def find_attempt(store: Store, dataset_version: str, attempt: str | None = None)
         dataset_version=dataset_version,
         recipe=recipe_from_configuration(record.configuration),
         code_version=record.code_version,
+        recorded_id=name,
     )
 
 
 def recipe_from_configuration(configuration: Mapping[str, Any]) -> Recipe:
-    """The recipe that was recorded as an attempt's configuration."""
+    """The recipe that was recorded as an attempt's configuration, by this code or by an older one."""
     plain = dict(configuration)
-    space = {name: _dimension(value) for name, value in plain["search"]["space"].items()}
+    search = dict(plain["search"])
+    if "stops_early" in search:  # until schedulers had names, there was ASHA or none
+        search["scheduler"] = "asha" if search.pop("stops_early") else "none"
+    search["space"] = {name: as_dimension(value) for name, value in search["space"].items()}
     blank = Recipe(name="", description="", resolution_px=plain["resolution_px"])
-    return override(blank, plain | {"search": {**plain["search"], "space": space}})
+    return override(blank, plain | {"search": search})
 
 
-def _dimension(value: Mapping[str, Any]) -> Choices | Range:
-    return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)
+def as_dimension(value: Mapping[str, Any]) -> Choices | Range:
+    """A dimension of a search's space, as it is recorded and as a run's config says it. Raises InvalidInput."""
+    try:
+        return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)
+    except TypeError as error:
+        raise InvalidInput(f"search.space has {value!r}: give it values, or low and high (and log)") from error

@@ -18,7 +18,6 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import (
     BmpImagePlugin,
     ExifTags,
@@ -300,6 +299,8 @@ def _decode_sound_jpeg(data: bytes) -> tuple[Pixels, str] | None:
 
     Then Pillow is asked, so that what is odd or refused is so by one decoder's word.
     """
+    import simplejpeg  # a GPU machine that only trains has none
+
     try:
         height_px, width_px, colours, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         _check_size(width_px, height_px)

@@ -38,6 +38,8 @@ EVENTS: Mapping[str, str] = {
     "model_trained": "an attempt's network was trained: seed, code version, device, library versions",
     "test_side_opened": "an attempt's model was examined on the test side",
     "verdict": "the report accepted or rejected an attempt's model",
+    "retrain_requested": "a rejected attempt asks for another training with a wider search",
+    "retraining_started": "such a request is carried out",
     "package_made": "an accepted model became an ONNX package",
     "model_registered": "a package became an immutable version of the registry",
     "alias_moved": "candidate or champion now names another version; by whom and why",

@@ -14,6 +14,7 @@ from petpark_assets.domain.errors import InvalidInput
 Settings = TypeVar("Settings")
 
 ALGORITHMS = ("none", "grid", "random", "tpe")
+SCHEDULERS = ("none", "asha", "pbt")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
@@ -46,6 +47,16 @@ class Hyperparameters:
     """Side of the first epoch's crops as a share of the resolution photos are answered at."""
     last_resolution_share: float = 0.86
     """The same of the last epoch; the side grows evenly between. Below 1, crops show a pet as large as answers do."""
+    colour_jitter: float = 0.0
+    """Brightness, contrast and saturation of a crop are each multiplied by 1, more or less up to this."""
+    hidden_share_max: float = 0.0
+    """Largest share of a crop's area that a grey rectangle hides, in half of the crops."""
+    weights: str = ""
+    """Weights to start from: a file (.safetensors, .pth), or torchvision's own by name (`DEFAULT`); none: random."""
+    is_deterministic: bool = True
+    """Whether the same training gives the same bits on the same GPU; on CPUs it does anyway."""
+    is_compiled: bool = False
+    """Whether torch compiles the network on a GPU: fused kernels, for some seconds of compiling a resolution."""
 
     def __post_init__(self) -> None:
         _require(self.width >= 2, "width", self.width, "at least 2")
@@ -56,6 +67,8 @@ class Hyperparameters:
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 up to 1")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 < self.crop_scale_min <= 1, "crop_scale_min", self.crop_scale_min, "above 0, at most 1")
+        _require(0 <= self.colour_jitter < 1, "colour_jitter", self.colour_jitter, "0 up to 1")
+        _require(0 <= self.hidden_share_max < 1, "hidden_share_max", self.hidden_share_max, "0 up to 1")
         for name in ("first_resolution_share", "last_resolution_share"):
             share = getattr(self, name)
             _require(0 < share <= 1, name, share, "above 0, at most 1")
@@ -93,13 +106,17 @@ class Search:
     """A trial's whole schedule, annealed to zero like the final training's."""
     photos_share: float = 1.0
     """Of the photos to learn from, those that a trial learns from; all of the validation part judges it."""
-    stops_early: bool = True
-    """ASHA: a trial that is behind the others at an equal share of its own schedule is stopped."""
+    scheduler: str = "asha"
+    """`none`: every trial has its whole schedule. `asha`: one that is behind the others at an equal share of its own
+    schedule is stopped. `pbt`, population-based training: now and then the worst take over the weights of the best,
+    and go on with hyperparameters near theirs; its trials, `random` or `grid`, take turns and are never repeatable."""
     max_concurrent_trials: int = 1
     """One at a time makes the search repeatable; trials then share nothing and wait for nothing."""
     cpus_per_trial: int = 2
     gpus_per_trial: float = 1.0
-    """A share of a GPU; taken only where there is one, otherwise the trial runs on the CPU."""
+    """Of each worker: a share of a GPU, where 0.25 lets four run on one; without a GPU the trial runs on the CPU."""
+    workers_per_trial: int = 1
+    """Processes that train one trial together, each on its part of every batch and on `cpus_per_trial` cores."""
     time_budget_s: float | None = None
     """No new trial starts after this many seconds; None sets no limit."""
     space: Mapping[str, Choices | Range] = field(default_factory=dict)
@@ -109,6 +126,16 @@ class Search:
         _require(self.algorithm in ALGORITHMS, "algorithm", self.algorithm, f"one of {', '.join(ALGORITHMS)}")
         _require(self.num_trials >= 1, "num_trials", self.num_trials, "at least 1")
         _require(self.trial_epochs >= 1, "trial_epochs", self.trial_epochs, "at least 1")
+        _require(self.scheduler in SCHEDULERS, "scheduler", self.scheduler, f"one of {', '.join(SCHEDULERS)}")
+        is_torn = self.scheduler == "pbt" and self.algorithm == "tpe"
+        _require(not is_torn, "algorithm", self.algorithm, "random or grid: the scheduler pbt proposes by itself")
+        _require(
+            self.scheduler != "pbt" or self.trial_epochs >= 2, "trial_epochs", self.trial_epochs, "2 or more with pbt"
+        )
+        _require(self.workers_per_trial >= 1, "workers_per_trial", self.workers_per_trial, "at least 1")
+        num_gpus = self.gpus_per_trial * self.workers_per_trial
+        is_whole = num_gpus <= 1 or num_gpus == int(num_gpus)
+        _require(is_whole, "gpus_per_trial", self.gpus_per_trial, "at most 1, or whole, times workers_per_trial")
         _require(0 < self.photos_share <= 1, "photos_share", self.photos_share, "above 0, at most 1")
         _require(self.max_concurrent_trials >= 1, "max_concurrent_trials", self.max_concurrent_trials, "at least 1")
         _require(self.gpus_per_trial >= 0, "gpus_per_trial", self.gpus_per_trial, "0 or more")
@@ -196,7 +223,10 @@ RECIPES = {
             name="gpu",
             description="Real photos on one GPU: the full promise of 0.97.",
             resolution_px=176,
-            hyperparameters=Hyperparameters(width=128, epochs=80, batch_size=256, ema_decay=0.998, crop_scale_min=0.3),
+            hyperparameters=Hyperparameters(
+                width=128, epochs=80, batch_size=256, ema_decay=0.998, crop_scale_min=0.3, colour_jitter=0.2,
+                hidden_share_max=0.25, is_compiled=True,
+            ),
             search=Search(
                 num_trials=16, trial_epochs=15, max_concurrent_trials=4, gpus_per_trial=0.25, cpus_per_trial=1,
                 space={"learning_rate": Range(low=0.02, high=0.08, log=True)},

@@ -108,7 +108,8 @@ class HyperparameterSearch(AttemptRecord):
     algorithm: str
     space: Mapping[str, Any]
     trials: tuple[Mapping[str, Any], ...]
-    """Each: number, hyperparameters, validation_accuracy, schedule_share reached (1 = not stopped early)."""
+    """Each: number, hyperparameters, validation_accuracy, schedule_share reached (1 = not stopped early), and curve:
+    epoch, train_loss, validation_loss and validation_accuracy of each epoch (older records have none)."""
     best_hyperparameters: Mapping[str, Any]
     default_validation_accuracy: float | None
     """Of the recipe's defaults, on the trials' schedule; None without a search."""
@@ -146,6 +147,11 @@ class TrainedCnn(AttemptRecord):
     """sha256 of weights.safetensors."""
     forgotten: tuple[str, ...] = ()
     """sha256s of the photos of the train side that it was trained without, since they were forgotten before."""
+    environment: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+    """All that the bits depend on beside what the training was told: device, versions, whether it was compiled. Empty
+    in records from before it was noted."""
+    pretrained: str | None = field(default=None, metadata=LATER)
+    """sha256 of the weights that training started from; None: random ones."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,13 @@ Not here: what is done with it. A variable gets its row in README before it is r
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.s3.access import SCHEME, S3Access, parse_place
+from petpark_assets.resources.alerts import Alerts, parse_receivers
 
 if TYPE_CHECKING:
     from petpark_assets.domain.home import Home
@@ -40,10 +41,12 @@ class Environment:
     """Where `petpark dev` serves the home's reports: what links in the UI lead to."""
     store: str | None = None
     """Where what must last is kept, if not in the home: `s3://bucket/prefix`, or an absolute folder."""
+    alerts: Alerts = field(default_factory=Alerts)
+    """Who is told of failures, and the UI that their links lead to."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of this process. Raises InvalidInput on an unknown PETPARK_ENV, or no PETPARK_STORE."""
+    """The environment of this process. Raises InvalidInput, naming the variable whose value cannot be used."""
     name = variables.get("PETPARK_ENV", "local")
     if name not in ENVIRONMENTS:
         raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(ENVIRONMENTS)}")
@@ -56,6 +59,10 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         ray_address=variables.get("RAY_ADDRESS") or None,
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
         store=_checked_store(variables.get("PETPARK_STORE")),
+        alerts=Alerts(
+            receivers=parse_receivers(variables.get("PETPARK_ALERT_WEBHOOK"), variables.get("PETPARK_ALERT_EMAIL")),
+            ui_url=variables.get("PETPARK_UI_URL", Alerts.ui_url).rstrip("/"),
+        ),
     )
 
 
@@ -101,10 +108,12 @@ def _system_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def enter_home(home: Path, *, reports_url: str | None = None) -> None:
+def enter_home(home: Path, *, reports_url: str | None = None, ui_url: str | None = None) -> None:
     """Point this process, and Dagster in it and below it, at a home: the one writer of the environment."""
     if reports_url is not None:
         os.environ["PETPARK_REPORTS_URL"] = reports_url
+    if ui_url is not None:
+        os.environ.setdefault("PETPARK_UI_URL", ui_url)  # a proxy in front has its own address
     os.environ["PETPARK_HOME"] = str(home.absolute())
     os.environ["DAGSTER_HOME"] = str(PROJECT_FOLDER)
     os.environ["PETPARK_DAGSTER"] = str(home.absolute() / "dagster")  # dagster.yaml cannot join a folder to a variable

@@ -4,12 +4,10 @@
 a Dagster resource. Not here: what runs on Ray (domain/model/search.py).
 
 A local Ray listens on 127.0.0.1 only, asks every client for a token made for this process, has no dashboard, reports
-no usage, and keeps its files in a temporary folder that goes with it. None of its processes outlives the `with`, after
-an error or an interruption neither. After `kill -9` its servers and workers, which are tied to this process, go at
-once; two idle agents follow within minutes, when they have given up reaching them, and the folder stays.
+no usage, and keeps its files in a temporary folder that goes with it. Nothing of it outlives the `with`, nor this
+process, however that ends (ray_reaper.py). Ray itself may die too: whoever uses it is interrupted then.
 """
 
-import contextlib
 import functools
 import logging
 import os
@@ -32,6 +30,7 @@ from pydantic import Field
 import petpark_assets
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.lake.inspection import MapShards, Result, Shard, map_in_threads
+from petpark_assets.resources import ray_processes, ray_reaper
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Trials are handed paths, never photos, so little travels through Ray (its default is 30 % of the memory)."""
@@ -68,12 +67,17 @@ def started(address: str | None = None, *, num_cpus: int | None = None) -> Itera
 
     Raises TransientError when a local Ray does not come up.
     """
-    with _quiet(), _environment(TUNE_SETTINGS):
+    with ray_processes.heeding_signals(), _quiet(), _environment(TUNE_SETTINGS):
         if address is not None:
             with _joined(address):
                 yield
             return
-        with _temporary_folder() as folder, _environment(_local_settings()), _local(folder, num_cpus):
+        with (
+            _temporary_folder() as folder,
+            ray_reaper.standing_by(folder),
+            _environment(_local_settings()),
+            _local(folder, num_cpus),
+        ):
             yield
 
 
@@ -175,13 +179,14 @@ def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
         _start(folder, num_cpus)
-        yield
+        with ray_processes.interrupted_when_gone(folder):
+            yield
     finally:
-        processes = _processes(folder)
+        processes = ray_processes.found_in(folder)
         try:
             ray.shutdown()
         finally:
-            _end(processes)
+            ray_processes.end(processes)
 
 
 def _start(folder: Path, num_cpus: int | None) -> None:
@@ -201,7 +206,7 @@ def _start(folder: Path, num_cpus: int | None) -> None:
                     _temp_dir=str(folder),
                 )
         except Exception as error:  # Ray raises plain ones here
-            _end(_processes(folder), patience_s=0)
+            ray_processes.end(ray_processes.found_in(folder), patience_s=0)
             if attempt == NUM_STARTS:
                 raise TransientError(
                     f"Ray did not start in {NUM_STARTS} attempts ({str(error).splitlines()[0]}): the machine may be "
@@ -209,28 +214,6 @@ def _start(folder: Path, num_cpus: int | None) -> None:
                 ) from error
         else:
             return
-
-
-def _processes(folder: Path) -> list[Any]:
-    """Processes of the Ray that lives in a folder: its daemons name the folder, and workers are their children."""
-    import psutil  # type: ignore[import-untyped]  # Ray brings its own copy, and is imported by now
-
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):  # it ended while we looked
-            if str(folder) in " ".join(child.cmdline()):
-                found += [child, *child.children(recursive=True)]
-    return found
-
-
-def _end(processes: list[Any], patience_s: float = 3) -> None:
-    """Wait for processes that were told to go; kill those that stay, as they do after an interruption."""
-    import psutil
-
-    _, alive = psutil.wait_procs(processes, timeout=patience_s)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=3)
 
 
 def _local_settings() -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""What wakes the house. Nothing yet: a person does, in the UI or with `petpark build`."""
+"""What wakes the house, besides a person in the UI or with `petpark build`: one sensor a file."""

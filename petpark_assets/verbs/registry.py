@@ -1,15 +1,16 @@
-"""`petpark registry`: registered models: see, download and promote them."""
+"""`petpark registry`: registered models: see, download, promote and replay them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from petpark_assets.resources.environments import open_here
-from petpark_assets.terminal import answering, show_fields, show_history, show_rows
+from petpark_assets.terminal import answering, say, show_fields, show_history, show_rows, show_sections
 from petpark_assets.verbs.options import HomeOption, JsonOption, ModelArgument, enter
 
-app = typer.Typer(no_args_is_help=True, help="Registered models: see, download and promote them.")
+app = typer.Typer(no_args_is_help=True, help="Registered models: see, download, promote and replay them.")
 
 
 @app.command("list")
@@ -71,3 +72,29 @@ def registry_history(home: HomeOption = None, as_json: JsonOption = False) -> No
         from petpark_assets.domain.registry.versions import history
 
         answer(history(open_here(environment).ledger.events()), show_history)
+
+
+@app.command("replay")
+def registry_replay(model: ModelArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Train a version again from its record, and compare: the same bits, or on another device near metrics.
+
+    Exit code 0 when the version is reproduced, 1 when it is not.
+    """
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.workflow.replay import replay
+
+        document = replay(
+            open_here(environment),
+            model,
+            on_epoch=lambda epoch: say(
+                f"epoch {epoch.number} of {epoch.num_epochs}: validation accuracy {epoch.validation_accuracy:.4f}, "
+                f"{epoch.seconds:.0f} s"
+            ),
+        )
+        answer(document, _show_replay)
+    raise typer.Exit(0 if document["is_reproduced"] else 1)
+
+
+def _show_replay(document: Mapping[str, Any]) -> None:
+    show_sections({name: [] if value is None else value for name, value in document.items()})

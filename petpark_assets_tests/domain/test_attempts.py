@@ -11,6 +11,9 @@ from petpark_assets.domain.files import LocalStore, canonical_json, write_record
 from petpark_assets.domain.recipes import RECIPES, Recipe, override
 from petpark_assets.domain.records import HyperparameterSearch
 
+NEW = {"scheduler", "workers_per_trial"}
+"""Fields of a search that older records lack."""
+
 
 def _begin(store: LocalStore, recipe: Recipe) -> str:
     attempt = new_attempt("v0001", recipe)
@@ -29,6 +32,17 @@ def test_a_recorded_configuration_is_the_recipe_again(recipe: Recipe):
     """A run that goes on with an attempt must be told exactly what the attempt was told."""
     again = recipe_from_configuration(asdict(recipe))
     assert canonical_json(again) == canonical_json(recipe)
+
+
+@pytest.mark.parametrize(("stops_early", "scheduler"), [(True, "asha"), (False, "none")])
+def test_a_configuration_of_before_schedulers_had_names_is_still_read(stops_early: bool, scheduler: str):
+    """Records are read for ever."""
+    old = asdict(RECIPES["demo"])
+    old["search"] = {name: value for name, value in old["search"].items() if name not in NEW} | {
+        "stops_early": stops_early
+    }
+    again = recipe_from_configuration(old)
+    assert canonical_json(again) == canonical_json(override(RECIPES["demo"], {"search": {"scheduler": scheduler}}))
 
 
 def test_whatever_a_run_is_told_changes_the_attempt():

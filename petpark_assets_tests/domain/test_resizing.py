@@ -61,9 +61,13 @@ def test_torch_in_a_long_job_and_numpy_in_a_short_one_give_the_same_bytes(resolu
     sizes = [(16, 16), (200, 200), (resolution_px, 200), (200, resolution_px), (17, 991), (1500, 700), (3000, 31)]
     for number, size in enumerate(sizes):
         pixels = np.full((*size, 3), 255, np.uint8) if number == 0 else noise(*size, seed=number)
-        square = np.empty((resolution_px, resolution_px, 3), np.uint8)
-        squeeze(pixels, [square], by_torch=True)
+        squares = np.empty((3, resolution_px, resolution_px, 3), np.uint8)
+        turned = np.ascontiguousarray(pixels[::-1])
+        squeeze([pixels, turned, pixels], [squares], by_torch=True)
+        square = squares[0]
         assert np.array_equal(square, resize(pixels, resolution_px))
+        assert np.array_equal(squares[1], resize(turned, resolution_px))
+        assert np.array_equal(squares[2], square)
         by_pillow = Image.fromarray(pixels).resize((resolution_px, resolution_px), Image.Resampling.BILINEAR)
         assert np.abs(square.astype(int) - np.asarray(by_pillow)).max() <= 1
 
@@ -74,8 +78,8 @@ def test_a_processor_without_vector_instructions_gives_the_same_bytes():
 import hashlib, numpy as np
 from petpark_assets.domain.lake.squeezing import squeeze
 pixels = np.random.default_rng(0).integers(0, 256, (301, 203, 3), np.uint8)
-squares = [np.empty((side, side, 3), np.uint8) for side in (16, 64, 96, 400)]
-squeeze(pixels, squares, by_torch=True)
+squares = [np.empty((1, side, side, 3), np.uint8) for side in (16, 64, 96, 400)]
+squeeze([pixels], squares, by_torch=True)
 print(hashlib.sha256(b"".join(square.tobytes() for square in squares)).hexdigest())
 """
     digests = {

@@ -50,3 +50,18 @@ def test_a_store_that_is_none_is_refused_and_not_repeated(value):
     with pytest.raises(InvalidInput, match="s3://bucket/prefix") as caught:
         read_environment({"PETPARK_STORE": value})
     assert "secret" not in str(caught.value)
+
+
+def test_alerts_are_only_logged_unless_somebody_is_named():
+    """And whoever prints an environment prints no password."""
+    assert set(read_environment({}).alerts.receivers) == {"log"}
+    told = {
+        "PETPARK_ALERT_WEBHOOK": "https://chat.example/s3cret",
+        "PETPARK_ALERT_EMAIL": "smtp://ada:hunter2@mail.example/?to=a@park.example",
+        "PETPARK_UI_URL": "https://park.example/dagster/",
+    }
+    environment = read_environment(told)
+    assert set(environment.alerts.receivers) == {"webhook", "email"}
+    assert environment.alerts.ui_url == "https://park.example/dagster"
+    assert "hunter2" not in repr(environment)
+    assert "s3cret" not in repr(environment)

@@ -6,14 +6,14 @@ import pytest
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import digest
-from petpark_assets.domain.recipes import RECIPES, Search, Targets
-from petpark_assets.resources.recipe import RunRecipe, SearchConfig, TargetsConfig
+from petpark_assets.domain.recipes import RECIPES, Choices, Range, Search, Targets, override
+from petpark_assets.resources.recipe import RunRecipe, SearchConfig, TargetsConfig, as_run_config
 
 
 @pytest.mark.parametrize(("config", "settings"), [(TargetsConfig, Targets), (SearchConfig, Search)])
 def test_the_launchpad_has_the_recipes_fields(config, settings):
-    """A field added to a recipe must not be forgotten in the UI; only a search's space is not for typing."""
-    fields = {field.name for field in dataclasses.fields(settings)} - {"space"}
+    """A field added to a recipe must not be forgotten in the UI."""
+    fields = {field.name for field in dataclasses.fields(settings)}
     assert set(config.model_fields) == fields
     assert all(field.description for field in config.model_fields.values())
 
@@ -35,3 +35,16 @@ def test_a_wrong_field_is_named():
     """With the nearest right one."""
     with pytest.raises(InvalidInput, match="did you mean learning_rate"):
         RunRecipe(hyperparameters={"learning_rte": 0.1}).resolve()
+
+
+def test_a_recipe_can_be_told_as_run_config_whole():
+    """What a sensor asks for is what is trained: also a space, and after the way through JSON."""
+    space = {"learning_rate": Range(low=0.01, high=0.2, log=True), "batch_size": Choices(values=(16, 32))}
+    told = override(RECIPES["laptop"], {"seed": 3, "targets": {"accuracy": 0.5}, "search": {"space": space}})
+    assert digest(RunRecipe(**as_run_config(told)).resolve()) == digest(told)
+
+
+def test_a_wrong_space_is_named():
+    """It is typed by hand in the launchpad."""
+    with pytest.raises(InvalidInput, match=r"search\.space has .*: give it values, or low and high"):
+        RunRecipe(search=SearchConfig(space={"learning_rate": {"lowest": 1}})).resolve()

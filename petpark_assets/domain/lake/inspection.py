@@ -39,6 +39,8 @@ NUM_SHARDS = 32
 """... where there would not be so many shards, so that all workers end together; but then no fewer than ..."""
 FEWEST_ROWS = 128
 """... these, since small files slow reading down."""
+SQUEEZED_BYTES = 2 * 2**20
+"""Photos of one size are squeezed together, up to this: in a processor's cache."""
 COMMIT_EVERY_S = 2.0
 """An ingestion that is killed draws again what it drew in the last seconds."""
 MAX_FILE_BYTES = 256 * 2**20
@@ -99,6 +101,7 @@ class Inspector:
         """Read objects, each of them once."""
         drawing = _Drawing(len(shard), self.resolution_px, by_torch=self.by_torch)
         rows = [self._inspect(item.key, data, drawing) for item, data in zip(shard, self._read_all(shard), strict=True)]
+        drawing.finish()
         new = {sha256: place for place, sha256 in enumerate(drawing.sha256s) if sha256 not in self.drawn}
         fragments = self.pixels.write(list(new), drawing.pixels_at(list(new.values())), self.resolution_px)
         self.store.write_many(drawing.originals)
@@ -153,16 +156,26 @@ class _Drawing:
         self.headers: list[dict[str, Any]] = []
         self.originals: dict[str, bytes] = {}
         self._by_torch = by_torch
+        self._waiting: list[images.Pixels] = []
         self._pixels = np.empty((capacity, resolution_px, resolution_px, 3), np.uint8)
         self._thumbnails = np.empty((capacity, images.THUMBNAIL_PX, images.THUMBNAIL_PX, 3), np.uint8)
 
     def add(self, sha256: str, photo: images.DecodedPhoto) -> int:
-        """Draw a photo; returns its place."""
-        place = len(self.sha256s)
-        squeeze(photo.pixels, [self._pixels[place], self._thumbnails[place]], by_torch=self._by_torch)
+        """Draw a photo, now or with the next ones of its size; returns its place."""
+        waiting = self._waiting
+        if waiting and (waiting[0].shape != photo.pixels.shape or len(waiting) * waiting[0].nbytes > SQUEEZED_BYTES):
+            self.finish()
+        self._waiting.append(photo.pixels)
         self.sha256s.append(sha256)
         self.headers.append({name: getattr(photo, name) for name in _OF_THE_HEADER})
-        return place
+        return len(self.sha256s) - 1
+
+    def finish(self) -> None:
+        """Draw those that wait."""
+        places = slice(len(self.sha256s) - len(self._waiting), len(self.sha256s))
+        if self._waiting:
+            squeeze(self._waiting, [self._pixels[places], self._thumbnails[places]], by_torch=self._by_torch)
+        self._waiting = []
 
     def pixels_at(self, places: list[int]) -> images.Pixels:
         """uint8 [N, R, R, 3]; not copied when all are wanted."""
@@ -209,9 +222,9 @@ class Redrawer:
     def __call__(self, shard: Sequence[str]) -> list[Fragment]:
         """Draw photos from their originals. Raises CorruptData, NotFound."""
         drawn = np.empty((len(shard), self.resolution_px, self.resolution_px, 3), np.uint8)
-        for square, sha256 in zip(drawn, shard, strict=True):
+        for place, sha256 in enumerate(shard):
             photo = images.decode_photo(files.get_verified(self.store, original_key(sha256), sha256))
-            squeeze(photo.pixels, [square], by_torch=self.by_torch)
+            squeeze([photo.pixels], [drawn[place : place + 1]], by_torch=self.by_torch)
         return self.pixels.write(shard, drawn, self.resolution_px)
 
 

@@ -53,9 +53,6 @@ class Source(Protocol):
     def words(self, key: str, sha256: str | None) -> Words:
         """What it says of a photo; sha256 is None where the bytes could not be read."""
 
-    def content(self) -> Any:
-        """All that it says beside what the keys say themselves, as JSON: the same in whatever order its rows came."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
@@ -70,9 +67,6 @@ class Folders:
         (('dog',), ())
         """
         return _folder_words(key.rpartition("/")[0])
-
-    def content(self) -> None:
-        """Nothing: the keys say it all."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -96,9 +90,6 @@ class FileNames:
         label = WORDS.get(match[1].lower()) if match else None
         return (label,) if label else ()
 
-    def content(self) -> None:
-        """Nothing: the keys say it all."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Statements:
@@ -118,10 +109,6 @@ class Statements:
     def words(self, key: str, sha256: str | None) -> Words:
         """The labels of all rows about this photo."""
         return self.by_key.get(key, ()) + (self.by_sha256.get(sha256, ()) if sha256 else ())
-
-    def content(self) -> dict[str, Any]:
-        """The words about each key and sha256."""
-        return {"by_key": dict(self.by_key), "by_sha256": dict(self.by_sha256)}
 
     def num_unused(self, keys: Collection[str], sha256s: Collection[str | None]) -> int:
         """Keys and sha256s with a label that no photo of the lake has, and rows that have neither."""

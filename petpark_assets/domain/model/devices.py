@@ -1,10 +1,16 @@
-"""Where torch computes, and what the bits of a result depend on."""
+"""Where torch computes, how exactly, and what the bits of a result depend on."""
 
 import contextlib
+import os
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from petpark_assets.domain.errors import InvalidInput
+
+CUBLAS_WORKSPACE = ":4096:8"
+"""Without it torch refuses matrix products that must be repeatable; of 32 MB, as is cuBLAS's own choice for Hopper."""
 
 
 def find_device(name: str) -> torch.device:
@@ -25,6 +31,51 @@ def describe_device(device: torch.device) -> str:
     return f"cpu {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
 
 
+def describe_environment(device: torch.device) -> dict[str, str]:
+    """What the bits of a training on a device depend on beside what it was told: the same is one device class."""
+    versions = {"device": describe_device(device), "torch": torch.__version__, "numpy": np.__version__}
+    if device.type != "cuda":
+        return versions
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return versions | {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
+
+
 def half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 for convolutions on a GPU; float32 on a CPU, where it is faster (see the top)."""
+    """bfloat16 for convolutions on a GPU; float32 on a CPU, where it is faster (see train.py)."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+@contextlib.contextmanager
+def arithmetic(device: torch.device, *, is_deterministic: bool) -> Iterator[None]:
+    """Compute repeatably, or as fast as cuDNN finds by trying; the caller's settings are given back.
+
+    An operation that cannot be repeated on a GPU raises RuntimeError when `is_deterministic`. On a CPU nothing is set,
+    and nothing costs: its sums are the same whenever the number of threads is.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)  # read when cuBLAS starts
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = torch.utils.deterministic
+    fills = filling.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(is_deterministic)
+    # Nothing here reads what it has not written, and filling costs time.
+    filling.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=not is_deterministic, deterministic=is_deterministic, allow_tf32=True
+        ):
+            yield
+    finally:
+        filling.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch for first weights and dropout, and give the caller's random state back."""
+    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield

@@ -21,6 +21,8 @@ from petpark_assets.domain.records import FeatureScaling, TrainSplit
 AUGMENTATION: Mapping[str, str] = MappingProxyType({
     "crop": "a random part of the photo, of at least crop_scale_min of its area, somewhat wider or narrower",
     "flip": "left and right exchanged, in half of the photos",
+    "colour": "brightness, contrast and saturation multiplied by up to 1 more or less colour_jitter; 0: as they are",
+    "hide": "in half of the crops a rectangle of up to hidden_share_max of its area is grey; 0: none",
     "resolution": "crops grow from first_resolution_share to last_resolution_share of the full resolution",
 })  # fmt: skip
 """What training does to photos of the train side, never to others; strengths are hyperparameters."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -130,6 +129,8 @@ def _convolution(num_inputs: int, num_outputs: int, *, size: int = 3, stride: in
 
 def _torchvision(name: str) -> Callable[[int, int], nn.Module]:
     def build(_width: int, num_classes: int) -> nn.Module:
+        import torchvision  # half a second, which petnet need not wait for
+
         network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
         return network
 

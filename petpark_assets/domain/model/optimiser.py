@@ -3,7 +3,7 @@
 Not here: the schedule of the learning rate (train.py).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -35,43 +35,81 @@ class Muon(torch.optim.Optimizer):
             {"params": _only(parameters, _is_vector), "is_matrix": False, "weight_decay": 0.0},
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": learning_rate})
+        for parameter in self._parameters():
+            self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+
+    def momenta(self) -> list[Tensor]:
+        """All of its state, in an order that depends on the network alone."""
+        return [self.state[parameter]["momentum"] for parameter in self._parameters()]
+
+    def _parameters(self) -> Iterator[Tensor]:
+        for group in self.param_groups:
+            yield from group["params"]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Change every parameter that has a gradient."""
+        """Change every parameter that has a gradient; all of a kind at once, which on a GPU is few kernels."""
         assert closure is None
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._change(parameter, parameter.grad, group)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                self._change(parameters, [parameter.grad for parameter in parameters], group)
 
-    def _change(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].mul_(MOMENTUM).add_(gradient)
-        update = torch.add(gradient, momentum, alpha=MOMENTUM)  # Nesterov's look ahead
+    def _change(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_mul_(momenta, MOMENTUM)
+        torch._foreach_add_(momenta, gradients)
+        # Nesterov's look ahead:
+        updates = list(torch._foreach_add(gradients, momenta, alpha=MOMENTUM))  # noqa: SLF001 - torch.optim's own way
         if group["is_matrix"]:
-            update = orthogonalise(update)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
+            updates = orthogonalise(updates)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, updates, alpha=-group["lr"])
 
 
-def orthogonalise(update: Tensor) -> Tensor:
-    """The nearest matrix, roughly, whose singular values are all one (Newton-Schulz), in the shape of the update.
+def orthogonalise(updates: Sequence[Tensor]) -> list[Tensor]:
+    """For each update the nearest matrix, roughly, whose singular values are all one, in the update's shape.
 
-    Scaled up for tall matrices, so that the outputs move as much whatever the shape.
+    By Newton-Schulz; scaled up for tall matrices, so that the outputs move as much whatever the shape. Updates of one
+    shape are turned together.
     """
+    shapes: dict[torch.Size, list[int]] = {}
+    for number, update in enumerate(updates):
+        shapes.setdefault(update.shape, []).append(number)
+    found: dict[int, Tensor] = {}
+    for numbers in shapes.values():
+        turned = _turn(torch.stack([_rows(updates[number]) for number in numbers]))
+        found |= {
+            number: rows.reshape(_last_channels(updates[number]).shape).movedim(-1, 1)
+            for number, rows in zip(numbers, turned, strict=True)
+        }
+    return [found[number] for number in range(len(updates))]
+
+
+def _turn(rows: Tensor) -> Tensor:
+    """Newton-Schulz on matrices [n, r, c] at once; in bfloat16 on a GPU, as the authors do."""
     first, third, fifth = _COEFFICIENTS
-    rows = update.flatten(1)
-    is_tall = rows.shape[0] > rows.shape[1]
-    matrix = rows.T if is_tall else rows
-    matrix = matrix / (matrix.norm() + 1e-7)
+    num_rows, num_columns = rows.shape[1:]
+    is_tall = num_rows > num_columns
+    matrix = rows.mT if is_tall else rows
+    matrix = matrix / (matrix.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    if matrix.is_cuda:
+        matrix = matrix.bfloat16()
     for _ in range(_ITERATIONS):
-        square = matrix @ matrix.T
+        square = matrix @ matrix.mT
         matrix = first * matrix + (third * square + fifth * square @ square) @ matrix
-    scale = max(1.0, rows.shape[0] / rows.shape[1]) ** 0.5
-    turned: Tensor = scale * (matrix.T if is_tall else matrix)
-    return turned.reshape(update.shape)
+    scale = max(1.0, num_rows / num_columns) ** 0.5
+    turned: Tensor = scale * (matrix.mT if is_tall else matrix).to(rows.dtype)
+    return turned
+
+
+def _last_channels(update: Tensor) -> Tensor:
+    """[outputs, ..., inputs]: a view of memory in channels_last order; columns may stand in any order."""
+    return update.movedim(1, -1)
+
+
+def _rows(update: Tensor) -> Tensor:
+    return _last_channels(update).flatten(1)
 
 
 def _is_matrix(parameter: Tensor) -> bool:

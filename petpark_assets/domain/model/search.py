@@ -4,40 +4,37 @@ Each trial trains the network of train.py on the train side, on a shorter schedu
 one does, and is judged on the validation part. The first trial is always the recipe's defaults, so that a search says
 what it gained, also when nothing; they are kept unless another trial is better.
 
-Ray is imported inside the functions that use it, and must have been started (resources/ray_cluster.py); a search by
-no algorithm neither imports nor needs it. Trials are handed paths: photos never travel through Ray.
+Killed at any moment, the same call goes on: what a trial came to is in the search's folder (journal.py), a running one
+resumes at its checkpoint, and what is tried next follows from these alone (proposals.py). Ray Tune's own notes of an
+experiment are not used for that: they are up to ten seconds old, and hold the searcher and its callbacks pickled.
 
-Not here: which points a space has (space.py), what one trial does (trial.py), the training loop (train.py).
+Ray must have been started (resources/ray_cluster.py); a search by no algorithm neither imports nor needs it.
+
+Not here: how Ray Tune runs the trials (search_tune.py), which points a space has (space.py), what one trial does
+(trial.py), the training loop (train.py).
 """
 
 import dataclasses
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.model import space
-from petpark_assets.domain.model.trial import Task, save, train
-from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe
+from petpark_assets.domain.model import journal, search_tune, space
+from petpark_assets.domain.model.journal import Journal
+from petpark_assets.domain.model.proposals import propose
+from petpark_assets.domain.model.search_schedulers import METRIC
+from petpark_assets.domain.model.trial import Curve, Photos, save
+from petpark_assets.domain.recipes import Hyperparameters, Recipe
 
 if TYPE_CHECKING:  # torch comes with it: seconds that the trials' processes spend, not this one
-    from petpark_assets.domain.model.train import Epoch, TrainingData
+    from petpark_assets.domain.model.train import TrainingData
 
-METRIC = "validation_accuracy"
-
-GRACE_PERCENT = 33
-"""No trial is stopped before a third of its schedule; the second and last look is at two thirds."""
-
-REDUCTION_FACTOR = 2
-"""At each look, ASHA stops a trial below the median of those that were there before it.
-
-A larger factor saves more, but high learning rates look worse early and win late.
-"""
+OnTrial = Callable[[dict[str, Any]], None]
+OnEpoch = Callable[[int, dict[str, Any]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +44,8 @@ class SearchResult:
     trials: tuple[dict[str, Any], ...]
     """In the order of their start, each with: number (from 1), is_default (the first), hyperparameters (as trained
     with, so with the trial's epochs), validation_accuracy (0 to 1, after its last epoch; None: it failed before its
-    first), schedule_share (0 to 1; below 1: it was stopped early, or failed), and, if it failed, error (one line)."""
+    first), schedule_share (0 to 1; below 1: it was stopped early, or failed), curve (trial.Curve) and, if it failed,
+    error (one line)."""
     best_hyperparameters: Hyperparameters
     """Of the best trial that finished its schedule, with the recipe's own epochs (unless epochs were looked for)."""
     default_validation_accuracy: float | None
@@ -61,23 +59,32 @@ def search(
     recipe: Recipe,
     *,
     folder: Path,
-    on_trial: Callable[[dict[str, Any]], None] = lambda _: None,
+    read_photos: Callable[[], Photos] | None = None,
+    on_trial: OnTrial = lambda _trial: None,
+    on_epoch: OnEpoch = lambda _number, _point: None,
 ) -> SearchResult:
     """Look for better hyperparameters than the recipe's, as its `search` says; Ray must have been started.
 
-    With one trial at a time, the same data, recipe and number of threads give the same trials and the same result.
+    With one trial at a time, the same data, recipe and number of threads give the same trials and the same result,
+    also when it was killed in between; grid and random search give it with any number of trials at a time, as long as
+    none is stopped early.
 
     Args:
         data: the train side. Photos that are a memory map of a .npy file are read from it by each trial; others are
             saved first.
         preprocessing: as for the final training.
         recipe: its search, hyperparameters and seed.
-        folder: for what trials need and Ray Tune notes; on a cluster, one that all its nodes see. `trials` in it is
-            emptied first.
-        on_trial: called with each trial, as in SearchResult.trials, when it has ended.
+        folder: this search's, to be named by all that its trials follow from: the trials that are found there are
+            taken for its own, and gone on with. On a cluster whose nodes do not all see it, a trial whose node is lost
+            begins anew.
+        read_photos: how a node that does not see the file of the photos reads them, in the same order, from the store.
+        on_trial: called with each trial, as in SearchResult.trials, when it has ended; first with those that ended
+            before this process began.
+        on_epoch: called with a trial's number and each new point of its curve.
 
-    Raises InvalidInput for a space that cannot be searched, and whatever the defaults' trial failed with: without it
-    there is nothing to compare with. Any other trial that fails is noted and passed over.
+    Raises InvalidInput for a space that cannot be searched, TransientError when another process is at it or Ray is
+    gone, and whatever the defaults' trial failed with: without it there is nothing to compare with. Any other trial
+    that fails is noted and passed over.
     """
     if recipe.search.algorithm == "none":
         return SearchResult(
@@ -87,7 +94,17 @@ def search(
             best_validation_accuracy=None,
         )
     space.check_space(recipe)
-    trials = _run_trials(data, preprocessing, recipe, folder.absolute(), on_trial)
+    with journal.alone(folder.absolute()) as notes:
+        for number in sorted(notes.ended):
+            on_trial(notes.ended[number])
+        run = _Run(recipe, notes, on_trial)
+        task = search_tune.affordable_task(notes.folder, save(data, notes.folder, read_photos), preprocessing, recipe)
+        ended = list(notes.ended.values())
+        search_tune.run_trials(task, next_trial=run.next_trial, end=run.end, on_epoch=on_epoch, ended=ended)
+        if run.failure is not None:
+            raise run.failure
+        notes.drop_states()
+    trials = [notes.ended[number] for number in sorted(notes.ended)]
     best = max((trial for trial in trials if _is_finished(trial)), key=_merit)
     values = {name: best["hyperparameters"][name] for name in recipe.search.space}
     return SearchResult(
@@ -107,212 +124,62 @@ def _merit(trial: Mapping[str, Any]) -> tuple[float, int]:
     return trial[METRIC], -trial["number"]
 
 
-def _run_trials(
-    data: "TrainingData",
-    preprocessing: Preprocessing,
-    recipe: Recipe,
-    folder: Path,
-    on_trial: Callable[[dict[str, Any]], None],
-) -> list[dict[str, Any]]:
-    """All trials that were started, by number; the first finished its schedule."""
-    from ray import tune
-    from ray.tune.search import ConcurrencyLimiter
+class _Run:
+    """One process's part of a search: it is over when the journal has every trial's end."""
 
-    task = Task(data=save(data, folder), preprocessing=preprocessing, recipe=recipe, **_affordable(recipe))
-    trainable = tune.with_parameters(_train, task=task)
-    watcher = _watcher(recipe, on_trial)
-    proposals = _proposals(recipe, is_hopeless=lambda: watcher.failure is not None)
-    shutil.rmtree(folder / "trials", ignore_errors=True)
-    tune.Tuner(
-        tune.with_resources(trainable, {"cpu": task.cpus, "gpu": task.gpus}),
-        tune_config=tune.TuneConfig(
-            metric=METRIC,
-            mode="max",
-            num_samples=-1,  # until the proposals end
-            search_alg=ConcurrencyLimiter(proposals, recipe.search.max_concurrent_trials),
-            scheduler=_scheduler(recipe),
-            reuse_actors=True,  # importing torch costs seconds, a trial of `demo` less
-            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:04d}",
-        ),
-        run_config=tune.RunConfig(name="trials", storage_path=str(folder), callbacks=[watcher], verbose=0),
-    ).fit()
-    if watcher.failure is not None:
-        raise watcher.failure
-    return [watcher.ended[number] for number in sorted(watcher.ended)]
+    def __init__(self, recipe: Recipe, notes: Journal, on_trial: OnTrial) -> None:
+        self.recipe, self.notes, self.on_trial = recipe, notes, on_trial
+        self.waiting = notes.unfinished
+        self.failure: Exception | None = None
+        """Of the defaults' trial: nothing more is tried."""
+        budget_s = recipe.search.time_budget_s
+        self.deadline = math.inf if budget_s is None else time.monotonic() + budget_s
 
-
-def _train(config: Mapping[str, Any], task: Task) -> None:
-    """One trial, in a process of Ray's: reports after each epoch, and may be stopped there."""
-    from ray import tune
-
-    def report(epoch: "Epoch") -> None:
-        percent = int(100 * epoch.schedule_share)
-        accuracy = epoch.validation_accuracy
-        tune.report({METRIC: accuracy, "schedule_share": epoch.schedule_share, "schedule_percent": percent})
-
-    train(task, config["values"], report)
-
-
-def _affordable(recipe: Recipe) -> dict[str, Any]:
-    """What a trial may use of a node's processors and GPUs: no more than there is, or it would wait for ever."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    cpus = min(recipe.search.cpus_per_trial, max(node.get("CPU", 0) for node in nodes))
-    gpus = min(recipe.search.gpus_per_trial, max(node.get("GPU", 0) for node in nodes))
-    return {"cpus": int(cpus), "gpus": gpus}
-
-
-def _proposals(recipe: Recipe, is_hopeless: Callable[[], bool]) -> Any:
-    """Ray Tune's searcher: the defaults, then what the algorithm proposes; no more when time is up or they failed."""
-    from ray.tune.search import Searcher
-
-    budget_s = recipe.search.time_budget_s
-    deadline = math.inf if budget_s is None else time.monotonic() + budget_s
-
-    class Proposals(Searcher):
-        def __init__(self) -> None:
-            super().__init__(metric=METRIC, mode="max")
-            self.source = _Tpe(recipe) if recipe.search.algorithm == "tpe" else _Listed(recipe)
-            self.num_proposed = 0
-
-        def suggest(self, trial_id: str) -> Any:
-            is_over = self.num_proposed > 0 and (time.monotonic() >= deadline or is_hopeless())
-            values = None if is_over else self.source.propose(trial_id)
-            if values is None:
-                return Searcher.FINISHED
-            self.num_proposed += 1
-            return {"number": self.num_proposed, "values": values}
-
-        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            self.source.learn(trial_id, None if error or result is None else result[METRIC])
-
-        def save(self, checkpoint_path: str) -> None:
-            Path(checkpoint_path).write_text(str(self.num_proposed))  # Ray Tune wants a note of how far it came
-
-    return Proposals()
-
-
-class _Listed:
-    """Points known beforehand: a grid, or random draws."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        points = {"grid": space.grid_points, "random": space.random_points}[recipe.search.algorithm]
-        self._points = iter(points(recipe))
-
-    def propose(self, _trial_id: str) -> space.Values | None:
-        return next(self._points, None)
-
-    def learn(self, trial_id: str, accuracy: float | None) -> None:
-        """Nothing to learn: the points are what they are."""
-
-
-class _Tpe:
-    """Optuna's tree-structured Parzen estimator, which draws where earlier trials were good."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        import optuna
-        from ray.tune.search.optuna import OptunaSearch
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._recipe = recipe
-        self._proposed: dict[str, space.Values] = {}
-        num_random = max(2, recipe.search.num_trials // 3)  # Optuna's own 10 would leave a short search random
-        self._optuna = OptunaSearch(
-            {name: _distribution(domain, recipe, name) for name, domain in recipe.search.space.items()},
-            metric=METRIC,
-            mode="max",
-            sampler=optuna.samplers.TPESampler(seed=recipe.seed, n_startup_trials=num_random),
-        )
-
-    def propose(self, trial_id: str) -> space.Values | None:
-        if len(self._proposed) == self._recipe.search.num_trials:
+    def next_trial(self) -> tuple[int, space.Values] | None:
+        """Number and point of the trial to start: first what had been started before; None when nothing is left."""
+        if self.failure is not None or (not self.waiting and not self._propose_next()):
             return None
-        is_first = not self._proposed
-        values = space.default_values(self._recipe) if is_first else dict(self._optuna.suggest(trial_id) or {})
-        self._proposed[trial_id] = values
-        return values
+        number = self.waiting.pop(0)
+        return number, self._standing_values(number)
 
-    def learn(self, trial_id: str, accuracy: float | None) -> None:
-        is_first = trial_id == next(iter(self._proposed))
-        if not is_first:
-            result = None if accuracy is None else {METRIC: accuracy}
-            self._optuna.on_trial_complete(trial_id, result, error=accuracy is None)
-        elif accuracy is not None and space.is_inside(self._recipe, self._proposed[trial_id]):
-            self._optuna.add_evaluated_point(self._proposed[trial_id], accuracy)
+    def end(self, number: int, values: space.Values, curve: Curve, error: Exception | None) -> None:
+        """A trial has ended: by itself, since it was stopped, or by an error."""
+        hyperparameters = space.trial_hyperparameters(self.recipe, values)
+        trial = {
+            "number": number,
+            "is_default": number == 1,
+            "hyperparameters": dataclasses.asdict(hyperparameters),
+            METRIC: curve[-1][METRIC] if curve else None,
+            "schedule_share": curve[-1]["epoch"] / hyperparameters.epochs if curve else 0.0,
+            "curve": curve,
+        }
+        if error is not None:
+            trial["error"] = " ".join(str(error).split())
+        if error is not None and number == 1:
+            self.failure = error  # and not noted: the same call tries the defaults again
+        else:
+            self.notes.end(trial)
+        self.on_trial(trial)
 
+    def _propose_next(self) -> bool:
+        """Whether there is another point, within the time that the search has; the defaults always have it."""
+        number = max(self.notes.proposed, default=0) + 1
+        if number > 1 and time.monotonic() >= self.deadline:
+            return False
+        values = propose(self.recipe, number, self.notes.tried())
+        if values is None:
+            return False
+        self.notes.propose(number, values)
+        self.waiting.append(number)
+        return True
 
-def _distribution(domain: Choices | Range, recipe: Recipe, name: str) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    def _standing_values(self, number: int) -> space.Values:
+        """What a trial trains with now: population-based training changes that on the way."""
+        values = self.notes.proposed[number]
+        path = journal.checkpoint_path(self.notes.folder, number)
+        if self.recipe.search.scheduler != "pbt" or not path.exists():
+            return values
+        from petpark_assets.domain.model import checkpoints
 
-    if isinstance(domain, Choices):
-        return CategoricalDistribution(domain.values)
-    if isinstance(getattr(recipe.hyperparameters, name), int):
-        return IntDistribution(round(domain.low), round(domain.high), log=domain.log)
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
-
-
-def _scheduler(recipe: Recipe) -> Any:
-    """What stops trials: ASHA by the share of each trial's own schedule, but never the defaults; or nothing."""
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-
-    class Asha(ASHAScheduler):
-        def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            decision = super().on_trial_result(tune_controller, trial, result)
-            return TrialScheduler.CONTINUE if trial.config["number"] == 1 else decision
-
-    if not recipe.search.stops_early:
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
-    return Asha(time_attr="schedule_percent", max_t=100, grace_period=GRACE_PERCENT, reduction_factor=REDUCTION_FACTOR)
-
-
-def _watcher(recipe: Recipe, on_trial: Callable[[dict[str, Any]], None]) -> Any:
-    """Ray Tune's callback that keeps each trial when it has ended."""
-    from ray import tune
-
-    class Watcher(tune.Callback):
-        def __init__(self) -> None:
-            self.ended: dict[int, dict[str, Any]] = {}
-            self.failure: Exception | None = None
-
-        def __reduce__(self) -> Any:
-            """Ray Tune notes its callbacks on disk; what `on_trial` talks to, a log or a terminal, stays here."""
-            return tune.Callback, ()
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-            self._end(_describe(recipe, trial))
-
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-            failure = _failure(trial)
-            if trial.config["number"] == 1:
-                self.failure = failure
-            self._end({**_describe(recipe, trial), "error": " ".join(str(failure).split())})
-
-        def _end(self, trial: dict[str, Any]) -> None:
-            self.ended[trial["number"]] = trial
-            on_trial(trial)
-
-    return Watcher()
-
-
-def _describe(recipe: Recipe, trial: Any) -> dict[str, Any]:
-    """A trial of Ray Tune's as one of SearchResult's."""
-    number, values = trial.config["number"], trial.config["values"]
-    return {
-        "number": number,
-        "is_default": number == 1,
-        "hyperparameters": dataclasses.asdict(space.trial_hyperparameters(recipe, values)),
-        METRIC: trial.last_result.get(METRIC),
-        "schedule_share": trial.last_result.get("schedule_share", 0.0),
-    }
-
-
-def _failure(trial: Any) -> Exception:
-    """What a trial failed with, as it was raised there; TransientError when its process died."""
-    from ray import cloudpickle
-    from ray.exceptions import RayTaskError
-
-    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())  # trial.get_pickled_error() lags behind
-    if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
-        return error.cause
-    return TransientError(f"the trial's process ended ({str(error).splitlines()[0]}): it may have run out of memory")
+        standing = checkpoints.load(path).task["hyperparameters"]
+        return {name: standing[name] for name in values}

@@ -12,6 +12,10 @@ from typing import Any
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe
 
+PERTURBABLE = ("learning_rate", "weight_decay", "label_smoothing", "crop_scale_min", "ema_decay")
+"""What population-based training may look for: a training can go on with another value of these
+(checkpoints.FORKABLE, which a test holds equal; torch comes with that module)."""
+
 Values = dict[str, Any]
 """One point of the space: a value for each of its hyperparameters."""
 
@@ -21,6 +25,12 @@ def check_space(recipe: Recipe) -> None:
     space = recipe.search.space
     if not space:
         raise InvalidInput("search.space is empty: name a hyperparameter to look for, or set search.algorithm to none")
+    fixed = [name for name in space if name not in PERTURBABLE]
+    if recipe.search.scheduler == "pbt" and fixed:
+        raise InvalidInput(
+            f"search.space has {', '.join(fixed)}, with which a training cannot go on otherwise: the scheduler pbt "
+            f"looks for {', '.join(PERTURBABLE)}; set search.scheduler to asha or none"
+        )
     for name, domain in space.items():
         default = getattr(recipe.hyperparameters, name)
         if isinstance(domain, Range) and not isinstance(default, int | float):
@@ -44,6 +54,16 @@ def is_inside(recipe: Recipe, values: Values) -> bool:
     )
 
 
+def listed_points(recipe: Recipe) -> list[Values]:
+    """The points of an algorithm that knows them beforehand, `grid` or `random`, in their order."""
+    return grid_points(recipe) if recipe.search.algorithm == "grid" else random_points(recipe)
+
+
+def num_trials(recipe: Recipe) -> int:
+    """How many trials a search has, unless its time ends before."""
+    return len(grid_points(recipe)) if recipe.search.algorithm == "grid" else recipe.search.num_trials
+
+
 def grid_points(recipe: Recipe) -> list[Values]:
     """The defaults, then every combination; the defaults come once, also where the grid has them."""
     space, default = recipe.search.space, default_values(recipe)
@@ -56,7 +76,7 @@ def random_points(recipe: Recipe) -> list[Values]:
     """The defaults, then points drawn evenly by the recipe's seed; `num_trials` in all."""
     dice, default = random.Random(recipe.seed), default_values(recipe)  # noqa: S311 - drawn to be repeated, not secret
     points = (
-        {name: _draw(domain, default[name], dice) for name, domain in recipe.search.space.items()}
+        {name: draw(domain, default[name], dice) for name, domain in recipe.search.space.items()}
         for _ in range(recipe.search.num_trials - 1)
     )
     return [default, *points]
@@ -70,6 +90,7 @@ def trial_hyperparameters(recipe: Recipe, values: Values) -> Hyperparameters:
     shorter = {
         "epochs": recipe.search.trial_epochs,
         "last_resolution_share": recipe.hyperparameters.first_resolution_share,
+        "is_compiled": False,  # compiling takes longer than so short a training saves
     }
     return dataclasses.replace(recipe.hyperparameters, **{**shorter, **values})
 
@@ -87,7 +108,8 @@ def _grid_values(domain: Choices | Range, default: Any) -> list[Any]:
     return list(dict.fromkeys(_like(default, value) for value in (domain.low, middle, domain.high)))
 
 
-def _draw(domain: Choices | Range, default: Any, dice: random.Random) -> Any:
+def draw(domain: Choices | Range, default: Any, dice: random.Random) -> Any:
+    """A value of one hyperparameter by chance, of the kind of its default."""
     if isinstance(domain, Choices):
         return dice.choice(domain.values)
     if domain.log:

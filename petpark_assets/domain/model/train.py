@@ -1,51 +1,52 @@
 """The training loop: one file that reads from top to bottom, numbers first.
 
-Not here: the networks (network.py), the optimiser (optimiser.py), crops (augmentation.py), which photos judge
-(validation.py), weights as bytes (weights.py), answers (prediction.py), the search (search.py), the exam (report/).
+Not here: the networks (network.py), the optimiser (optimiser.py), the average of the weights (averaging.py), batches
+(photos.py), crops (augmentation.py), which photos judge (validation.py), an interrupted training's file
+(checkpoints.py), weights as bytes (weights.py), answers (prediction.py), the search (search.py), the exam (report/).
 
 Speed, measured with 64-channel petnet on two AVX-512 cores: float32 in channels_last order makes 1.4 times the
 images of bfloat16 (these cores have no AMX, and their bfloat16 products are slower than their float32 ones), so
 bfloat16 is for GPUs. Crops cost 6 % of the time, validation after every epoch as much.
 """
 
-import contextlib
-import copy
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.model.augmentation import augment, resolution_at
-from petpark_assets.domain.model.devices import describe_device, find_device, half_precision
+from petpark_assets.domain.model import checkpoints, workers
+from petpark_assets.domain.model.augmentation import augment, draw, hide, resolution_at
+from petpark_assets.domain.model.averaging import Average
+from petpark_assets.domain.model.checkpoints import Checkpoint
+from petpark_assets.domain.model.compiling import compiled
+from petpark_assets.domain.model.devices import (
+    arithmetic,
+    describe_device,
+    describe_environment,
+    find_device,
+    half_precision,
+    seeded,
+)
 from petpark_assets.domain.model.network import Classifier, build_network
 from petpark_assets.domain.model.optimiser import Muon
+from petpark_assets.domain.model.photos import Indices, Photos, TrainingData, sides
+from petpark_assets.domain.model.pretrained import load_start
 from petpark_assets.domain.recipes import Hyperparameters
+
+__all__ = ["TrainingData"]  # with all that is defined here
 
 WARM_UP_SHARE = 0.2
 """Of the schedule: the learning rate rises to its peak, then falls to zero along a cosine."""
 VALIDATION_BATCH_SIZE = 256
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The train side's photos at the recipe's resolution R."""
-
-    images: npt.NDArray[np.uint8]
-    """[N, R, R, 3]; may be a memory map: only the photos of a batch are read."""
-    labels: npt.NDArray[np.uint8]
-    """[N], index of the label."""
-    validation: npt.NDArray[np.bool_]
-    """[N], true where a photo belongs to the part that chooses the epoch and is never learnt from."""
-    left_out: npt.NDArray[np.bool_] | None = None
-    """[N], true where a photo is used for nothing, as in trials that learn from a share; None: nowhere."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,11 @@ class Fitted:
     """The number of the epoch with the highest validation accuracy; of equals, the lowest loss, then the first."""
     device: str
     """What the bits depend on: processor capability and thread count, or the GPU's model."""
+    environment: Mapping[str, str]
+    """All that the bits depend on beside what the training was told: the device, versions, whether it was compiled."""
     num_parameters: int
+    pretrained: str | None
+    """sha256 of the weights it started from; None: random ones."""
 
 
 def fit(
@@ -88,12 +93,14 @@ def fit(
     *,
     seed: int,
     device: str = "auto",
+    checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> Fitted:
-    """Train a network from random weights along one annealed schedule, and keep its best epoch.
+    """Train a network along one annealed schedule, and keep its best epoch.
 
-    On a CPU the same data, hyperparameters, seed and thread count give the same bits. The caller's random state
-    is left as it was.
+    On one device class (`Fitted.environment`) the same data, hyperparameters and seed give the same bits, however often
+    the training was interrupted; on a GPU, where the hyperparameters ask for it. The caller's random state is left as
+    it was.
 
     Args:
         data: the train side; photos of its validation part are only ever validated on.
@@ -101,119 +108,195 @@ def fit(
         hyperparameters: what this training is told.
         seed: of the first weights, the order of photos and their augmentation.
         device: `auto` (a GPU when there is one), `cpu` or `cuda`.
-        on_epoch: is told after each epoch; what it raises ends the training.
+        checkpoint: a file that is written after each epoch; where it is there already, and of this very training, it
+            goes on after that epoch. Who is done with it deletes it.
+        on_epoch: is told after each epoch of this call, its checkpoint being written; what it raises ends the training.
 
     Raises:
         InvalidInput: too few photos, an unknown architecture, or a loss that is no longer a number.
     """
-    learnt, validated = _sides(data)
     target = find_device(device)
-    with _seeded(seed, target):
-        classifier = Classifier(build_network(hyperparameters, num_classes=len(preprocessing.labels)), preprocessing)
-        classifier.to(target).to(memory_format=torch.channels_last)
-        training = _Training(classifier, data, learnt, hyperparameters, seed)
-        best: tuple[tuple[float, float], int, dict[str, Tensor]] | None = None
-        epochs: list[Epoch] = []
-        for number in range(1, hyperparameters.epochs + 1):
-            epoch = training.run_epoch(number, validated)
-            epochs.append(epoch)
-            score = (epoch.validation_accuracy, -epoch.validation_loss)
-            if best is None or score > best[0]:
-                best = (score, number, training.averaged_weights())
-            on_epoch(epoch)
-    assert best is not None
-    return Fitted(
-        weights=best[2],
-        epochs=tuple(epochs),
-        best_epoch=best[1],
-        device=describe_device(target),
-        num_parameters=sum(parameter.numel() for parameter in classifier.parameters()),
-    )
+    with seeded(seed, target), arithmetic(target, is_deterministic=hyperparameters.is_deterministic):
+        training = Training(data, preprocessing, hyperparameters, seed, target)
+        task = training.describe_task(data) if checkpoint else {}
+        if checkpoint and (found := checkpoints.load_if_same(checkpoint, task)):
+            training.restore(found)
+        while len(training.epochs) < hyperparameters.epochs:
+            training.run_epoch()
+            if checkpoint:
+                checkpoints.save(checkpoint, training.checkpoint(task))
+            on_epoch(training.epochs[-1])
+    return training.fitted()
 
 
-class _Training:
-    """The state of one training: network, average, optimiser and the generator of order and augmentation."""
+class Training:
+    """The state of one training: network, average, optimiser, generators, and the epochs so far with their best."""
 
     def __init__(
         self,
-        classifier: Classifier,
         data: TrainingData,
-        learnt: npt.NDArray[np.int64],
+        preprocessing: Preprocessing,
         hyperparameters: Hyperparameters,
         seed: int,
+        device: torch.device,
     ) -> None:
-        self.classifier = classifier
-        self.hyperparameters = hyperparameters
-        self.photos = _Photos(data, classifier.means.device)
-        self.learnt = learnt
-        self.average = _Average(classifier, hyperparameters.ema_decay)
+        self.hyperparameters, self.seed, self.device = hyperparameters, seed, device
+        self.learnt, self.validated = sides(data)
+        network = build_network(hyperparameters, num_classes=len(preprocessing.labels))
+        self.pretrained = load_start(network, hyperparameters)
+        self.classifier = Classifier(network, preprocessing)
+        self.classifier.to(device).to(memory_format=torch.channels_last)
+        self.network, self.is_compiled = network.train(), False
+        self.photos = Photos(data, device)
+        self.average = Average(self.classifier, hyperparameters.ema_decay)
         self.optimiser = Muon(
-            classifier.network,
-            learning_rate=hyperparameters.learning_rate,
-            weight_decay=hyperparameters.weight_decay,
+            network, learning_rate=hyperparameters.learning_rate, weight_decay=hyperparameters.weight_decay
         )
         self.generator = torch.Generator().manual_seed(seed)
-        self.batch_size = min(hyperparameters.batch_size, len(learnt))
+        self.batch_size = min(hyperparameters.batch_size, len(self.learnt))
         # The last photos of a shuffled epoch that fill no batch wait for the next shuffle.
-        self.num_batches = len(learnt) // self.batch_size
+        self.num_batches = len(self.learnt) // self.batch_size
+        if hyperparameters.is_compiled and device.type == "cuda":
+            self._compile()
+        self.epochs: list[Epoch] = []
+        self.best_epoch = 0
+        self.best_weights: dict[str, Tensor] = {}
 
-    def run_epoch(self, number: int, validated: npt.NDArray[np.int64]) -> Epoch:
+    def _compile(self) -> None:
+        """Train through a compiled network, where the machine can make one."""
+        sides_px = dict.fromkeys(self.resolution_px(done) for done in range(self.hyperparameters.epochs))
+        empty = [torch.zeros(self.batch_size, 3, side_px, side_px, device=self.device) for side_px in sides_px]
+        faster = compiled(self.network, [sample.contiguous(memory_format=torch.channels_last) for sample in empty])
+        if faster is not None:
+            self.network, self.is_compiled = faster, True
+
+    def run_epoch(self) -> None:
         """Learn from every photo once, then look at the validation part."""
-        started = time.perf_counter()
-        num_epochs = self.hyperparameters.epochs
-        resolution_px = resolution_at(
-            (number - 1) / max(1, num_epochs - 1),
-            self.classifier.preprocessing.resolution_px,
-            self.hyperparameters,
-        )
-        train_loss = self._learn((number - 1) * self.num_batches, resolution_px)
-        if not math.isfinite(train_loss):
+        started, done = time.perf_counter(), len(self.epochs)
+        total = self.learn(done * self.num_batches, self.resolution_px(done))
+        judged = _validate(self.average.classifier, self.photos, self.validated)
+        # The epoch's one wait for the device.
+        train_loss, loss, accuracy = torch.cat([total[None] / self.num_batches, judged]).tolist()
+        if not math.isfinite(train_loss + loss):
             raise InvalidInput(
-                f"training diverged in epoch {number} (loss {train_loss}): lower learning_rate, "
+                f"training diverged in epoch {done + 1} (loss {train_loss}): lower learning_rate, "
                 f"it is {self.hyperparameters.learning_rate}"
             )
-        loss, accuracy = _validate(self.average.classifier, self.photos, validated)
-        return Epoch(
-            number=number,
-            num_epochs=num_epochs,
-            schedule_share=number / num_epochs,
+        epoch = Epoch(
+            number=done + 1,
+            num_epochs=self.hyperparameters.epochs,
+            schedule_share=(done + 1) / self.hyperparameters.epochs,
             train_loss=train_loss,
             validation_loss=loss,
             validation_accuracy=accuracy,
             learning_rate=float(self.optimiser.param_groups[0]["lr"]),
             seconds=time.perf_counter() - started,
         )
+        self.epochs.append(epoch)
+        if done == 0 or _merit(epoch) > _merit(self.epochs[self.best_epoch - 1]):
+            self.best_epoch, self.best_weights = epoch.number, self.average.weights()
 
-    def averaged_weights(self) -> dict[str, Tensor]:
-        """A copy on the CPU of the averaged network's state."""
-        state = self.average.classifier.network.state_dict()
-        return {
-            name: value.to("cpu", copy=True, memory_format=torch.contiguous_format) for name, value in state.items()
+    def fitted(self) -> Fitted:
+        """What is left when the last epoch is over."""
+        return Fitted(
+            weights=self.best_weights,
+            epochs=tuple(self.epochs),
+            best_epoch=self.best_epoch,
+            device=describe_device(self.device),
+            environment=self.environment(),
+            num_parameters=sum(parameter.numel() for parameter in self.classifier.parameters()),
+            pretrained=self.pretrained,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What the bits depend on beside what the training was told."""
+        return describe_environment(self.device) | {"network": "compiled" if self.is_compiled else "as written"}
+
+    def describe_task(self, data: TrainingData) -> dict[str, Any]:
+        """What a checkpoint of this training belongs to."""
+        return checkpoints.describe_task(
+            data,
+            self.classifier.preprocessing,
+            self.hyperparameters,
+            seed=self.seed,
+            environment=self.environment() | {"pretrained": self.pretrained},
+        )
+
+    def checkpoint(self, task: Mapping[str, Any]) -> Checkpoint:
+        """All of the state after an epoch."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors()}
+        generators = {f"generator.{name}": get() for name, (get, _) in self._generators().items()}
+        best = {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
+        return Checkpoint(
+            task=task,
+            epochs=tuple(dataclasses.asdict(epoch) for epoch in self.epochs),
+            best_epoch=self.best_epoch,
+            state=tensors | generators | best,
+        )
+
+    def restore(self, found: Checkpoint) -> None:
+        """Stand where a training of the same task stood after its last epoch."""
+        self.epochs = [Epoch(**fields) for fields in found.epochs]
+        self.best_epoch = found.best_epoch
+        best = {name: tensor for name, tensor in found.state.items() if name.startswith("best.")}
+        self.best_weights = {name.removeprefix("best."): tensor for name, tensor in best.items()}
+        with torch.no_grad():
+            for name, tensor in self._tensors():
+                tensor.copy_(found.state[name])
+        for name, (_, put) in self._generators().items():
+            put(found.state[f"generator.{name}"])
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """What learning changes, by name, on its device; to be copied into, so that each keeps its memory format."""
+        for name, latest in self.classifier.network.state_dict().items():
+            yield f"network.{name}", latest
+        for name, averaged in self.average.classifier.network.state_dict().items():
+            yield f"average.{name}", averaged
+        for number, momentum in enumerate(self.optimiser.momenta()):
+            yield f"momentum.{number}", momentum
+
+    def _generators(self) -> dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], Any]]]:
+        """How the state of each source of chance is read and set: order and augmentation, dropout."""
+        found: dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], Any]]] = {
+            "photos": (self.generator.get_state, self.generator.set_state),
+            "torch": (torch.get_rng_state, torch.set_rng_state),
         }
+        if self.device.type == "cuda":
+            found["cuda"] = (torch.cuda.get_rng_state, torch.cuda.set_rng_state)
+        return found
 
-    def _learn(self, num_steps_done: int, resolution_px: int) -> float:
-        """One pass over the shuffled training photos; returns the mean loss."""
-        network = self.classifier.network.train()
-        shuffled = self.learnt[torch.randperm(len(self.learnt), generator=self.generator).numpy()]
-        num_steps = self.hyperparameters.epochs * self.num_batches
-        total = torch.zeros((), device=self.photos.device)
-        for batch in range(self.num_batches):
-            step = num_steps_done + batch + 1
+    def resolution_px(self, done: int) -> int:
+        """Side in pixels of the crops of the epoch after so many."""
+        full_px, last = self.classifier.preprocessing.resolution_px, max(1, self.hyperparameters.epochs - 1)
+        return resolution_at(done / last, full_px, self.hyperparameters)
+
+    def learn(self, num_steps_done: int, resolution_px: int) -> Tensor:
+        """One pass over the shuffled training photos; returns the sum of the batches' losses, on the device."""
+        told, num_photos = self.hyperparameters, self.num_batches * self.batch_size
+        num_steps = told.epochs * self.num_batches
+        order = self.learnt[torch.randperm(len(self.learnt), generator=self.generator).numpy()][:num_photos]
+        draws = draw(num_photos, told, self.generator).to(self.device)
+        batches = zip(self.photos.batches(order, self.batch_size), draws.split(self.batch_size), strict=True)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for step, ((photos, labels), some) in enumerate(batches, start=num_steps_done + 1):
             self._set_learning_rate(step / num_steps)
-            chosen = shuffled[batch * self.batch_size : (batch + 1) * self.batch_size]
-            photos, labels = self.photos.batch(chosen)
-            levels = augment(photos, resolution_px, self.hyperparameters.crop_scale_min, generator=self.generator)
-            with half_precision(self.photos.device):
-                logits = network(self.classifier.scale(levels))
-            loss = functional.cross_entropy(
-                logits.float(), labels, label_smoothing=self.hyperparameters.label_smoothing
-            )
-            self.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-            self.average.update(step)
-            total += loss.detach()
-        return float(total) / self.num_batches
+            inputs = self.classifier.scale(augment(photos, some, resolution_px, told))
+            if told.hidden_share_max > 0:
+                inputs = hide(inputs, some.boxes)
+            total += workers.mean(self.step(workers.part(inputs), workers.part(labels), step))
+        return total
+
+    def step(self, inputs: Tensor, labels: Tensor, step: int) -> Tensor:
+        """Learn from one batch of scaled inputs; returns its mean loss, on the device."""
+        with half_precision(self.device):
+            logits = self.network(inputs)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.hyperparameters.label_smoothing)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        workers.average_gradients(self.network.parameters())
+        self.optimiser.step()
+        self.average.update(step)
+        return loss.detach()
 
     def _set_learning_rate(self, schedule_share: float) -> None:
         for group in self.optimiser.param_groups:
@@ -227,76 +310,18 @@ def schedule(share: float) -> float:
     return (1 + math.cos(math.pi * (share - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
 
 
-class _Photos:
-    """Batches of photos and labels on the device that learns; on a GPU all photos are moved there once."""
-
-    def __init__(self, data: TrainingData, device: torch.device) -> None:
-        self.device = device
-        self.images = data.images
-        self.labels = torch.from_numpy(data.labels.astype(np.int64)).to(device)
-        self.resident: Tensor | None = None
-        # A third of what is free leaves the rest to the network; larger sides are read from disk a batch at a time.
-        if device.type == "cuda" and 3 * data.images.nbytes < torch.cuda.mem_get_info(device)[0]:
-            self.resident = torch.from_numpy(np.array(data.images)).to(device)
-
-    def batch(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Photos uint8 [n, R, R, 3] and labels int64 [n]."""
-        if self.resident is not None:
-            chosen = torch.from_numpy(indices).to(self.device)
-            return self.resident[chosen], self.labels[chosen]
-        photos = torch.from_numpy(self.images[indices]).to(self.device)
-        return photos, self.labels[torch.from_numpy(indices).to(self.device)]
-
-
-class _Average:
-    """The exponential moving average of a classifier's network: weights and batch statistics."""
-
-    def __init__(self, classifier: Classifier, decay: float) -> None:
-        self.decay = decay
-        self.classifier = copy.deepcopy(classifier).eval().requires_grad_(requires_grad=False)
-        averaged, latest = self.classifier.network.state_dict(), classifier.network.state_dict()
-        self.pairs = [(averaged[name], latest[name]) for name in latest]  # views: they follow every step
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after a step, from 1; early steps count more, or the random start would linger."""
-        decay = min(self.decay, step / (step + 9))
-        for averaged, latest in self.pairs:
-            if latest.is_floating_point():
-                averaged.lerp_(latest, 1 - decay)
-            else:
-                averaged.copy_(latest)
+def _merit(epoch: Epoch) -> tuple[float, float]:
+    """The higher, the better."""
+    return epoch.validation_accuracy, -epoch.validation_loss
 
 
 @torch.inference_mode()
-def _validate(classifier: Classifier, photos: _Photos, validated: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Mean loss and accuracy of a single look at the validation part."""
-    losses, hits = 0.0, 0
-    for start in range(0, len(validated), VALIDATION_BATCH_SIZE):
-        batch, labels = photos.batch(validated[start : start + VALIDATION_BATCH_SIZE])
+def _validate(classifier: Classifier, photos: Photos, validated: Indices) -> Tensor:
+    """Mean loss and accuracy of a single look at the validation part, float64 [2] on the device."""
+    found = torch.zeros(2, dtype=torch.float64, device=photos.device)
+    for batch, labels in photos.batches(validated, VALIDATION_BATCH_SIZE):
         with half_precision(photos.device):
             logits = classifier.network(classifier.prepare(batch))
-        losses += float(functional.cross_entropy(logits.float(), labels, reduction="sum"))
-        hits += int((logits.argmax(dim=1) == labels).sum())
-    return losses / len(validated), hits / len(validated)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for the first weights and dropout, and give the caller's random state back."""
-    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(seed)
-        yield
-
-
-def _sides(data: TrainingData) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Indices of the photos to learn from and of those to validate on."""
-    is_learnt = ~data.validation if data.left_out is None else ~(data.validation | data.left_out)
-    learnt, validated = np.flatnonzero(is_learnt), np.flatnonzero(data.validation)
-    if len(learnt) < 2 or len(validated) < 1:  # batch statistics need two
-        raise InvalidInput(
-            f"{len(learnt)} photos to learn from and {len(validated)} to validate on are too few: "
-            "it takes at least 2 and 1; add photos to the lake"
-        )
-    return learnt, validated
+        found[0] += functional.cross_entropy(logits.float(), labels, reduction="sum")
+        found[1] += (logits.argmax(dim=1) == labels).sum()
+    return found / len(validated)

@@ -16,17 +16,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
-from petpark_assets.domain.files import named_disk_errors
+from petpark_assets.domain.files import digest, named_disk_errors
+from petpark_assets.domain.records import HyperparameterSearch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 PACKAGE_TAG = "package"
+SEARCH_TAG = "hyperparameter_search"
+"""The digest of the search's record: on its run and on those of its trials."""
+_TRIAL_TAG = "trial"
+_PARENT = "all"
+_TERMINATED = {"FINISHED", "FAILED"}
+_MOST_RUNS = 10_000
+_MOST_METRICS = 1000
+"""MLflow's own limit of one call."""
 _FOLDER = "package"
 """Where a run's artifacts hold the package."""
 _QUIET = {
@@ -136,6 +145,48 @@ class MlflowStore:
                     raise CorruptData(f"{name} of version {found.version} is gone from the registry") from error
                 raise
 
+    def log_search(self, search: HyperparameterSearch) -> None:
+        """A run for a search, and below it one for each trial with its hyperparameters and curve.
+
+        Once, also when called again, or after a crash half-way.
+        """
+        key = digest(search)
+        with self._clear_errors(), named_disk_errors(self._folder):
+            experiment = self._experiment(f"{self._model_name} searches")
+            found = self._client.search_runs([experiment], f"tags.{SEARCH_TAG} = '{key}'", max_results=_MOST_RUNS)
+            is_done = {run.data.tags[_TRIAL_TAG] for run in found if run.info.status in _TERMINATED}
+            if _PARENT in is_done:
+                return
+            for run in found:  # what a crash left behind
+                if run.data.tags[_TRIAL_TAG] not in is_done | {_PARENT}:
+                    self._client.delete_run(run.info.run_id)
+            left = [run for run in found if run.data.tags[_TRIAL_TAG] == _PARENT]
+            parent = left[0] if left else self._client.create_run(experiment, tags=_search_tags(search, key))
+            for trial in search.trials:
+                if str(trial["number"]) not in is_done:
+                    self._log_trial(experiment, parent.info.run_id, key, trial)
+            self._client.set_terminated(parent.info.run_id)
+
+    def _log_trial(self, experiment: str, parent: str, key: str, trial: Mapping[str, Any]) -> None:
+        from mlflow.entities import Metric, Param
+
+        number = str(trial["number"])
+        tags = {SEARCH_TAG: key, _TRIAL_TAG: number, "mlflow.parentRunId": parent, "mlflow.runName": f"trial {number}"}
+        tags |= {name: str(trial[name]) for name in ("is_default", "schedule_share", "error") if name in trial}
+        run_id = self._client.create_run(experiment, tags=tags).info.run_id
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        metrics = [
+            Metric(name, value, now, point["epoch"])
+            for point in trial.get("curve", ())
+            for name, value in point.items()
+            if name != "epoch"
+        ]
+        parameters = [Param(name, str(value)) for name, value in trial["hyperparameters"].items()]
+        self._client.log_batch(run_id, params=parameters)
+        for start in range(0, len(metrics), _MOST_METRICS):
+            self._client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
+        self._client.set_terminated(run_id, "FAILED" if "error" in trial else "FINISHED")
+
     def _location(self, found: RegisteredVersion) -> str:
         """By our own folder, not by the path MLflow noted: a home can be moved, or restored elsewhere."""
         if self._artifact_root:
@@ -145,16 +196,18 @@ class MlflowStore:
 
     def _run_of(self, package: str) -> tuple[str, str]:
         """The run that carries a package's files, and where; one that a crash left behind is used again."""
-        name = f"{self._model_name} in {self._artifact_root or self.where}"
-        experiment = self._client.get_experiment_by_name(name)
-        number = (
-            experiment.experiment_id
-            if experiment
-            else self._client.create_experiment(name, artifact_location=self._artifact_root)
-        )
+        number = self._experiment(self._model_name)
         left = self._client.search_runs([number], f"tags.{PACKAGE_TAG} = '{package}'", max_results=1)
         run = left[0] if left else self._client.create_run(number, tags={PACKAGE_TAG: package})
         return str(run.info.run_id), str(run.info.artifact_uri)
+
+    def _experiment(self, of: str) -> str:
+        """The number of an experiment of ours, made where it is not there."""
+        name = f"{of} in {self._artifact_root or self.where}"
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment:
+            return str(experiment.experiment_id)
+        return str(self._client.create_experiment(name, artifact_location=self._artifact_root))
 
     @cached_property
     def _client(self) -> "MlflowClient":
@@ -199,6 +252,23 @@ class MlflowStore:
         except MlflowException as error:
             words = " ".join(str(error).split())[:200]
             raise TransientError(f"the model registry {self.where} did not answer: {words}: try again") from error
+
+
+def _search_tags(search: HyperparameterSearch, key: str) -> dict[str, str]:
+    """Of the run that a search's trials are below: what it was told, and the digests of its parents."""
+    names = (
+        "dataset_version",
+        "attempt",
+        "recipe",
+        "algorithm",
+        "seed",
+        "code_version",
+        "train_split",
+        "feature_scaling",
+    )
+    told = {name: str(getattr(search, name)) for name in names}
+    name = f"search {search.dataset_version} {search.recipe} {search.attempt}"
+    return {**told, SEARCH_TAG: key, _TRIAL_TAG: _PARENT, "mlflow.runName": name}
 
 
 def _plain(found: "ModelVersion", aliases: Mapping[str, int]) -> RegisteredVersion:

@@ -7,10 +7,9 @@ forgets them), and nothing leaves without its sums verified.
     candidate   the newest version
     champion    what `petpark classify` and the service answer with
 
-The rule of succession: each new version is compared once, with the champion of that moment, and becomes champion when
-there is none or when its reported accuracy is higher. Each accuracy is of the test side of that version's own data;
-photos never change sides, so neither model has learned from a photo that either was examined on. A person's `promote`
-stands until a better version is registered.
+The rule of succession: each new version meets the champion of that moment once, and becomes champion when there is
+none, or when it is clearly better (whoever registers judges that, by the exam's comparison on the same photos).
+Otherwise it waits as `candidate` for a person's `promote`, which stands until a clearly better version is registered.
 
 Not covered: two machines that register the very same package in the same second (a lock file serves one machine).
 Not here: MLflow (mlflow_store.py), whether a model may be packaged (package/contents.py), the ledger (ledger.py).
@@ -28,6 +27,7 @@ from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, No
 from petpark_assets.domain.files import named_disk_errors, sha256, sha256_file, write_new
 from petpark_assets.domain.ledger import Event
 from petpark_assets.domain.package import contents
+from petpark_assets.domain.records import HyperparameterSearch
 from petpark_assets.domain.registry.mlflow_store import MlflowStore, RegisteredVersion
 
 CANDIDATE = "candidate"
@@ -35,6 +35,9 @@ CHAMPION = "champion"
 THE_RULE = "rule of succession"
 """Who moved an alias when no person did."""
 _LEDGER_TAG = "ledger_event"
+
+Judge = Callable[[RegisteredVersion, RegisteredVersion], tuple[bool, str]]
+"""Whether a version is clearly better than the champion, and why or why not, in one line without a full stop."""
 
 
 class Registry:
@@ -118,9 +121,19 @@ class Registry:
         named = {name: found.tags[name] for name in ("dataset_version", "attempt")}
         return {"model": self.model_name, "version": found.version, "package": found.package, **named}
 
+    # ---- searches
+
+    def log_search(self, search: HyperparameterSearch) -> None:
+        """A run for each trial below one for the search, to be looked at in MLflow's UI; the same call again adds none.
+
+        Raises TransientError when MLflow does not answer.
+        """
+        with self._store.writing():
+            self._store.log_search(search)
+
     # ---- aliases
 
-    def settle_aliases(self, version: int) -> list[dict[str, Any]]:
+    def settle_aliases(self, version: int, judge: Judge) -> list[dict[str, Any]]:
         """Apply the rule of succession to each version up to this one that has not met it; returns the moves.
 
         `candidate` marks how far the rule was applied, so the same call again moves nothing, whatever a person has
@@ -129,7 +142,7 @@ class Registry:
         with self._store.writing():
             last, settled = self.resolve(version), self._store.aliases().get(CANDIDATE, 0)
             unsettled = [found for found in self.list_versions() if settled < found.version <= last]
-            return [move for found in unsettled for move in self._succeed(found)]
+            return [move for found in unsettled for move in self._succeed(found, judge)]
 
     def promote(self, name: str | int, *, by: str, because: str) -> dict[str, Any] | None:
         """Make a version champion by a person's word; returns the move, None when it is champion already.
@@ -144,17 +157,13 @@ class Registry:
             found = self.show(name)
             return None if CHAMPION in found.aliases else self._move(CHAMPION, found, by=by, because=because)
 
-    def _succeed(self, found: RegisteredVersion) -> list[dict[str, Any]]:
+    def _succeed(self, found: RegisteredVersion, judge: Judge) -> list[dict[str, Any]]:
         """Champion first: `candidate` must not say that the rule was applied before it was."""
         number = self._store.aliases().get(CHAMPION)
-        champion = self.show(number) if number else None
-        moves = []
-        if champion is None or found.accuracy > champion.accuracy:
-            why = f"its accuracy {found.accuracy:.4f} is " + (
-                f"higher than {champion.accuracy:.4f} of version {champion.version}" if champion else "the first"
-            )
-            moves.append(self._move(CHAMPION, found, by=THE_RULE, because=why))
-        return [*moves, self._move(CANDIDATE, found, by=THE_RULE, because="it is the newest version")]
+        is_better, why = judge(found, self.show(number)) if number else (True, "there was no champion")
+        moves = [self._move(CHAMPION, found, by=THE_RULE, because=why)] if is_better else []
+        newest = "it is the newest version" if is_better else f"it is the newest version, and waits for a person: {why}"
+        return [*moves, self._move(CANDIDATE, found, by=THE_RULE, because=newest)]
 
     def _move(self, alias: str, found: RegisteredVersion, *, by: str, because: str) -> dict[str, Any]:
         """Recorded first: after a crash the ledger may hold a move twice, but never lack one."""

@@ -124,6 +124,17 @@ def sentence(comparison: Mapping[str, Any] | None) -> str:
     return f"{_size(comparison)}: {told}; {alone} alone."
 
 
+def is_clearly_better(comparison: Mapping[str, Any] | None, champion_package: str) -> tuple[bool, str]:
+    """Whether a model may succeed the champion of this package without a person, and why or why not, in one line.
+
+    It may when McNemar's one-sided test says so at ALPHA, on the same photos, of this very champion: a comparison with
+    another one, who reigned when the exam was held, says nothing of it.
+    """
+    if comparison is None or comparison["champion"]["package"] != champion_package:
+        return False, "its exam did not compare it with the champion of today"
+    return comparison["p_better"] <= comparison["alpha"], sentence(comparison).rstrip(".")
+
+
 def _size(comparison: Mapping[str, Any]) -> str:
     for name, p_value in (("worse", comparison["p_worse"]), ("better", comparison["p_better"])):
         if p_value <= comparison["alpha"]:

@@ -11,9 +11,9 @@ from petpark_assets.domain.files import digest, has_record, read_record, sha256_
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.package.contents import SUMS, Lineage
 from petpark_assets.domain.package.predictor import Predictor
-from petpark_assets.domain.records import OnnxPackage, RegisteredModel
+from petpark_assets.domain.records import EvaluationReport, OnnxPackage, RegisteredModel
 from petpark_assets.domain.registry.mlflow_store import RegisteredVersion
-from petpark_assets.domain.registry.versions import CHAMPION
+from petpark_assets.domain.registry.versions import CANDIDATE, CHAMPION
 from petpark_assets.domain.workflow.packaging import package_folder, read_lineage
 
 
@@ -28,7 +28,7 @@ def registered_model(home: Home, attempt: Attempt) -> RegisteredModel:
         _require_recorded(home, attempt, package, lineage)
         tags = {"onnx_package": digest(package), "run_id": home.run_id or "none"}
         model_version = home.registry.register(package_folder(home, attempt), tags=tags)
-        home.registry.settle_aliases(model_version)
+        home.registry.settle_aliases(model_version, lambda found, champion: _compared(home, found, champion))
         record = RegisteredModel(
             dataset_version=version,
             attempt=attempt.id,
@@ -51,6 +51,23 @@ def _require_recorded(home: Home, attempt: Attempt, package: OnnxPackage, lineag
             raise CorruptData(
                 f"the package of attempt {attempt.id} was made from another {parent}: it is not registered"
             )
+
+
+def _compared(home: Home, found: RegisteredVersion, champion: RegisteredVersion) -> tuple[bool, str]:
+    """Whether a version's own exam found it clearly better than the champion. Raises CorruptData on another exam."""
+    from petpark_assets.domain.report import comparison
+
+    report = read_record(home.store, EvaluationReport, found.tags["dataset_version"], found.tags["attempt"])
+    if digest(report) != found.tags["evaluation_report"]:
+        raise CorruptData(f"version {found.version} was registered with another report than the one that is stored")
+    return comparison.is_clearly_better(report.comparison, champion.package)
+
+
+def succession(home: Home, model_version: int) -> str:
+    """What the rule of succession said about a version, in one line: by the ledger."""
+    subjects = [event.subject for event in home.ledger.events() if event.event == "alias_moved"]
+    said = [move["because"] for move in subjects if move["alias"] == CANDIDATE and move["version"] == model_version]
+    return said[-1] if said else "it has not met the rule yet"
 
 
 def find_damage(home: Home, attempt: Attempt) -> str | None:

@@ -54,7 +54,7 @@ def build(root: Path) -> Home:
     add_version(home, "v0002", second)
     add_model(home, "v0002", REJECTED, accuracy=0.5, is_accepted=False, seed=1)
     add_model(home, "v0002", SECOND, accuracy=0.875, seed=2, learning_rate=0.02)
-    registration.promote(home, "1", by="olga", because="version 2 is wrong about <my> dog")
+    registration.promote(home, "2", by="olga", because="version 1 is wrong about <my> dog")
     return home
 
 

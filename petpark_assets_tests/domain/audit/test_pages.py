@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from petpark_assets.domain.audit import changes, pages, timeline, trail
-from petpark_assets_tests.domain.audit.drawn_home import FIRST, REJECTED
+from petpark_assets_tests.domain.audit.drawn_home import FIRST, REJECTED, SECOND
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -42,7 +42,7 @@ def test_a_page_is_drawn_the_same_again_and_asks_nothing_of_a_network(home, tmp_
 
 def test_what_people_wrote_is_text(folder):
     """A reason is typed by a person, and must not become markup."""
-    page = (folder / "models" / f"{FIRST}.html").read_text()
+    page = (folder / "models" / f"{SECOND}.html").read_text()
     assert "&lt;my&gt; dog" in page
     assert "<my>" not in page
 

@@ -155,6 +155,24 @@ def test_a_large_resolution_makes_small_shards():
     assert len(inspection._shards("x" * 10_000, [0] * 10_000, 1000)[0]) == 11
 
 
+def test_photos_of_many_sizes_keep_their_own_pixels(tmp_path, monkeypatch):
+    """Photos of one size are squeezed together: neither a change of size nor a full batch may shift them."""
+    monkeypatch.setattr(inspection, "SQUEEZED_BYTES", 3 * 40 * 40 * 3)
+    (tmp_path / "lake").mkdir()
+    sizes = [(40, 40)] * 7 + [(40, 50), (40, 40), (50, 40), (50, 40)]
+    for number, size in enumerate(sizes):
+        (tmp_path / "lake" / f"{number:02d}.png").write_bytes(photo(number, size))
+    store, lake = files.LocalStore(tmp_path / "store"), open_lake(str(tmp_path / "lake"))
+    for by_torch in (False, True):
+        pixel_store = PixelStore(tmp_path / f"pixels-{by_torch}")
+        one = Inspector(lake=lake, store=store, pixels=pixel_store, resolution_px=SIDE, by_torch=by_torch)
+        inspected = one(lake.list_objects())
+        pixel_store.commit(inspected.fragments, SIDE)
+        sha256s = inspected.table["sha256"].to_pylist()
+        expected = [images.resize(images.decode(lake.read(item.key)), SIDE) for item in lake.list_objects()]
+        assert np.array_equal(pixel_store.read(sha256s, SIDE), np.stack(expected))
+
+
 def test_a_few_photos_are_shared_out_too():
     """A thousand photos in one shard would keep one processor busy and the others waiting."""
     sizes = [len(shard) for shard in inspection._shards("x" * 1000, [0] * 1000, SIDE)]

@@ -8,7 +8,8 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import QUARANTINE_REASONS
 from petpark_assets.domain.lake.corrections import Correction
 from petpark_assets.domain.lake.labels import open_labels
-from petpark_assets.domain.lake.sources import FolderLake
+from petpark_assets.domain.lake.sources import FolderLake, LakeObject
+from petpark_assets.domain.lake.survey import inputs_digest
 
 BYTES = "ab" * 32
 OTHER_BYTES = "cd" * 32
@@ -181,32 +182,39 @@ def test_rows_about_no_photo_of_the_lake_are_counted_by_source(folder):
     assert labels.num_unused(["1.jpg", "2.jpg"], [BYTES, None]) == {"labels.csv": 2, "bytes.csv": 1}
 
 
+def digest(labels):
+    """Of what a version would be made from, of two photos."""
+    keys, sha256s = ["cat/1.jpg", "2.jpg"], [BYTES, OTHER_BYTES]
+    objects = [LakeObject(key=key, size_bytes=1, fingerprint="") for key in keys]
+    return inputs_digest(objects, sha256s, labels.judge_all(keys, sha256s), frozenset())
+
+
 def test_the_digest_is_of_what_is_said_in_whatever_order_and_place(folder, tmp_path):
     """An unchanged table that was exported again must not look like other labels."""
-    table(folder, "1.jpg,cat", "2.jpg,dog", "1.jpg,cat")
-    digest = book(folder, "labels.csv", "names").digest
+    table(folder, "cat/1.jpg,cat", "2.jpg,dog", "cat/1.jpg,cat")
+    before = digest(book(folder, "labels.csv", "names"))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    table(elsewhere, "2.jpg,Dogs", "1.jpg,CAT", "3.jpg,")
-    assert book(folder, str(elsewhere / "labels.csv"), "names").digest == digest
+    table(elsewhere, "2.jpg,Dogs", "cat/1.jpg,CAT", "3.jpg,")
+    assert digest(book(folder, str(elsewhere / "labels.csv"), "names")) == before
 
 
 @pytest.mark.parametrize(
     ("specs", "row", "corrections"),
     [
-        (("labels.csv", "names"), "1.jpg,dog", ()),
+        (("labels.csv", "names"), "cat/1.jpg,cat", ()),
         (("labels.csv", "names"), "2.jpg,cat", ()),
-        (("labels.csv", "+names"), "1.jpg,cat", ()),
-        (("names", "labels.csv"), "1.jpg,cat", ()),
-        (("labels.csv", "names"), "1.jpg,cat", (correction("cat"),)),
+        (("labels.csv", "+names"), "cat/1.jpg,dog", ()),
+        (("names", "labels.csv"), "cat/1.jpg,dog", ()),
+        (("labels.csv", "names"), "cat/1.jpg,dog", (correction("cat"),)),
     ],
 )
 def test_the_digest_changes_with_everything_that_can_change_a_label(folder, specs, row, corrections):
     """Otherwise a changed table beside an unchanged lake would make no new version."""
-    table(folder, "1.jpg,cat")
-    before = book(folder, "labels.csv", "names").digest
+    table(folder, "cat/1.jpg,dog")
+    before = digest(book(folder, "labels.csv", "names"))
     table(folder, row)
-    assert book(folder, *specs, corrections=corrections).digest != before
+    assert digest(book(folder, *specs, corrections=corrections)) != before
 
 
 def test_two_tables_of_one_name_are_told_apart(folder):

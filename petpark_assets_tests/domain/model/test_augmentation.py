@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from petpark_assets.domain.model import augmentation
-from petpark_assets.domain.model.augmentation import augment, resolution_at
+from petpark_assets.domain.model.augmentation import augment, draw, hide, resolution_at
 from petpark_assets_tests.domain.model.squares import SIDE_PX, TINY
 
 
@@ -28,8 +28,9 @@ def test_augmented_photos_are_levels_of_the_asked_resolution_and_seeded(data, sc
     """What the network learns from has the scale of what it will answer about."""
 
     def crop(seed: int) -> torch.Tensor:
-        photos = torch.from_numpy(data.images[:8])
-        return augment(photos, 12, scale_min, generator=torch.Generator().manual_seed(seed))
+        told = dataclasses.replace(TINY, crop_scale_min=scale_min)
+        draws = draw(8, told, torch.Generator().manual_seed(seed))
+        return augment(torch.from_numpy(data.images[:8]), draws, 12, told)
 
     crops = crop(0)
     assert crops.dtype == torch.float32
@@ -44,10 +45,37 @@ def test_a_crop_of_the_whole_photo_is_the_photo_or_its_mirror_image(monkeypatch,
     """Coordinates are right to the pixel: an off-by-half shifts every training photo against every answer."""
     monkeypatch.setattr(augmentation, "CROP_ASPECT_MAX", 1)
     photos = torch.from_numpy(data.images[:32])
-    crops = augment(photos, SIDE_PX, 1.0, generator=torch.Generator().manual_seed(0))
+    told = dataclasses.replace(TINY, crop_scale_min=1.0)
+    crops = augment(photos, draw(32, told, torch.Generator().manual_seed(0)), SIDE_PX, told)
     whole = photos.permute(0, 3, 1, 2).float()
     same = (crops - whole).abs().amax(dim=(1, 2, 3)) < 0.01
     mirrored = (crops - whole.flip(3)).abs().amax(dim=(1, 2, 3)) < 0.01
     assert (same | mirrored).all()
     assert same.any()
     assert mirrored.any()
+
+
+def test_colours_change_within_what_was_asked_and_stay_levels(data):
+    """A network must not learn that evening light makes a dog; a level above 255 is no colour."""
+    told = dataclasses.replace(TINY, crop_scale_min=1.0, colour_jitter=0.3)
+    photos, draws = torch.from_numpy(data.images[:32]), draw(32, told, torch.Generator().manual_seed(0))
+    assert 0.7 <= draws.colours.min() < 0.75
+    assert 1.25 < draws.colours.max() <= 1.3
+    plain, changed = augment(photos, draws, SIDE_PX, TINY), augment(photos, draws, SIDE_PX, told)
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    assert not torch.allclose(plain, changed)
+    same = draws._replace(colours=torch.ones(32, 3))
+    assert torch.allclose(augment(photos, same, SIDE_PX, told), plain, atol=1e-3)
+
+
+def test_half_of_the_crops_hide_a_rectangle_of_no_more_than_the_share():
+    """As large as asked, or the animal itself is hidden."""
+    told = dataclasses.replace(TINY, hidden_share_max=0.25)
+    boxes = draw(400, told, torch.Generator().manual_seed(0)).boxes
+    hidden = (hide(torch.ones(400, 3, 32, 32), boxes) == 0).float()
+    assert torch.equal(hidden[:, 0], hidden[:, 2])
+    shares = hidden[:, 0].mean(dim=(1, 2))
+    assert shares.max() < 0.3
+    assert 0.4 < (shares > 0).float().mean() < 0.6
+    assert (hide(torch.ones(400, 3, 8, 8), draw(400, TINY, torch.Generator()).boxes) == 1).all()

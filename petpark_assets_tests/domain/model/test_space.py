@@ -3,8 +3,8 @@
 import pytest
 
 from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.model import space
-from petpark_assets.domain.recipes import RECIPES, Choices, Hyperparameters, Range, Recipe, Search
+from petpark_assets.domain.model import checkpoints, space
+from petpark_assets.domain.recipes import RECIPES, Choices, Hyperparameters, Range, Recipe, Search, override
 
 
 def recipe(**domains):
@@ -95,3 +95,13 @@ def test_the_named_recipes_can_be_searched(name):
     space.check_space(named)
 
     assert space.is_inside(named, space.default_values(named))
+
+
+def test_a_population_looks_only_for_what_a_training_can_go_on_with():
+    """A batch size cannot change on the way: refused before hours are spent, with what can."""
+    toy = recipe(batch_size=Choices(values=(8, 16)), learning_rate=Range(low=0.001, high=0.1))
+    with pytest.raises(
+        InvalidInput, match=r"batch_size, with which a training cannot go on otherwise: .* learning_rate"
+    ):
+        space.check_space(override(toy, {"search": {"scheduler": "pbt", "algorithm": "random"}}))
+    assert space.PERTURBABLE == checkpoints.FORKABLE

@@ -72,7 +72,7 @@ def test_the_best_epoch_is_the_one_returned(monkeypatch, data, accuracies, losse
 
     def pretend(classifier, _photos, _validated):
         seen.append({name: value.clone() for name, value in classifier.network.state_dict().items()})
-        return losses[len(seen) - 1], accuracies[len(seen) - 1]
+        return torch.tensor([losses[len(seen) - 1], accuracies[len(seen) - 1]], dtype=torch.float64)
 
     monkeypatch.setattr(train, "_validate", pretend)
     fitted = fit(data, PREPROCESSING, TINY, seed=0, device="cpu")

@@ -1,6 +1,7 @@
 """Claims about one trial: it learns from its share of the photos, and is judged on all of the validation part."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 
@@ -29,8 +30,8 @@ def test_a_trial_learns_from_its_share_alone_and_is_judged_on_all_of_the_validat
 
 def epochs_of(data, folder, *, share):
     """What the two epochs of a trial came to."""
-    seen = []
     task = trial.Task(
+        folder=folder / str(share),
         data=trial.save(data, folder),
         preprocessing=Preprocessing(resolution_px=16, channel_means=(0.5,) * 3, channel_deviations=(0.3,) * 3),
         recipe=Recipe(
@@ -40,5 +41,18 @@ def epochs_of(data, folder, *, share):
         cpus=1,
         gpus=0,
     )  # fmt: skip
-    trial.train(task, {}, seen.append)
-    return [(epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy) for epoch in seen]
+    curve = trial.train(task, 1, {}, lambda _: None)
+    shutil.rmtree(task.folder)  # or its checkpoint would be gone on from
+    return [(point["train_loss"], point["validation_loss"], point["validation_accuracy"]) for point in curve]
+
+
+def test_on_a_node_that_does_not_see_the_copy_photos_are_read_from_the_store(tmp_path):
+    """The same code runs on a cluster whose nodes share nothing but the store."""
+    images = np.arange(2 * 16 * 16 * 3, dtype=np.uint8).reshape(2, 16, 16, 3)
+    data = TrainingData(images=images, labels=np.zeros(2, np.uint8), validation=np.zeros(2, bool))
+    saved = trial.save(data, tmp_path, read_photos=lambda: images + 1)
+
+    assert np.array_equal(saved.open().images, images)
+    saved.images.unlink()
+    assert np.array_equal(saved.open().images, images + 1)
+    assert list(tmp_path.iterdir()) == []

@@ -126,7 +126,7 @@ before = set(sys.modules)  # what the environment itself starts with
 import json
 from pathlib import Path
 from petpark_assets.domain.package.predictor import Predictor
-data = bytes.fromhex({toys.photo(255).hex()!r})
+data = bytes.fromhex({toys.photo(255, file_format="JPEG").hex()!r})
 answer = Predictor.open(Path({str(folder)!r})).classify(data)
 places = {{name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}}
 installed = {{name.partition(".")[0] for name, place in places.items() if "site-packages" in place}}

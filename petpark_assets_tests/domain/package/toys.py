@@ -25,12 +25,12 @@ PREPROCESSING = Preprocessing(resolution_px=24, channel_means=(0.5, 0.4, 0.3), c
 REPORT_FILES = {"report.html": b"<p>97 of 100</p>", "report.json": b"{}"}
 
 
-def photo(brightness: int, *, width_px: int = 40, height_px: int = 30) -> bytes:
-    """A PNG whose left half has this brightness: the toy classifier calls a bright one a dog."""
+def photo(brightness: int, *, width_px: int = 40, height_px: int = 30, file_format: str = "PNG") -> bytes:
+    """A photo whose left half has this brightness: the toy classifier calls a bright one a dog."""
     pixels = np.full((height_px, width_px, 3), 100, dtype=np.uint8)
     pixels[:, : width_px // 2] = brightness
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    Image.fromarray(pixels).save(file, file_format)
     return file.getvalue()
 
 

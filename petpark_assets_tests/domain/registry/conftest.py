@@ -11,6 +11,11 @@ from petpark_assets.domain.registry.versions import Registry
 from petpark_assets_tests.domain.package import toys
 
 
+def by_accuracy(found, champion) -> tuple[bool, str]:
+    """A judge: who is better is better by far."""
+    return found.accuracy > champion.accuracy, f"{found.accuracy} against {champion.accuracy}"
+
+
 @pytest.fixture(scope="session")
 def mlflow_folder(tmp_path_factory) -> Path:
     """Where the shared database and all stored packages are."""
@@ -47,7 +52,7 @@ def add(registry, new_package) -> Callable[[float], int]:
 
     def register(accuracy: float) -> int:
         version = registry.register(new_package(accuracy), tags={"onnx_package": "9" * 64, "run_id": "run-1"})
-        registry.settle_aliases(version)
+        registry.settle_aliases(version, by_accuracy)
         return version
 
     return register

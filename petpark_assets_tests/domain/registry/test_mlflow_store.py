@@ -41,7 +41,7 @@ socket.getaddrinfo = lambda *args, **kwargs: attempts.append(str(args)) or []
 from petpark_assets.domain.registry.versions import Registry
 registry = Registry(Path({str(tmp_path / "mlflow")!r}), "pets", record_event=lambda event, subject: "0" * 64)
 version = registry.register(Path({str(package)!r}), tags={{}})
-registry.settle_aliases(version)
+registry.settle_aliases(version, lambda found, champion: (True, "better"))
 registry.download(version, Path({str(tmp_path / "out")!r}))
 from mlflow.telemetry import get_telemetry_client
 print(json.dumps([version, attempts, get_telemetry_client() is None, registry.show("champion").version]))

@@ -13,6 +13,7 @@ from petpark_assets.domain.files import sha256_file
 from petpark_assets.domain.package.contents import SUMS, verify_folder
 from petpark_assets.domain.registry.versions import Registry, history
 from petpark_assets_tests.domain.package import toys
+from petpark_assets_tests.domain.registry.conftest import by_accuracy
 
 TAGS = {"onnx_package": "9" * 64, "run_id": "run-1"}
 
@@ -99,12 +100,26 @@ def test_the_newest_is_candidate_and_the_best_is_champion(registry, add):
     assert [found.aliases for found in registry.list_versions()] == [(), (), ("champion",), ("candidate",)]
 
 
+def test_a_version_that_is_not_clearly_better_waits_for_a_person(registry, add, ledger):
+    """And both say so in the history: why it waits, and who let it pass."""
+    add(0.95)
+    add(0.95)
+    assert (registry.resolve("champion"), registry.resolve("candidate")) == (1, 2)
+    waits = history(ledger.events())[-1]
+    assert (waits["alias"], waits["because"]) == (
+        "candidate",
+        "it is the newest version, and waits for a person: 0.95 against 0.95",
+    )
+    registry.promote("candidate", by="ada", because="it is half the size")
+    assert registry.resolve("champion") == 2
+
+
 def test_a_person_s_promotion_stands_until_a_better_version_comes(registry, add):
     """A rebuild of something old must not undo what a person decided."""
     add(0.95)
     add(0.96)
     registry.promote("v1", by="ada", because="2 fails on puppies")
-    assert registry.settle_aliases(2) == []
+    assert registry.settle_aliases(2, by_accuracy) == []
     assert registry.resolve("champion") == 1
     add(0.955)
     assert registry.resolve("champion") == 3
@@ -114,7 +129,7 @@ def test_versions_that_a_crash_left_unsettled_meet_the_rule_in_their_order(regis
     """A version whose run died after registering must not be passed over."""
     for accuracy in (0.94, 0.97, 0.95):
         registry.register(new_package(accuracy), tags=TAGS)
-    registry.settle_aliases(3)
+    registry.settle_aliases(3, by_accuracy)
     assert (registry.resolve("champion"), registry.resolve("candidate")) == (2, 3)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from petpark_assets.domain.recipes import Targets
-from petpark_assets.domain.report.comparison import compare, holm, judged, mcnemar, sentence
+from petpark_assets.domain.report.comparison import compare, holm, is_clearly_better, judged, mcnemar, sentence
 from petpark_assets.domain.report.metrics import evaluate
 from petpark_assets.domain.report.slices import cut
 from petpark_assets_tests.domain.report import toy
@@ -87,3 +87,22 @@ def test_the_whole_is_told_in_one_sentence():
     assert sentence(evaluation.comparison).startswith("Significantly better than the champion on the same photos")
     assert "20 photos right by this model alone, 0 by the champion alone" in sentence(evaluation.comparison)
     assert sentence(None) == "There was no champion to compare with."
+
+
+def test_only_who_is_clearly_better_succeeds_without_a_person():
+    """Eleven photos against five may be chance; being clearly worse is no succession either."""
+    place = np.arange(NUM_IMAGES)
+    package = toy.CHAMPION.package
+    for wrong, champion_wrong, is_better in ((0, 20, True), (5, 11, False), (20, 0, False)):
+        found = examined(wrong=place < wrong, champion_wrong=place >= NUM_IMAGES - champion_wrong).comparison
+        said, why = is_clearly_better(found, package)
+        assert said is is_better, why
+        assert why == sentence(found).removesuffix(".")
+
+
+def test_a_comparison_with_another_champion_or_none_decides_nothing():
+    """A person may have promoted another version between the exam and the registration."""
+    place = np.arange(NUM_IMAGES)
+    found = examined(wrong=place < 0, champion_wrong=place < 50).comparison
+    said = (False, "its exam did not compare it with the champion of today")
+    assert is_clearly_better(found, "another package") == is_clearly_better(None, toy.CHAMPION.package) == said

@@ -1,0 +1,131 @@
+"""Several processes of one machine that train one network together, each on its part of every batch.
+
+All draw the same weights, order and crops by the same seed, and take the same step by the mean of their gradients: so
+they stay alike with nothing but gradients between them. Batch statistics are those of a worker's part, as in torch's
+own DistributedDataParallel. Those of the first are kept, and its checkpoints.
+
+`part`, `average_gradients` and `mean` are what the training loop asks for; alone they do nothing.
+Not here: the loop (train.py), or what a trial is (trial.py).
+"""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from petpark_assets.domain.errors import TransientError
+
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+"""Workers of one machine talk over 127.0.0.1; nobody else reaches them."""
+
+PATIENCE_S = 5
+"""How long another worker has to end by itself."""
+
+
+def part(batch: Tensor) -> Tensor:
+    """This worker's part of a batch [N, ...]: at least one photo where there are as many as workers."""
+    if not distributed.is_initialized():
+        return batch
+    return batch.tensor_split(distributed.get_world_size())[distributed.get_rank()]
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Let every worker have the mean of all workers' gradients."""
+    if not distributed.is_initialized():
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])  # one exchange a step, not one a layer
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    parts = torch.split(together, [gradient.numel() for gradient in gradients])
+    for gradient, averaged in zip(gradients, parts, strict=True):
+        gradient.copy_(averaged.view_as(gradient))
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of all workers' values of a scalar."""
+    if not distributed.is_initialized():
+        return value
+    distributed.all_reduce(total := value.clone())
+    return total / distributed.get_world_size()
+
+
+def own_checkpoint(path: Path) -> Path:
+    """Where this worker keeps its state: the first in `path`, from which the others start."""
+    if not distributed.is_initialized() or distributed.get_rank() == 0:
+        return path
+    own = path.with_name(f"{path.name}.{distributed.get_rank()}")
+    own.unlink(missing_ok=True)
+    if path.exists():
+        shutil.copy(path, own)
+    return own
+
+
+def in_step() -> None:
+    """Wait until every worker is here."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+@contextmanager
+def together(num_workers: int, train: Callable[[], Any]) -> Iterator[None]:
+    """Have this process and others of its kind train together: `train` runs in each of the others meanwhile.
+
+    `train` must be picklable. Raises TransientError when another worker ended before this one.
+    """
+    if num_workers == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        meeting = f"{folder}/meeting"
+        spawning = multiprocessing.get_context("spawn")
+        others = [
+            spawning.Process(target=_work, args=(rank, num_workers, meeting, train), daemon=True)
+            for rank in range(1, num_workers)
+        ]
+        for other in others:
+            other.start()
+            stack.callback(_end, other)
+        try:
+            with _member(0, num_workers, meeting):
+                yield
+        except RuntimeError as error:  # what torch raises when a partner is gone, among others
+            for other in others:
+                other.join(timeout=PATIENCE_S)
+            if any(other.exitcode for other in others):
+                raise TransientError(f"a worker of the trial ended before it was done ({error})") from error
+            raise
+
+
+def _work(rank: int, num_workers: int, meeting: str, train: Callable[[], Any]) -> None:
+    with _member(rank, num_workers, meeting):
+        train()
+
+
+@contextmanager
+def _member(rank: int, num_workers: int, meeting: str) -> Iterator[None]:
+    """One of the workers, which meet by a file: torch's usual server would listen to the network."""
+    os.environ.update(LOOPBACK)
+    num_gpus = torch.cuda.device_count()
+    if num_gpus:
+        torch.cuda.set_device(rank % num_gpus)
+    backend = "nccl" if num_gpus >= num_workers else "gloo"  # NCCL wants a card for each
+    distributed.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=num_workers)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def _end(process: Any) -> None:
+    process.join(timeout=PATIENCE_S)
+    process.kill()
+    process.join()

@@ -1,0 +1,138 @@
+"""What became of a run of Dagster's: why it failed, in one line, and whether its process still lives.
+
+Not here: who is told of it (sensors/run_failures.py), or what ends it (sensors/stuck_runs.py, launch.py).
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from petpark_assets.domain.errors import PetparkError
+
+IN_PROCESS = {"petpark/in_process": "true"}
+"""The tag of runs in the process of a terminal: they are dead when it is."""
+HOST_TAG = "petpark/host"
+"""The machine of such a run: only there its process can be looked for."""
+OUR_ERRORS = f"{PetparkError.__module__}."
+PROC = Path("/proc")
+CLOCK_SLACK_S = 5.0
+"""How much a process may seem younger than what it wrote: its start is counted in hundredths since boot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a run failed."""
+
+    steps: tuple[str, ...]
+    """Every step that failed, in order; none when the run itself was ended."""
+    reason: str
+    """One line: our own error's message, a failed check's, or the name and message of whatever else it was."""
+    is_ours: bool
+    """The reason is an error of ours, written to be read."""
+    is_interrupted: bool
+    """Somebody stopped the process: Dagster turns Ctrl-C into a failed step."""
+
+
+def find_failure(events: Iterable[dg.DagsterEvent]) -> Failure:
+    """The first failure among a run's events."""
+    told = list(events)
+    steps = tuple(str(event.step_key) for event in told if event.is_step_failure)
+    reason, is_ours = _first_reason(told, steps)
+    names = {error.cls_name for event in told if event.is_step_failure for error in _causes(_step_error(event))}
+    interrupted = dg.DagsterExecutionInterruptedError.__name__ in names
+    return Failure(steps=steps, reason=one_line(reason), is_ours=is_ours, is_interrupted=interrupted)
+
+
+def one_line(text: str) -> str:
+    """A text without its line breaks."""
+    return " ".join(text.split())
+
+
+def _first_reason(events: list[dg.DagsterEvent], steps: tuple[str, ...]) -> tuple[str, bool]:
+    for event in events:
+        if event.is_step_failure:
+            causes = [error.message for error in _causes(_step_error(event))]
+            ours = [message for message in causes if message.startswith(OUR_ERRORS)]
+            if ours:
+                return ours[-1].partition(": ")[2], True
+            found = _failed_check(events)
+            return (found, True) if found else (causes[-1] if causes else f"{event.step_key} failed", False)
+    if steps:
+        return steps[0], False
+    return next((str(event.message) for event in events if event.is_run_failure and event.message), "no reason"), False
+
+
+def _step_error(event: dg.DagsterEvent) -> Any:
+    return event.step_failure_data.error
+
+
+def _failed_check(events: list[dg.DagsterEvent]) -> str | None:
+    """What the check said that stopped the run: the verdict about a rejected model."""
+    for event in events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+                return f"check {check.check_name}: {check.description or 'it does not hold'}"
+    return None
+
+
+def _causes(error: Any) -> Iterator[Any]:
+    """An error as Dagster keeps it, what caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.cause
+
+
+def lost_process(events: Iterable[dg.EventLogEntry]) -> int | None:
+    """The process of a run on this machine, if it is gone; None if it lives, or was not noted yet.
+
+    The first process that a run's engine events name is its own: its steps' come later. A number that another
+    process has by now is told from it by its start (where there is /proc; elsewhere it counts as living).
+    """
+    for pid, since in _noted_processes(events):
+        return None if _lives(pid, since=since) else pid
+    return None
+
+
+def living_steps(events: Iterable[dg.EventLogEntry]) -> list[int]:
+    """The processes of a run's steps that live, by its STEP_WORKER_STARTED events; none where there is no /proc.
+
+    A step outlives the run's process when that is killed: nobody tells it.
+    """
+    return [pid for pid, since in _noted_processes(events) if PROC.is_dir() and _lives(pid, since=since)]
+
+
+def _noted_processes(events: Iterable[dg.EventLogEntry]) -> Iterator[tuple[int, float]]:
+    """Each process that events name, and when."""
+    for entry in events:
+        noted = entry.dagster_event.engine_event_data.metadata.get("pid") if entry.dagster_event else None
+        if noted is not None:
+            yield int(str(noted.value)), entry.timestamp
+
+
+def _lives(pid: int, *, since: float) -> bool:
+    if PROC.is_dir():
+        state, started = _process(pid)
+        return state not in {"", "Z", "X"} and started <= since + CLOCK_SLACK_S
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _process(pid: int) -> tuple[str, float]:
+    """State letter and start (seconds since 1970) of a process, by proc(5); no letter when there is none."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "", 0.0
+    since_boot_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return fields[0], time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot_s

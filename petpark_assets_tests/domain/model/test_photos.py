@@ -1,0 +1,63 @@
+"""Claims about batches: read ahead or kept on the device, they are the same photos in the same order."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from petpark_assets.domain.model import photos as photos_module
+from petpark_assets.domain.model import train
+from petpark_assets.domain.model.photos import Photos
+from petpark_assets.domain.model.train import fit
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, weights_bytes
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("is_resident", [True, False])
+def test_batches_come_whole_and_in_order(data, is_resident):
+    """Threads that read ahead finish in any order; a photo with another's label teaches nonsense."""
+    order = np.random.default_rng(0).permutation(len(data.images))
+    found = list(Photos(data, CPU, is_resident=is_resident).batches(order, 7))
+    assert [len(labels) for _, labels in found] == [7] * 13 + [5]
+    assert np.array_equal(torch.cat([images for images, _ in found]).numpy(), data.images[order])
+    assert np.array_equal(torch.cat([labels for _, labels in found]).numpy(), data.labels[order])
+
+
+def test_a_side_that_does_not_fit_is_learnt_to_the_same_bits(data, fitted, monkeypatch):
+    """Whether a card had room decides speed, never what is learnt."""
+
+    class ResidentPhotos(Photos):
+        def __init__(self, given, device):
+            super().__init__(given, device, is_resident=True)
+
+    monkeypatch.setattr(train, "Photos", ResidentPhotos)
+    assert weights_bytes(fit(data, PREPROCESSING, TINY, seed=0, device="cpu")) == weights_bytes(fitted)
+
+
+def test_a_read_that_fails_ends_the_epoch_with_its_own_error(data):
+    """The store's file was deleted meanwhile: nobody waits for a thread that died."""
+
+    class Gone:
+        nbytes, shape = data.images.nbytes, data.images.shape
+
+        def __getitem__(self, _):
+            raise OSError(5, "Input/output error")
+
+    broken = Photos(dataclasses.replace(data, images=Gone()), CPU)
+    with pytest.raises(OSError, match="Input/output"):
+        list(broken.batches(np.arange(96), 8))
+
+
+def test_leaving_in_the_middle_stops_the_readers(data, monkeypatch):
+    """A trial is stopped between batches: no thread may go on reading for it."""
+    monkeypatch.setattr(photos_module, "NUM_READERS", 1)
+    read = []
+    photos = Photos(data, CPU)
+    plainly = photos._read
+    monkeypatch.setattr(photos, "_read", lambda part: (read.append(len(part)), plainly(part))[1])
+    batches = photos.batches(np.arange(96), 4)
+    next(batches)
+    batches.close()
+    assert len(read) <= photos_module.BATCHES_AHEAD

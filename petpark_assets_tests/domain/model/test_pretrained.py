@@ -1,0 +1,94 @@
+"""Claims about a start from other weights: the right ones, without their head, by digest, and no code is run."""
+
+import dataclasses
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+
+from petpark_assets.domain.errors import InvalidInput, PetparkError
+from petpark_assets.domain.files import sha256_file
+from petpark_assets.domain.model.network import build_network
+from petpark_assets.domain.model.pretrained import load_start
+from petpark_assets.domain.model.train import fit
+from petpark_assets.domain.recipes import Hyperparameters
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, weights_bytes
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_all_but_the_head_is_taken_from_a_file_of_either_kind(tmp_path, suffix):
+    """Of a thousand classes, as ImageNet's files are: the head is another's, and starts at random."""
+    path = tmp_path / f"start{suffix}"
+    state = build_network(TINY, num_classes=1000).state_dict()
+    torch.save(state, path) if suffix == ".pth" else safetensors.torch.save_file(state, path)
+    network = build_network(TINY)
+    head = network.head.weight.detach().clone()
+    assert load_start(network, dataclasses.replace(TINY, weights=str(path))) == sha256_file(path)
+    assert torch.equal(network.head.weight, head)
+    taken = network.state_dict()
+    assert all(torch.equal(value, taken[name]) for name, value in state.items() if not name.startswith("head."))
+
+
+def test_without_named_weights_nothing_is_touched():
+    """From scratch is the default, and noted as such."""
+    assert load_start(build_network(TINY), TINY) is None
+
+
+def test_the_same_loop_learns_from_there_and_its_record_knows(tmp_path, data, fitted):
+    """Another start, other weights: the digest is what tells two such models apart."""
+    path = tmp_path / "start.safetensors"
+    safetensors.torch.save_file(fitted.weights, path)
+    started = fit(data, PREPROCESSING, dataclasses.replace(TINY, weights=str(path)), seed=0, device="cpu")
+    assert started.pretrained == sha256_file(path)
+    assert fitted.pretrained is None
+    assert started.epochs[0].train_loss < fitted.epochs[0].train_loss
+    assert weights_bytes(started) != weights_bytes(fitted)
+
+
+def test_weights_that_cannot_be_used_are_refused_in_one_line(tmp_path):
+    """Before an hour of training, with what to mend."""
+    wide = tmp_path / "wide.safetensors"
+    safetensors.torch.save_file(build_network(dataclasses.replace(TINY, width=16)).state_dict(), wide)
+    (tmp_path / "torn.safetensors").write_bytes(b"no tensors")
+    (tmp_path / "torn.pth").write_bytes(b"no tensors")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for weights, words in {
+        str(wide): "not those of petnet: .* tensors differ, the first is",
+        str(tmp_path / "none.pth"): "cannot be read",
+        str(tmp_path / "torn.safetensors"): "no file of tensors",
+        str(tmp_path / "torn.pth"): "no file of tensors",
+        str(tmp_path / "list.pth"): "must hold tensors by name",
+        "DEFAULT": "torchvision has none for petnet",
+    }.items():
+        with pytest.raises(InvalidInput, match=words) as refused:
+            load_start(build_network(TINY), dataclasses.replace(TINY, weights=weights))
+        assert "\n" not in str(refused.value)
+
+
+def test_a_file_with_code_in_it_is_refused_and_its_code_not_run(tmp_path):
+    """A .pth from the internet is a pickle: reading it must not be running it."""
+    touched, path = tmp_path / "touched", tmp_path / "evil.pth"
+
+    class Evil:
+        def __reduce__(self):
+            return touched.touch, ()
+
+    torch.save({"stem": Evil()}, path)
+    with pytest.raises(InvalidInput, match="no file of tensors"):
+        load_start(build_network(TINY), dataclasses.replace(TINY, weights=str(path)))
+    assert not touched.exists()
+    pickle.loads(pickle.dumps(Evil()))  # noqa: S301 - it would have been
+    assert touched.exists()
+
+
+def test_torchvisions_names_are_offered_and_a_missing_network_is_one_line(tmp_path, monkeypatch):
+    """Tests reach no network: what a person without one sees is one line with the way round."""
+    told = Hyperparameters(architecture="resnet18", weights="DEFAULT")
+    network = build_network(told)
+    with pytest.raises(InvalidInput, match="for resnet18 one of IMAGENET1K_V1"):
+        load_start(network, dataclasses.replace(told, weights="IMAGENET"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    with pytest.raises(PetparkError, match=r"could not be downloaded .*give a file of them") as refused:
+        load_start(network, told)
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,101 @@
+"""Claims about what trials share: a card by fractions, and turns where there is one slot; nothing waits for ever.
+
+Ray is told of a GPU that is not there: what is shared, and who waits, is Ray's bookkeeping, and can be seen so.
+"""
+
+import json
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.model import search_tune, space
+from petpark_assets.domain.model.trial import SavedData
+from petpark_assets.resources import ray_cluster
+from petpark_assets_tests.domain.model.searching import toy
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, draw_data
+
+DATA = draw_data()
+
+
+@pytest.fixture(scope="module")
+def one_gpu():
+    """A Ray of four cores and, as it believes, one GPU."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"GPU": 1}))
+        with ray_cluster.started(num_cpus=4):
+            yield
+
+
+def meet(folder, num_trials):
+    """What a trial reads its photos by: not before so many trials read theirs."""
+    (folder / str(os.getpid())).touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < num_trials:
+        assert time.monotonic() < deadline, "the others did not come"
+        time.sleep(0.05)
+    return DATA.images
+
+
+def run(recipe, folder, read_photos, end=lambda _number: None):
+    """Run four trials; what each failed with, by number."""
+    data = SavedData(
+        images=folder / "nowhere.npy", labels=DATA.labels, validation=DATA.validation, read_photos=read_photos
+    )
+    task = search_tune.affordable_task(folder, data, PREPROCESSING, recipe)
+    points = enumerate(space.listed_points(recipe), start=1)
+    failures = {}
+
+    def note(number, _values, _curve, error):
+        failures[number] = error
+        end(number)
+
+    search_tune.run_trials(
+        task, next_trial=lambda: next(points, None), end=note, on_epoch=lambda _number, _point: None, ended=[]
+    )
+    return task, failures
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_four_trials_share_one_card_by_quarters(tmp_path):
+    """A small network leaves most of a card idle; each trial here waits until the other three are there too."""
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    recipe = toy(num_trials=4, trial_epochs=1, gpus_per_trial=0.25, max_concurrent_trials=4)
+
+    task, failures = run(recipe, tmp_path, partial(meet, meeting, 4))
+
+    assert task.gpus == 0.25
+    assert failures == dict.fromkeys(range(1, 5))
+
+
+def alone(folder):
+    """What a trial reads its photos by: it must be the only one."""
+    (folder / "running").touch(exist_ok=False)
+    return DATA.images
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_where_there_is_one_slot_trials_wait_for_each_other(tmp_path):
+    """Two trainings that each want the whole card would run out of its memory; more than there is waits for ever."""
+    recipe = toy(num_trials=4, trial_epochs=1, gpus_per_trial=4.0, max_concurrent_trials=4)
+
+    task, failures = run(recipe, tmp_path, partial(alone, tmp_path), end=lambda _: (tmp_path / "running").unlink())
+
+    assert task.gpus == 1
+    assert failures == dict.fromkeys(range(1, 5))
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_workers_get_what_a_node_has_for_each_of_them(tmp_path):
+    """A trial's workers are on one node; more than it has cores would never start."""
+    data = SavedData(images=Path(), labels=DATA.labels, validation=DATA.validation, read_photos=None)
+    afford = partial(search_tune.affordable_task, tmp_path, data, PREPROCESSING)
+    pair = afford(toy(cpus_per_trial=8, gpus_per_trial=1.0, workers_per_trial=2))
+    assert (pair.cpus, pair.gpus) == (2, 0.5)
+    assert search_tune._resources(pair) == {"cpu": 4, "gpu": 1}
+    with pytest.raises(InvalidInput, match="workers_per_trial is 5: no node has as many cores"):
+        afford(toy(workers_per_trial=5))

@@ -1,0 +1,67 @@
+"""Claims about workers that train one trial together: they learn what one alone learns, and go on after a kill."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+
+from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.model import trial, workers
+from petpark_assets_tests.domain.model.searching import toy
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, draw_data
+
+VALUES = {"learning_rate": 0.04}
+
+
+def task(folder, num_workers):
+    """A trial of 6 epochs."""
+    recipe = toy(workers_per_trial=num_workers, trial_epochs=6)
+    data = trial.save(draw_data(), folder)
+    return trial.Task(folder=folder, data=data, preprocessing=PREPROCESSING, recipe=recipe, cpus=1, gpus=0)
+
+
+class Stopped(Exception):
+    """Ends a training from outside."""
+
+
+def test_two_workers_learn_as_one_does_and_go_on_to_the_same_bits(tmp_path):
+    """Two cards must halve the time and change nothing but batch statistics; and an interruption nothing at all."""
+    alone = trial.train(task(tmp_path / "alone", 1), 1, VALUES, lambda _: None)
+    pair = trial.train(task(tmp_path / "pair", 2), 1, VALUES, lambda _: None)
+
+    def stop(curve):
+        if len(curve) == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        trial.train(task(tmp_path / "again", 2), 1, VALUES, stop)
+    seen = []
+    again = trial.train(task(tmp_path / "again", 2), 1, VALUES, seen.append)
+
+    assert again == pair
+    assert [curve[-1]["epoch"] for curve in seen] == [4, 5, 6]
+    assert pair[0]["train_loss"] == pytest.approx(alone[0]["train_loss"], rel=0.05)
+    assert pair[-1]["validation_accuracy"] > 0.9
+    assert alone[-1]["validation_accuracy"] > 0.9
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_dies_is_noticed_and_named_for_what_it_is(tmp_path):
+    """The trial is then started again from its checkpoint; it must not wait for ever for the dead."""
+
+    def kill(curve):
+        if len(curve) == 2:
+            (other,) = multiprocessing.active_children()
+            os.kill(other.pid, signal.SIGKILL)
+
+    with pytest.raises(TransientError, match="a worker of the trial ended"):
+        trial.train(task(tmp_path, 2), 1, VALUES, kill)
+
+
+def test_alone_there_is_nothing_to_share():
+    """The loop is the same for one worker, and costs it nothing."""
+    batch = torch.arange(6)
+    assert workers.part(batch) is batch
+    assert workers.mean(batch) is batch

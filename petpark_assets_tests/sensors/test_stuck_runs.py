@@ -1,0 +1,159 @@
+"""No run stays started when its process was killed, and none that works is touched. Real processes, real kills."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.instance import InstanceRef
+
+from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, living_steps
+from petpark_assets.sensors.stuck_runs import end_lost_runs, end_orphans
+
+
+@dg.op
+def works() -> None:
+    """Never ends."""
+    time.sleep(600)
+
+
+@dg.job
+def long_job() -> None:
+    """A training."""
+    works()
+
+
+def begin(folder: str, host: str) -> None:
+    """A build in the process of a terminal."""
+    with _open(Path(folder)) as instance:
+        instance.event_log_storage.set_concurrency_slots("training", 1)
+        long_job.execute_in_process(instance=instance, tags={**IN_PROCESS, HOST_TAG: host})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the instance keeps its runs."""
+    (tmp_path / "dagster").mkdir()
+    return tmp_path / "dagster"
+
+
+@pytest.fixture
+def instance(folder: Path) -> Iterator[dg.DagsterInstance]:
+    """On disk: another process runs in it."""
+    with _open(folder) as opened:
+        yield opened
+
+
+def _open(folder: Path) -> dg.DagsterInstance:
+    silent = {"telemetry": {"enabled": False}}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=silent))
+
+
+def _began(folder: Path, host: str) -> subprocess.Popen:
+    script = "import sys; from petpark_assets_tests.sensors.test_stuck_runs import begin; begin(*sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder), host], stderr=subprocess.PIPE)
+    with _open(folder) as instance:
+        while not any(
+            instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START) for run in instance.get_runs()
+        ):
+            assert process.poll() is None, process.stderr.read()
+    return process
+
+
+def test_a_run_whose_process_was_killed_is_ended(folder: Path, instance: dg.DagsterInstance):
+    """Its place in the training pool is given back, and the reason is one line; while it lived it was left alone."""
+    process = _began(folder, os.uname().nodename)
+    with process:
+        assert end_lost_runs(instance) == []
+        (run,) = instance.get_runs()
+        instance.event_log_storage.claim_concurrency_slot("training", run.run_id, "works")
+        process.kill()
+    assert end_lost_runs(instance) == [
+        f"run {run.run_id[:8]} of long_job was ended: the process that ran it (pid {process.pid}) is gone"
+    ]
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+    assert instance.event_log_storage.get_concurrency_info("training").active_slot_count == 0
+    assert end_lost_runs(instance) == []
+
+
+def test_a_run_of_another_machine_is_left_alone(folder: Path, instance: dg.DagsterInstance):
+    """Its processes cannot be seen from here: their numbers would name others."""
+    process = _began(folder, "another-machine")
+    with process:
+        process.kill()
+    assert end_lost_runs(instance) == []
+
+
+def _noted(instance: dg.DagsterInstance, pid: int) -> dg.DagsterRun:
+    """A started run that says it has this process; launched, so that no machine is named."""
+    run = instance.create_run_for_job(long_job)
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", "long_job"), run_id=run.run_id)
+    from dagster._core.events import EngineEventData
+
+    instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+    return run
+
+
+def begin_with_a_process_for_each_step(folder: str) -> None:
+    """A run as the UI launches it, from its own process on."""
+    with _open(Path(folder)) as instance:
+        dg.execute_job(dg.reconstructable(long_job), instance=instance)
+
+
+def test_a_step_whose_run_was_killed_does_not_work_on(folder: Path, instance: dg.DagsterInstance):
+    """It would train beside the run that is made again, on the same cores; nobody else ends it."""
+    module = "petpark_assets_tests.sensors.test_stuck_runs"
+    script = f"import sys; from {module} import begin_with_a_process_for_each_step as go; go(sys.argv[1])"
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stderr=subprocess.DEVNULL)
+    with process:
+        (run,) = _wait(instance.get_runs)
+        (entry,) = _wait(lambda: instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED))
+        _wait(lambda: instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START))
+        assert end_orphans(instance) == []
+        process.kill()
+    step = int(entry.dagster_event.engine_event_data.metadata["pid"].value)
+    assert living_steps([entry]) == [step]
+    assert len(end_lost_runs(instance)) == 1
+    assert end_orphans(instance) == [f"a step of run {run.run_id[:8]} outlived it and was ended (pid {step})"]
+    _wait(lambda: not living_steps([entry]))
+    assert end_orphans(instance) == []
+
+
+def _wait(found):
+    """What is waited for, once it is there."""
+    deadline = time.monotonic() + 60
+    while not (answer := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return answer
+
+
+def test_a_process_that_only_has_its_number_is_not_it(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch):
+    """After a restart of the machine numbers begin anew: whoever was born after the run cannot have begun it."""
+    living = _noted(instance, os.getpid())
+    assert end_lost_runs(instance) == []
+    monkeypatch.setattr("time.clock_gettime", lambda _clock: -3600.0)  # as if this process had begun in an hour
+    (line,) = end_lost_runs(instance)
+    assert line.startswith(f"run {living.run_id[:8]}")
+
+
+def test_a_killed_process_that_nobody_has_buried_is_gone(instance: dg.DagsterInstance):
+    """A worker's parent may be as dead, or busy: what is left of it then looks like a process."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    _noted(instance, process.pid)
+    assert end_lost_runs(instance) == []
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert len(end_lost_runs(instance)) == 1
+    process.wait()
+
+
+def test_a_run_that_has_no_process_yet_is_left_alone(instance: dg.DagsterInstance):
+    """Between its start and its first step nothing is known of it."""
+    run = instance.create_run_for_job(long_job)
+    instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", "long_job"), run_id=run.run_id)
+    assert end_lost_runs(instance) == []
