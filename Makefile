@@ -36,12 +36,13 @@ check: $(STAMP) ## lint, format, types and import contracts
 dev: $(STAMP) ## the Dagster UI with its daemon
 	@$(BIN)/petpark dev
 
-bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, inference, the recipe laptop; over an hour
+bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, inference, audit, the recipe laptop; over an hour
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.grouping
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.faults
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.inference
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.audit
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop
 
 bench-gpu: $(STAMP) ## the recipe gpu on one GPU, on PETPARK_PHOTOS: accuracy of 5 seeds, seconds to 0.97, photos a second

@@ -5,9 +5,11 @@ import dagster as dg
 from petpark_assets.assets.metadata import OWNERS, materialized
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.audit import pages
 from petpark_assets.domain.workflow import registration
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.reports import ReportPages
 
 
 @dg.asset(
@@ -19,7 +21,7 @@ from petpark_assets.resources.recipe import RunRecipe
     code_version=code_version("registry")[:12],
 )
 def registered_model(
-    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, report_pages: ReportPages
 ) -> dg.MaterializeResult[None]:
     """One immutable version in MLflow's registry, with tags that lead to every parent.
 
@@ -29,6 +31,7 @@ def registered_model(
     opened = home.open(run_id=context.run.run_id)
     attempt = run_attempt(context, opened, recipe)
     record = registration.registered_model(opened, attempt)
+    page = pages.draw_page(opened, attempt)
     return materialized(
         opened,
         record,
@@ -38,6 +41,7 @@ def registered_model(
             "model_version": record.model_version,
             "succession": registration.succession(opened, record.model_version),
             "aliases": ", ".join(opened.registry.show(record.model_version).aliases) or "none",
+            "audit": dg.MetadataValue.url(report_pages.url(page.relative_to(opened.reports))),
             "download": dg.MetadataValue.md(f"`petpark registry download {record.model_version} --to FOLDER`"),
         },
     )

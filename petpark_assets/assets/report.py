@@ -8,6 +8,7 @@ import dagster as dg
 from petpark_assets.assets.metadata import OWNERS, materialized, picture, table
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.audit import pages
 from petpark_assets.domain.records import EvaluationReport
 from petpark_assets.domain.workflow import retraining, testing
 from petpark_assets.domain.workflow.sides import count_models_evaluated
@@ -39,6 +40,7 @@ def evaluation_report(
     attempt = run_attempt(context, opened, recipe)
     record = testing.evaluation_report(opened, attempt)
     page = testing.draw_page(opened, attempt)
+    audit_page = pages.draw_page(opened, attempt)
     context.log.info(record.verdict)
     metrics = record.metrics
     return materialized(
@@ -57,6 +59,7 @@ def evaluation_report(
             **_beside_the_targets(record, attempt.recipe.name),
             "models_evaluated_on_this_test_side": count_models_evaluated(opened, record.dataset_version),
             "report": dg.MetadataValue.url(report_pages.url(page.relative_to(opened.reports))),
+            "audit": dg.MetadataValue.url(report_pages.url(audit_page.relative_to(opened.reports))),
             "report_file": dg.MetadataValue.path(str(page)),
             "confusion": picture(figures.confusion_matrix(metrics), "confusion matrix"),
             "curves": picture(figures.roc_and_precision_recall(metrics), "ROC and precision-recall curves"),

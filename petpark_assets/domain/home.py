@@ -13,9 +13,10 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from petpark_assets.domain.ledger import Ledger
 from petpark_assets.domain.registry.versions import Registry
 from petpark_assets.domain.s3.access import SCHEME, S3Access, storage_options
 from petpark_assets.domain.s3.store import S3Store
+
+LIBRARIES = ("torch", "torchvision", "ray", "optuna", "numpy", "pyarrow", "pillow", "onnx", "onnxruntime", "dagster")
+"""On whose versions a model may depend."""
 
 MODEL_NAME = "pet-classifier"
 """The registered model: one name, many versions."""
@@ -77,6 +81,15 @@ class Home:
             }
 
         yield circumstances
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of LIBRARIES that are installed here, by name; nothing is imported."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):  # a GPU machine has only some
+            found[name] = metadata.version(name)
+    return found
 
 
 def page_path(home: Home, attempt: Attempt) -> Path:

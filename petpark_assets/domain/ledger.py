@@ -33,6 +33,9 @@ from petpark_assets.domain.errors import CorruptData, InvalidInput
 
 EVENTS: Mapping[str, str] = {
     "dataset_version_made": "a manifest was written: a new version of the lake",
+    "split_made": "a version was divided into its train side and its test side",
+    "search_done": "hyperparameters were chosen for an attempt: recipe, seed, code version",
+    "model_trained": "an attempt's network was trained: seed, code version, device, library versions",
     "test_side_opened": "an attempt's model was examined on the test side",
     "verdict": "the report accepted or rejected an attempt's model",
     "retrain_requested": "a rejected attempt asks for another training with a wider search",

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.files import canonical_json, named_disk_errors
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import catalogue, fingerprints, history, tombstones
+from petpark_assets.domain.lake import catalogue, fingerprints, history, sightings, tombstones
 from petpark_assets.domain.lake.catalogue import QUARANTINED
 from petpark_assets.domain.workflow.lookup import find_rows
 
@@ -29,7 +29,9 @@ NOTE_NAME = "forgotten.json"
 LABEL_ISSUES = "label_issues"
 """In the cache: sha256s and probabilities (label_issues.py)."""
 
-WITHOUT_PHOTOS = frozenset({fingerprints.FILE_NAME, history.FILE_NAME, "models", LABEL_ISSUES, NOTE_NAME})
+WITHOUT_PHOTOS = frozenset({
+    fingerprints.FILE_NAME, history.FILE_NAME, sightings.FILE_NAME, "models", LABEL_ISSUES, NOTE_NAME,
+})  # fmt: skip
 """What may stay in the cache. All else goes: a cache that somebody adds must not be overlooked here."""
 
 
@@ -104,7 +106,7 @@ def _copies(home: Home, seen: pa.Table) -> list[Path]:
     found = [path for path in _entries(home.cache) if path.name not in WITHOUT_PHOTOS]
     versions = catalogue.list_versions(home.store)
     for folder, showing in ((home.reports, seen), (home.reports / "lake", quarantined(seen))):
-        keeping = {*versions, "lake"} - set(showing["dataset_version"].to_pylist())
+        keeping = {*versions, "lake", "audit"} - set(showing["dataset_version"].to_pylist())
         found += [path for path in _entries(folder) if path.name not in keeping]
     return found
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from petpark_assets.domain import splits
 from petpark_assets.domain.errors import Conflict, NotFound
 from petpark_assets.domain.files import (
+    digest,
     folder_key,
     has_record,
     read_circumstances,
@@ -29,6 +30,7 @@ from petpark_assets.domain.lake import (
     ingest,
     leakage,
     ownership,
+    sightings,
 )
 from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels
@@ -80,6 +82,7 @@ def new_dataset_version(
             home.ledger.append("dataset_version_made", asdict(record))
             write_record(home.store, record, {"lake": lake.uri, "labels": list(labels), **circumstances()})
             _describe(home, record)
+            sightings.read_sightings(home.store, home.cache)  # so that whoever asks for a photo need not wait
     return result
 
 
@@ -170,6 +173,9 @@ def split(home: Home, dataset_version: str) -> tuple[TrainSplit, TestSplit]:
         manifest = read_manifest(home, dataset_version)
         train = splits.train_split_record(parent, manifest)
         test = splits.test_split_record(parent, manifest)
+        if not has_record(home.store, TestSplit, dataset_version):
+            parts = {"train_split": digest(train), "test_split": digest(test)}
+            home.ledger.append("split_made", {"dataset_version": dataset_version, **parts})
         write_record(home.store, train, circumstances())
         write_record(home.store, test, circumstances())
     return train, test

@@ -18,10 +18,10 @@ from petpark_assets.domain.files import (
     sha256,
     write_record,
 )
-from petpark_assets.domain.home import Home
+from petpark_assets.domain.home import Home, library_versions
 from petpark_assets.domain.model import features
 from petpark_assets.domain.recipes import Hyperparameters, Recipe
-from petpark_assets.domain.records import FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
+from petpark_assets.domain.records import AttemptRecord, FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
 from petpark_assets.domain.workflow.sides import Side, open_side, read_manifest
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def hyperparameter_search(
         )
         if record.trials:
             home.registry.log_search(record)
+        told = {"recipe": recipe.name, "seed": recipe.seed, "code_version": attempt.code_version}
+        _note(home, "search_done", record, told)
         write_record(home.store, record, circumstances())
     return record
 
@@ -161,9 +163,17 @@ def trained_cnn(
             weights=put(home.store, _weights_key(attempt, sha256(file)), file),
             forgotten=forgotten,
         )
+        told = {"seed": record.seed, "code_version": attempt.code_version, "device": record.device}
+        _note(home, "model_trained", record, {**told, "weights": record.weights, "libraries": library_versions()})
         write_record(home.store, record, circumstances())
         shutil.rmtree(checkpoint.parent, ignore_errors=True)  # with pieces that kills left beside it
     return record
+
+
+def _note(home: Home, event: str, record: AttemptRecord, told: Mapping[str, Any]) -> None:
+    """The event first: a crash before the record leaves it twice, never missing."""
+    subject = {"dataset_version": record.dataset_version, "attempt": record.attempt, record.asset: digest(record)}
+    home.ledger.append(event, {**subject, **told})
 
 
 def read_weights(home: Home, attempt: Attempt, record: TrainedCnn) -> bytes:

@@ -296,7 +296,7 @@ def test_an_unknown_cache_or_page_is_taken_to_hold_the_photo(home):
         path.write_bytes(b"?")
     kept = {
         "cache/forgotten.json", "cache/lake_fingerprints.arrow", "cache/lake_history.arrow",
-        "cache/models/abc/model.onnx",
+        "cache/lake_sightings.arrow", "cache/models/abc/model.onnx",
     }  # fmt: skip
     for name in kept:
         (home.root / name).touch()

@@ -1,0 +1,1 @@
+"""What an auditor asks: verification, lineage, history, pages and bundles, from records, manifests and the ledger."""

@@ -1,0 +1,106 @@
+"""How long each of the auditor's questions takes, as a whole process, on 200 dataset versions of 100,000 photos.
+
+    python -m petpark_assets_tests.benchmarks.audit
+
+Drawn records: of each version 1 % of the photos are new, and one model was examined on its 20,000 test photos and
+announced as registered. The photo of `image` was on the test side of every version, so that all predictions are read.
+The index of photos, which ingestion keeps in the cache, is there; how long it takes to make it anew is told beside.
+Six minutes, most of them to draw the home.
+Not here: `verify` and `bundle`, which are no questions: they read every file.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from petpark_assets.domain.files import sha256
+from petpark_assets.domain.home import Home, open_home
+from petpark_assets.domain.lake import catalogue, sightings
+from petpark_assets_tests.benchmarks.laptop import describe_run
+from petpark_assets_tests.domain.audit import drawn_home
+
+RESULT = Path(__file__).parent / "results" / "audit.json"
+COMMAND = "python -m petpark_assets_tests.benchmarks.audit"
+NUM_VERSIONS, NUM_PHOTOS, NUM_ROUNDS = 200, 100_000, 5
+ALLOWED_SECONDS = 2.0
+_STAYS = 0
+"""The photo that every version has: on the test side, since 0 is divisible by 5."""
+
+
+def main() -> None:
+    """Draw the home, ask, and write the result."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = draw(Path(folder) / "home")
+        started = time.perf_counter()
+        sightings.read_sightings(home.store, home.cache)
+        seconds_of_index = round(time.perf_counter() - started, 1)
+        asked = {name: [ask(home, *words) for _ in range(NUM_ROUNDS)] for name, words in questions().items()}
+    result = {
+        **describe_run(COMMAND),
+        "n": {"versions": NUM_VERSIONS, "photos": NUM_PHOTOS, "rounds": NUM_ROUNDS},
+        "allowed_s": ALLOWED_SECONDS,
+        "index_of_photos_anew_s": seconds_of_index,
+        "seconds": {name: summary(values) for name, values in asked.items()},
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    sys.stdout.write(RESULT.read_text())
+
+
+def questions() -> dict[str, tuple[str, ...]]:
+    """The words of each."""
+    middle = str(NUM_VERSIONS // 2)
+    return {
+        "model": ("model", middle),
+        "image": ("image", drawn_home.photo(_STAYS)["key"]),
+        "dataset": ("dataset", middle),
+        "rejected": ("rejected",),
+        "at": ("at", "2999-01-01"),
+        "diff": ("diff", "1", str(NUM_VERSIONS)),
+        "index": ("index",),
+    }
+
+
+def ask(home: Home, *words: str) -> float:
+    """Seconds of one process."""
+    command = [sys.executable, "-m", "petpark_assets.cli", "audit", *words, "--json", "--home", str(home.root)]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    """Mean, deviation and the worst, seconds."""
+    return {
+        "mean": round(statistics.mean(values), 2),
+        "deviation": round(statistics.stdev(values), 2),
+        "worst": round(max(values), 2),
+    }
+
+
+def draw(root: Path) -> Home:
+    """All versions, each with its model."""
+    home = open_home(root, actor="drawn")
+    numbers = list(range(NUM_PHOTOS))
+    for number in range(1, NUM_VERSIONS + 1):
+        version = catalogue.version_name(number)
+        attempt = sha256(version.encode())[:16]
+        drawn_home.add_version(home, version, [drawn_home.photo(known) for known in numbers])
+        drawn_home.add_model(home, version, attempt, accuracy=0.9, is_accepted=False)
+        of = {"model": "pet-classifier", "version": number, "package": "0" * 64}
+        of |= {"dataset_version": version, "attempt": attempt}
+        home.ledger.append("model_registered", of)
+        for alias in ("champion", "candidate"):
+            moved = {"alias": alias, "previous_version": number - 1 or None, "by": "drawn", "because": "drawn"}
+            home.ledger.append("alias_moved", {**of, **moved})
+        for place in range(1, NUM_PHOTOS // 100 + 1):  # the oldest go, but for the first
+            numbers[(number * NUM_PHOTOS // 100 + place) % NUM_PHOTOS or 1] = NUM_PHOTOS * number + place
+    return home
+
+
+if __name__ == "__main__":
+    main()
