@@ -126,7 +126,7 @@ def write_many(items: Mapping[str, bytes]) -> None:
 
     By path. For many small files whose names are digests of what they hold, so that replacing one changes nothing but
     damage, and so that whoever finds one damaged by a power cut writes it again. One sync of the file system does for
-    thousands of them: with 512 files of 8 KB it took 15 ms, syncing each file 130.
+    thousands of them: of 512 files of 8 KB it took 9 ms beside 77 of writing; syncing each file took 300 in all.
     """
     token = secrets.token_hex(4)
     for path, data in items.items():

@@ -8,19 +8,16 @@ Not here: what is worth a message (sensors/run_failures.py), or the variables (e
 import ipaddress
 import json
 import logging
-import smtplib
-import ssl
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.message import EmailMessage
-from email.utils import formatdate
-from http.client import HTTPException
-from typing import Protocol
-from urllib.error import HTTPError, URLError
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from petpark_assets.domain.errors import InvalidInput, TransientError
+
+if TYPE_CHECKING:  # every command reads who is told; few tell, and these take 40 ms to import
+    import smtplib
+    from email.message import EmailMessage
 
 TIMEOUT_S = 5.0
 """Of each wait for an answer: a tick has 60 s."""
@@ -63,12 +60,20 @@ class Webhook:
 
     def send(self, message: Message) -> None:
         """POST it; a redirection is refused, since it would drop the body. Raises TransientError."""
+        import urllib.request
+        from http.client import HTTPException
+        from urllib.error import HTTPError, URLError
+
+        class NoRedirect(urllib.request.HTTPRedirectHandler):
+            def redirect_request(self, *_args: object, **_kwargs: object) -> None:
+                """A POST that is redirected would be sent again as a GET, and be answered 200."""
+
         body = json.dumps({"text": message.title, "key": message.key, **message.facts}).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": message.key}
         request = urllib.request.Request(self.url, body, headers, method="POST")  # noqa: S310 - parse_webhook: http(s)
         host = urlsplit(self.url).hostname
         try:
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S):
+            with urllib.request.build_opener(NoRedirect).open(request, timeout=TIMEOUT_S):
                 return
         except HTTPError as error:
             with error:
@@ -76,11 +81,6 @@ class Webhook:
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise TransientError(f"the webhook at {host} cannot be reached: {reason}") from None
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
-        """A POST that is redirected would be sent again as a GET, and be answered 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,8 @@ class Mail:
 
     def send(self, message: Message) -> None:
         """Hand it over. Raises TransientError, also where a password would go in the clear over a network."""
+        import smtplib
+
         try:
             with self._connect() as server:
                 self._enter(server)
@@ -110,12 +112,17 @@ class Mail:
         if refused:
             logging.getLogger(__name__).warning("the mail server refused %s", ", ".join(refused))
 
-    def _connect(self) -> smtplib.SMTP:
+    def _connect(self) -> "smtplib.SMTP":
+        import smtplib
+        import ssl
+
         if self.is_tls:
             return smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_S, context=ssl.create_default_context())
         return smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_S)
 
-    def _enter(self, server: smtplib.SMTP) -> None:
+    def _enter(self, server: "smtplib.SMTP") -> None:
+        import ssl
+
         server.ehlo()
         is_private = self.is_tls or _is_loopback(self.host)
         if not self.is_tls and server.has_extn("starttls"):
@@ -126,7 +133,10 @@ class Mail:
                 raise TransientError(f"the mail server {self.host}:{self.port} offers no TLS for the password")
             server.login(self.user, self.password)
 
-    def _letter(self, message: Message) -> EmailMessage:
+    def _letter(self, message: Message) -> "EmailMessage":
+        from email.message import EmailMessage
+        from email.utils import formatdate
+
         letter = EmailMessage()
         letter["Subject"] = message.title[:200]
         letter["From"], letter["To"] = self.sender, ", ".join(self.recipients)

@@ -26,6 +26,7 @@ import dagster as dg
 from petpark_assets.assets.versions import DATASET_VERSIONS
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.home import Home
+from petpark_assets.domain.lake import catalogue
 from petpark_assets.domain.workflow import arrivals, ingestion
 from petpark_assets.domain.workflow.arrivals import Look
 from petpark_assets.jobs import build, new_dataset_version
@@ -106,7 +107,7 @@ def _open_run(instance: dg.DagsterInstance) -> str | None:
 
 def _unfinished(instance: dg.DagsterInstance, home: Home, lake: str | None) -> dict[str, Any] | str | None:
     """A run that completes or builds the newest version, or why there is none; None where it is built."""
-    version = arrivals.newest_version(home)
+    version = catalogue.newest_version(home.store)
     if version is None or arrivals.is_built(home, version):
         return None
     digest = arrivals.manifest_digest(home, version)[:_DIGITS]

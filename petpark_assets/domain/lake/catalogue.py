@@ -63,7 +63,7 @@ _STREAMED_ROWS = 8192
 
 
 class Photo(NamedTuple):
-    """An accepted photo, as the split sees it; 100,000 of them are made in a third of a dataclass's time."""
+    """An accepted photo, as the split sees it; 100,000 of them are made in two thirds of a dataclass's time."""
 
     sha256: str
     label: str
@@ -86,6 +86,11 @@ def list_versions(store: files.Store) -> list[str]:
     """The versions whose manifest exists, first to newest."""
     names = (key.split("/") for key in store.list_keys(RawImages.asset) if key.endswith("/manifest.parquet"))
     return sorted((name[1] for name in names if _VERSION.fullmatch(name[1])), key=lambda version: int(version[1:]))
+
+
+def newest_version(store: files.Store) -> str | None:
+    """The newest of them; None before the first."""
+    return next(reversed(list_versions(store)), None)
 
 
 def build_table(

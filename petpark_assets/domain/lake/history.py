@@ -4,23 +4,19 @@ Derived from the manifests; the copy in a cache saves reading them all again and
 Not here: one version's rows (catalogue.py).
 """
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import feather
 
 from petpark_assets.domain import files
-from petpark_assets.domain.lake import catalogue
+from petpark_assets.domain.lake import catalogue, manifest_cache
 
 FILE_NAME = "lake_history.arrow"
 COLUMNS = ["sha256", *catalogue.FACTS, "reason", "detail", "group", "split"]
 SCHEMA = pa.schema([catalogue.SCHEMA.field(name) for name in COLUMNS])
 """A row for each sha256 that any version read, sorted by it. reason and detail: only where the bytes cannot be decoded.
 group and split: as in the newest version that accepted it; null where none did."""
-
-_SOURCE = b"petpark"
 
 
 def read_history(store: files.Store, cache: Path | None = None, *, besides: str | None = None) -> pa.Table:
@@ -30,7 +26,11 @@ def read_history(store: files.Store, cache: Path | None = None, *, besides: str 
     """
     versions = [version for version in catalogue.list_versions(store) if version != besides]
     is_cached = cache is not None and besides is None
-    known, num_known = _load(cache / FILE_NAME, store, versions) if cache and is_cached else (SCHEMA.empty_table(), 0)
+    known, num_known = (
+        manifest_cache.load(cache / FILE_NAME, SCHEMA, store, versions)
+        if cache and is_cached
+        else (SCHEMA.empty_table(), 0)
+    )
     for version in versions[num_known:]:
         known = fold(known, catalogue.read_manifest(store, version, columns=COLUMNS))
     if cache and is_cached and num_known < len(versions):
@@ -81,30 +81,6 @@ def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
 
 
-def _load(path: Path, store: files.Store, versions: list[str]) -> tuple[pa.Table, int]:
-    """What was saved, and how many of the versions it covers; nothing where it is another store's, or damaged."""
-    nothing = SCHEMA.empty_table(), 0
-    if not path.is_file():
-        return nothing
-    try:
-        table = feather.read_table(path, memory_map=False)
-        source = json.loads(table.schema.metadata[_SOURCE])
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
-        return nothing
-    seen = source.get("versions") or [None]
-    is_ours = table.schema.equals(SCHEMA) and source.get("store") == store.uri and seen == versions[: len(seen)]
-    is_ours = is_ours and source.get("manifest") == catalogue.manifest_sha256(store, seen[-1])
-    return (table.replace_schema_metadata(None), len(seen)) if is_ours else nothing
-
-
 def keep(cache: Path, known: pa.Table, store: files.Store, versions: list[str]) -> None:
     """Save what these versions, which must be the first of the store's, together know."""
-    source = {
-        "store": store.uri,
-        "versions": versions,
-        "manifest": catalogue.manifest_sha256(store, versions[-1]),
-    }
-    buffer = pa.BufferOutputStream()
-    noted = known.replace_schema_metadata({_SOURCE: files.canonical_json(source)})
-    feather.write_feather(noted, buffer, compression="uncompressed")  # compressing would take longer than writing
-    files.replace(cache / FILE_NAME, buffer.getvalue())
+    manifest_cache.keep(cache / FILE_NAME, known, store, versions)

@@ -5,16 +5,14 @@ reading their manifests would take minutes. It can be deleted at any time, and h
 Not here: what is known of a photo's bytes (history.py), one version's rows (catalogue.py).
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import feather
 
 from petpark_assets.domain import files
-from petpark_assets.domain.lake import catalogue
+from petpark_assets.domain.lake import catalogue, manifest_cache
 
 FILE_NAME = "lake_sightings.arrow"
 COLUMNS = ["key", "sha256", "label", "state", "split", "reason"]
@@ -25,17 +23,15 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 """first, last: places in the list of versions, both included. Rows come in the order in which they were first seen."""
 
-_SOURCE = b"petpark"
-
 
 def read_sightings(store: files.Store, cache: Path) -> tuple[pa.Table, list[str]]:
     """A table of SCHEMA, and the versions that first and last count; only what the cache has not seen is read."""
     versions = catalogue.list_versions(store)
-    known, num_known = _load(cache / FILE_NAME, store, versions)
+    known, num_known = manifest_cache.load(cache / FILE_NAME, SCHEMA, store, versions, memory_map=True)
     for number, version in enumerate(versions[num_known:], start=num_known):
         known = fold(known, catalogue.read_manifest(store, version, columns=COLUMNS), number)
     if num_known < len(versions):
-        _keep(cache, known, store, versions)
+        manifest_cache.keep(cache / FILE_NAME, known, store, versions)
     return known, versions
 
 
@@ -61,27 +57,3 @@ def _is_same(rows: pa.Table, others: pa.Table) -> pa.Array:
         are_null = pc.and_(pc.is_null(rows[name]), pc.is_null(others[name]))
         is_same = pc.and_(is_same, pc.fill_null(pc.equal(rows[name], others[name]), are_null))
     return is_same
-
-
-def _load(path: Path, store: files.Store, versions: list[str]) -> tuple[pa.Table, int]:
-    """What was saved, and how many of the versions it covers; nothing where it is another store's, or damaged."""
-    nothing = SCHEMA.empty_table(), 0
-    if not path.is_file():
-        return nothing
-    try:
-        table = feather.read_table(path, memory_map=True)  # it is replaced whole, so an open map stays as it was
-        source = json.loads(table.schema.metadata[_SOURCE])
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
-        return nothing
-    seen = source.get("versions") or [None]
-    is_ours = table.schema.equals(SCHEMA) and source.get("store") == store.uri and seen == versions[: len(seen)]
-    is_ours = is_ours and source.get("manifest") == catalogue.manifest_sha256(store, seen[-1])
-    return (table.replace_schema_metadata(None), len(seen)) if is_ours else nothing
-
-
-def _keep(cache: Path, known: pa.Table, store: files.Store, versions: list[str]) -> None:
-    source = {"store": store.uri, "versions": versions, "manifest": catalogue.manifest_sha256(store, versions[-1])}
-    buffer = pa.BufferOutputStream()
-    noted = known.replace_schema_metadata({_SOURCE: files.canonical_json(source)})
-    feather.write_feather(noted, buffer, compression="uncompressed")
-    files.replace(cache / FILE_NAME, buffer.getvalue())

@@ -29,7 +29,7 @@ _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR}
 
 
 class LakeObject(NamedTuple):
-    """One object of a lake, as its listing shows it; 100,000 of them are made in a third of a dataclass's time."""
+    """One object of a lake, as its listing shows it; 100,000 of them are made in half of a dataclass's time."""
 
     key: str
     """Path below the lake's folder, with `/`, whatever the platform."""

@@ -53,7 +53,7 @@ def look(home: Home, lake_uri: str) -> Look:
     bucket with a difference. Raises InvalidInput, Conflict, TransientError as an ingestion does.
     """
     lake, book = ingestion.look_at(home, lake_uri)
-    version = newest_version(home)
+    version = catalogue.newest_version(home.store)
     manifest = "" if version is None else manifest_digest(home, version)
     known, listed = _known_sums(home, lake, book, version, manifest), arrivals.lake_sums(lake)
     buckets = arrivals.differing(known, listed)
@@ -66,11 +66,6 @@ def look(home: Home, lake_uri: str) -> Look:
         num_changed=found["changed"],
         num_removed=found["removed"],
     )
-
-
-def newest_version(home: Home) -> str | None:
-    """The newest dataset version; None before the first."""
-    return next(reversed(catalogue.list_versions(home.store)), None)
 
 
 def is_recorded(home: Home, version: str) -> bool:

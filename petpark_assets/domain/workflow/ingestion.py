@@ -258,10 +258,10 @@ def export_manifest(home: Home, dataset_version: str, to: Path) -> dict[str, Any
 
 def newest_version(home: Home) -> str:
     """The newest dataset version. Raises NotFound before the first."""
-    versions = catalogue.list_versions(home.store)
-    if not versions:
+    version = catalogue.newest_version(home.store)
+    if version is None:
         raise NotFound(f"the home {home.root} has no dataset version yet: petpark lake ingest makes the first")
-    return versions[-1]
+    return version
 
 
 def find_version(home: Home, name: str) -> str:

@@ -1,7 +1,5 @@
 """The page as a real browser shows it: nothing fails, nothing is asked of a network, and a phone can read it."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,28 +7,12 @@ from petpark_assets.domain.report.gallery import thumbnail
 from petpark_assets.domain.report.page import render
 from petpark_assets_tests.domain.report import toy
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 CONTRAST = """() => {
   const seen = getComputedStyle(document.querySelector('figure svg text')).fill;
   return [seen, getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor];
 }"""
 
-pytestmark = [
-    pytest.mark.debian,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs Debian's chromium at {CHROMIUM}"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium, without a window."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
+pytestmark = pytest.mark.debian
 
 
 @pytest.fixture(scope="module", params=["packaged", "with photos"])
