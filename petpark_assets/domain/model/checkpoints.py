@@ -25,11 +25,10 @@ from petpark_assets.domain.errors import CorruptData, InvalidInput
 from petpark_assets.domain.files import canonical_json, digest, replace
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model.photos import TrainingData
+from petpark_assets.domain.model.space import PERTURBABLE
 from petpark_assets.domain.model.weights import METADATA_KEY, read_metadata
 from petpark_assets.domain.recipes import Hyperparameters
 
-FORKABLE = ("learning_rate", "weight_decay", "label_smoothing", "crop_scale_min", "ema_decay")
-"""Hyperparameters that a training may go on with otherwise: they are read at every step, and shape no tensor."""
 _CHUNK = 256
 
 
@@ -113,16 +112,17 @@ def fork(source: Path, target: Path, hyperparameters: Hyperparameters) -> None:
     Args:
         source: another training's checkpoint on the same data with the same seed.
         target: the checkpoint that `fit` will be given; replaced.
-        hyperparameters: those of the source, save for what may change on the way (FORKABLE).
+        hyperparameters: those of the source, save for what may change on the way (space.PERTURBABLE).
 
     Raises InvalidInput where others differ, FileNotFoundError, CorruptData.
     """
     checkpoint = load(source)
     before, after = checkpoint.task["hyperparameters"], dataclasses.asdict(hyperparameters)
-    fixed = sorted(name for name in after if name not in FORKABLE and before.get(name) != after[name])
+    fixed = sorted(name for name in after if name not in PERTURBABLE and before.get(name) != after[name])
     if fixed:
         raise InvalidInput(
-            f"no training can go on from {source} with other {', '.join(fixed)}: only {', '.join(FORKABLE)} may change"
+            f"no training can go on from {source} with other {', '.join(fixed)}: "
+            f"only {', '.join(PERTURBABLE)} may change"
         )
     save(target, dataclasses.replace(checkpoint, task={**checkpoint.task, "hyperparameters": after}))
 

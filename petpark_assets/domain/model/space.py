@@ -13,8 +13,8 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe
 
 PERTURBABLE = ("learning_rate", "weight_decay", "label_smoothing", "crop_scale_min", "ema_decay")
-"""What population-based training may look for: a training can go on with another value of these
-(checkpoints.FORKABLE, which a test holds equal; torch comes with that module)."""
+"""What a training may go on with otherwise, and so what population-based training may look for: these are read at
+every step, and shape no tensor."""
 
 Values = dict[str, Any]
 """One point of the space: a value for each of its hyperparameters."""

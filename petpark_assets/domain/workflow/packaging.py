@@ -24,9 +24,9 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )  # fmt: skip
-from petpark_assets.domain.workflow.sides import Side, open_side, read_manifest
+from petpark_assets.domain.workflow.sides import Side, read_manifest
 from petpark_assets.domain.workflow.testing import open_network, open_test_side, read_report_file
-from petpark_assets.domain.workflow.training import read_weights
+from petpark_assets.domain.workflow.training import read_weights, training_data
 
 
 def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
@@ -84,13 +84,10 @@ def _quantise(
 
     The validation part decides. What then fails the proofs that model.onnx has passed on the test side is not shipped.
     """
-    from petpark_assets.domain.model.validation import carve_validation
     from petpark_assets.domain.package import export, int8
 
-    recipe = attempt.recipe
-    train = open_side(home, attempt.dataset_version, "train", recipe.resolution_px)
-    is_validation = carve_validation(train.groups, train.labels, recipe.validation_share)
-    validated, learnt = np.flatnonzero(is_validation), np.flatnonzero(~is_validation)
+    train, _ = training_data(home, attempt)
+    validated, learnt = np.flatnonzero(train.validation), np.flatnonzero(~train.validation)
     quantised = int8.quantise(onnx_model, train.images[learnt[: int8.NUM_RANGE_PHOTOS]])
     small = Predictor(quantised)
     before, after = (

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
-from petpark_assets.domain.model import checkpoints
+from petpark_assets.domain.model import checkpoints, space
 from petpark_assets.domain.model.train import fit
 from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, draw_data, weights_bytes
 
@@ -139,7 +139,10 @@ def test_a_fork_goes_on_from_anothers_weights_with_other_strengths(tmp_path, fit
     """Population-based training: the weak go on from the strong, a little otherwise."""
     source, target = tmp_path / "strong.safetensors", tmp_path / "weak.safetensors"
     train(source, stop_after=2)
-    changed = dataclasses.replace(TINY, learning_rate=0.02, label_smoothing=0.05, weight_decay=0.01)
+    strengths = {"learning_rate": 0.02, "label_smoothing": 0.05, "weight_decay": 0.01}
+    strengths |= {"crop_scale_min": 0.9, "ema_decay": 0.7}
+    assert set(strengths) == set(space.PERTURBABLE)
+    changed = dataclasses.replace(TINY, **strengths)
     checkpoints.fork(source, target, changed)
     told, forked = train(target, changed)
     assert told == [3]

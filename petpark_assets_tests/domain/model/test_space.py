@@ -3,7 +3,7 @@
 import pytest
 
 from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.model import checkpoints, space
+from petpark_assets.domain.model import space
 from petpark_assets.domain.recipes import RECIPES, Choices, Hyperparameters, Range, Recipe, Search, override
 
 
@@ -104,4 +104,3 @@ def test_a_population_looks_only_for_what_a_training_can_go_on_with():
         InvalidInput, match=r"batch_size, with which a training cannot go on otherwise: .* learning_rate"
     ):
         space.check_space(override(toy, {"search": {"scheduler": "pbt", "algorithm": "random"}}))
-    assert space.PERTURBABLE == checkpoints.FORKABLE

@@ -13,7 +13,7 @@ from petpark_assets.domain.files import canonical_json
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.package import int8
 from petpark_assets.domain.recipes import RECIPES
-from petpark_assets.domain.workflow import packaging
+from petpark_assets.domain.workflow import packaging, training
 from petpark_assets.domain.workflow.sides import Side
 
 SIDE_PX, NUM_PHOTOS = 16, 40
@@ -68,7 +68,7 @@ def _png(image: np.ndarray) -> bytes:
 def quantise(monkeypatch):
     """Packaging's decision, with a given model for what the quantiser makes; and the photos that this was shown."""
     shown = []
-    monkeypatch.setattr(packaging, "open_side", lambda *_arguments: TRAIN)
+    monkeypatch.setattr(training, "open_side", lambda *_arguments: TRAIN)
 
     def decide(rounded: bytes, originals: Side = TEST):
         monkeypatch.setattr(int8, "quantise", lambda _model, photos: shown.append(photos) or rounded)
