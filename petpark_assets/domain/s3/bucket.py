@@ -70,7 +70,7 @@ class Bucket:
             listing.ask_for_one(self.place, self.access)
 
     def list_objects(self, folder: str = "", after: str = "") -> Iterator[Listed]:
-        """Objects, all or in a folder, after a key if any, in the order of the keys' UTF-8; only here may keys be odd."""
+        """Objects, all or in a folder, after a key if any, in the order of their UTF-8; here alone keys may be odd."""
         with self._refusals_explained("s3:ListBucket"):
             yield from listing.list_objects(self.place, self.access, folder, after)
 

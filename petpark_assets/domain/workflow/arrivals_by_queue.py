@@ -128,8 +128,10 @@ def _key(lake: S3Lake, named: Named) -> str | None:
 def _list_on(watched: _Watched, kept: Hints) -> Hints:
     """List on from where the last look ended, as long as there is time, and room for what is found."""
     end = time.monotonic() + LIST_FOR_S
-    while kept.listed_to is not None and kept.room and time.monotonic() < end:
+    while kept.listed_to is not None and kept.room:
         kept = _list_part(watched, kept, kept.listed_to)
+        if time.monotonic() > end:
+            break
     return kept
 
 
