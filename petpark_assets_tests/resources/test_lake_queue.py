@@ -55,7 +55,7 @@ def test_what_cannot_be_read_is_one_line_with_its_remedy(queue, aws_server):
     ],
 )
 def test_what_may_pass_is_told_from_what_a_person_must_mend(code, status, kind, words):
-    """moto refuses nobody; these are the codes that AWS documents."""
+    """Moto refuses nobody; these are the codes that AWS documents."""
     error = lake_queue._explain("https://sqs.eu-central-1.amazonaws.com/1/park", code, status)
     assert type(error) is kind
     assert words in str(error)
