@@ -110,7 +110,7 @@ def _server() -> S3Server:
 def _sqs() -> Any:
     import boto3
 
-    return boto3.client("sqs")
+    return boto3.client("sqs", region_name="us-east-1")
 
 
 def _here(what: str, *arguments: Any) -> dict[str, Any]:
