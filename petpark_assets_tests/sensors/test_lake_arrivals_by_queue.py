@@ -33,6 +33,8 @@ from petpark_assets_tests.sensors.test_lake_arrivals import (
 from petpark_assets_tests.servers import new_bucket
 
 PREFIX = "my lake"
+REST = 26
+"""From this step on, of 36, nothing happens any more."""
 
 
 class BucketPark(Park):
@@ -273,21 +275,21 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 8))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 8))])
 def test_whatever_becomes_of_ticks_and_messages_the_version_ends_as_the_lake(park, monkeypatch, seed):
     """Ticks die before, between and after keeping and deleting; messages come twice, mixed up, or not at all."""
     chance = random.Random(seed)  # noqa: S311
     park.watch = LakeWatch(lake=park.lake, num_photos=2, wait_h=0.01, queue=park.queue)
     monkeypatch.setattr(hints, "MAX_KEYS", chance.choice((3, 10_000)))
     monkeypatch.setattr(arrivals_by_queue, "LISTED_AT_ONCE", chance.choice((4, 10_000)))
-    monkeypatch.setattr(hints, "LIST_AGAIN_S", 600)
+    monkeypatch.setattr(hints, "LIST_AGAIN_S", 180)
     dying = [0.4]
     taken = _let_die(monkeypatch, chance, dying)
-    for step in range(50):
-        if step == 40:  # rest comes: everything can now be found out
+    for step in range(36):
+        if step == REST:  # rest comes: everything can now be found out
             dying[0] = 0
             park.notify()
-        for _ in range(chance.choice((0, 0, 1, 3)) if step < 40 else 0):
+        for _ in range(chance.choice((0, 0, 1, 3)) if step < REST else 0):
             park.notify(is_on=chance.random() < 0.8)
             _change(park, chance)
         if chance.random() < 0.1:
@@ -298,7 +300,7 @@ def test_whatever_becomes_of_ticks_and_messages_the_version_ends_as_the_lake(par
             park.give_again(taken)
             continue
         if is_request(answer):
-            if chance.random() < 0.8 or step >= 40:
+            if chance.random() < 0.8 or step >= REST:
                 park.run(answer)
                 pretend_built(park.home, park.versions[-1])
             else:
