@@ -12,10 +12,11 @@ import dagster as dg
 import pytest
 
 from petpark_assets.definitions import build_defs
+from petpark_assets.domain import files
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake.sources import S3Lake
-from petpark_assets.domain.workflow import arrivals_by_queue, hints, reconciliation
+from petpark_assets.domain.workflow import arrivals, arrivals_by_queue, hints, ingestion, reconciliation
 from petpark_assets.resources import lake_queue
 from petpark_assets.resources.environments import Environment
 from petpark_assets.resources.lake_queue import LakeQueue
@@ -24,6 +25,7 @@ from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets_tests.domain.lake.test_ingest import photo
 from petpark_assets_tests.domain.s3.test_events import S3_EVENT
 from petpark_assets_tests.sensors.test_lake_arrivals import (
+    SIDE,
     TINY,
     Park,
     asks_for_version,
@@ -208,6 +210,18 @@ def test_more_than_can_be_kept_is_enough_and_found_by_listing(park, monkeypatch)
     pretend_built(park.home, "v0002")
     assert "has the photos of v0002" in park.tick()
     assert reconciliation.reconcile(park.home)["offending"] == []
+
+
+def test_photo_that_must_be_read_for_its_label_is_kept_until_it_is(park, tmp_path, monkeypatch):
+    """Labels by sha256 need the bytes, and a tick reads few: the others wait for a later one."""
+    monkeypatch.setattr(arrivals, "MAX_READS", 2)
+    table = tmp_path / "labels.csv"
+    table.write_text("sha256,label\n" + "".join(f"{files.sha256(photo(100 + n))},cat\n" for n in range(5)))
+    ingestion.new_dataset_version(park.home, park.lake, SIDE, labels=["names", str(table)])
+    for number in range(5):
+        park.put(f"new/{number}.png", photo(100 + number))
+    assert park.counts() == (2, 0, 0)
+    assert len(hints.read(park.home.cache).keys) == 5
 
 
 def test_large_lake_is_listed_a_part_in_each_tick(park, monkeypatch):
