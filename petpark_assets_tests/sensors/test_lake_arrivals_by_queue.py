@@ -217,6 +217,7 @@ def test_photo_that_must_be_read_for_its_label_is_kept_until_it_is(park, tmp_pat
     monkeypatch.setattr(arrivals, "MAX_READS", 2)
     table = tmp_path / "labels.csv"
     table.write_text("sha256,label\n" + "".join(f"{files.sha256(photo(100 + n))},cat\n" for n in range(5)))
+    park.put("cat/more.png", photo(99))  # a version of its own keeps its sources
     ingestion.new_dataset_version(park.home, park.lake, SIDE, labels=["names", str(table)])
     for number in range(5):
         park.put(f"new/{number}.png", photo(100 + number))
