@@ -138,9 +138,9 @@ def _client(url: str, access: S3Access) -> Any:
         aws_secret_access_key=access.secret_access_key,
         aws_session_token=access.session_token,
         config=Config(
-            connect_timeout=5,
-            read_timeout=10,
+            connect_timeout=3,
+            read_timeout=5,
             max_pool_connections=NUM_THREADS,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": 2},
         ),
     )

@@ -176,17 +176,13 @@ def stream_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Some columns of a manifest's rows, by key, some thousand at a time in memory beside the file's bytes.
 
-    `where` picks rows, which are then in memory together; of keys in a range only that part of the file is unpacked.
+    `where` picks rows by those columns.
     """
     try:
-        reader = files.arrow_reader(_read(store, version))
-        if where is not None:
-            table = pq.read_table(reader, columns=list(columns), filters=where, use_threads=False)
-            yield from zip(*(table.column(name).to_pylist() for name in columns), strict=True)
-            return
-        file = pq.ParquetFile(reader)
+        file = pq.ParquetFile(files.arrow_reader(_read(store, version)))
         for batch in file.iter_batches(batch_size=_STREAMED_ROWS, columns=list(columns), use_threads=False):
-            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+            kept = batch if where is None else batch.filter(where)
+            yield from zip(*(kept.column(name).to_pylist() for name in columns), strict=True)
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"{manifest_key(version)} in {store.uri} is no Parquet file any more: {error}") from error
 

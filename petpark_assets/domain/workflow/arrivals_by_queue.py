@@ -9,6 +9,7 @@ Not here: the kept hints (hints.py), the queue itself (resources/lake_queue.py),
 """
 
 import itertools
+import operator
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -148,7 +149,11 @@ def _list_part(watched: _Watched, kept: Hints, after: str) -> Hints:
 
 
 def _check(watched: _Watched, kept: Hints) -> tuple[Hints, Counter[str], str]:
-    """The hints that are true of labelled photos, how many are of which kind, and a digest of how they are now."""
+    """The hints that are true of labelled photos, how many are of which kind, and a digest of how they are now.
+
+    Those without a label are let go, since labels that say more make the lake be listed anew; not those that would have
+    to be read for it when no more may be.
+    """
     objects, known = {}, {}
     if kept.keys:
         known = watched.known(pc.field("key").isin(sorted(kept.keys)))
@@ -157,11 +162,11 @@ def _check(watched: _Watched, kept: Hints) -> tuple[Hints, Counter[str], str]:
     found = [
         one
         for one in differences.find_differences(watched.lake, objects, known, watched.book, reads)
-        if one.is_labelled  # labels that say more of the others make the lake be listed anew
+        if one.is_labelled or not operator.length_hint(reads)
     ]
     snapshot = files.digest([kept.num_left_out, *(_state(one, objects) for one in found)])
     checked = replace(kept, keys=frozenset(one.key for one in found))
-    return checked, Counter(one.kind for one in found), snapshot
+    return checked, Counter(one.kind for one in found if one.is_labelled), snapshot
 
 
 def _state(found: Difference, objects: dict[str, LakeObject]) -> list[str]:
