@@ -282,7 +282,7 @@ def test_an_exam_that_was_stopped_is_made_again_whoever_reigns_by_then(plain_hom
     record = testing.evaluation_report(plain_home, attempt)
     assert record.comparison is None
     for name in record.files:
-        assert testing.read_report_file(plain_home, attempt, record, name)
+        assert testing.read_report_file(plain_home, record, name)
 
 
 def test_the_first_model_has_no_champion_to_be_compared_with(plain_home: Home):

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from petpark_assets.domain.audit.answers import flat
+from petpark_assets.domain.audit.models import overridden
 from petpark_assets.domain.audit.trail import Trail, file_keys, find_model
 from petpark_assets.domain.files import Store, arrow_reader, get_verified
 from petpark_assets.domain.home import Home
@@ -21,7 +22,7 @@ def compare_models(home: Home, before: str, after: str) -> dict[str, Any]:
     """What is different in a second model, as a JSON document. Raises NotFound, InvalidInput, CorruptData.
 
     Returns:
-        before, after: model_version, dataset_version, attempt, accuracy of each.
+        before, after: model_version, dataset_version, attempt, accuracy of each, its verdict, and who let it through.
         data: a row for each kind of change and class, with the number of photos; changed_photos: the first NUM_LISTED.
         parameters: rows name, before, after, of hyperparameters, recipe, seed, code version and device that differ.
         metrics: rows name, before, after, of the whole exam, of each class and of each slice.
@@ -30,8 +31,8 @@ def compare_models(home: Home, before: str, after: str) -> dict[str, Any]:
     old, new = find_model(home, before), find_model(home, after)
     flipped, num_common = _flipped(home.store, old, new)
     return {
-        "before": _name(old),
-        "after": _name(new),
+        "before": _name(home, old),
+        "after": _name(home, new),
         **_data(home.store, old, new),
         "parameters": _differences(_told(old), _told(new)),
         "metrics": _rows(_measured(old), _measured(new)),
@@ -42,12 +43,14 @@ def compare_models(home: Home, before: str, after: str) -> dict[str, Any]:
     }
 
 
-def _name(trail: Trail) -> dict[str, Any]:
+def _name(home: Home, trail: Trail) -> dict[str, Any]:
     return {
         "model_version": trail.model_version,
         "dataset_version": trail.dataset_version,
         "attempt": trail.attempt,
         "accuracy": trail.content("evaluation_report").get("metrics", {}).get("accuracy"),
+        "is_accepted": trail.content("evaluation_report").get("is_accepted"),
+        **overridden(home.ledger.events(), trail.attempt),
     }
 
 

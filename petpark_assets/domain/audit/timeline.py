@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from petpark_assets.domain.audit.models import list_models, told
+from petpark_assets.domain.audit.models import list_models, overridden, told
 from petpark_assets.domain.audit.trail import OF_VERSION, aliases, read_document
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import folder_key
@@ -33,7 +33,7 @@ def at(home: Home, text: str) -> dict[str, Any]:
     Returns:
         time: the moment, in UTC; last_event: the number of the last event before it, 0 before the first.
         champion, candidate: model_version, dataset_version, attempt, package, since, by, because, actor, event (its
-            number); None where the alias named nothing yet.
+            number), and who had let it through the gate; None where the alias named nothing yet.
         newest_dataset_version; registered_versions: the numbers known then; rejected: verdicts of no until then.
     """
     moment = parse_time(text)
@@ -47,7 +47,11 @@ def at(home: Home, text: str) -> dict[str, Any]:
         **{alias: _named(events, alias) for alias in ("champion", "candidate")},
         "newest_dataset_version": max(made, key=lambda name: int(name[1:])) if made else None,
         "registered_versions": sorted({e.subject["version"] for e in events if e.event == "model_registered"}),
-        "rejected": [{name: row[name] for name in kept} for row in verdicts if not row["is_accepted"]],
+        "rejected": [
+            {**{name: row[name] for name in kept}, **overridden(events, row["attempt"])}
+            for row in verdicts
+            if not row["is_accepted"]
+        ],
     }
 
 
@@ -57,7 +61,7 @@ def _named(events: Sequence[Event], alias: str) -> dict[str, Any] | None:
         return None
     plain = {name: move.subject[name] for name in ("dataset_version", "attempt", "package", "by", "because")}
     return {
-        "model_version": move.subject["version"], **plain,
+        "model_version": move.subject["version"], **plain, **overridden(events, move.subject["attempt"]),
         "since": move.time, "actor": move.actor, "event": move.number,
     }  # fmt: skip
 

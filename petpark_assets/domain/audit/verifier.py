@@ -5,8 +5,9 @@
 
 Checked: every file against SHA256SUMS, none missing or added; every record against its own digest, its parents' and
 the files' that it names; the ledger's slice line by line, each event chained to the one before, up to the head that
-bundle.json names; that the ledger announced exactly this report, package and version. Exit code 0: all holds;
-1: refused, a line for each file that is not as it was.
+bundle.json names; that the ledger announced exactly this report, package and version; that a packaged model was
+accepted, or let through by a person for exactly this report. Exit code 0: all holds; 1: refused, a line for each file
+that is not as it was.
 
 Not covered: somebody who writes the whole bundle anew, this file too. Compare the head that is printed with the ledger
 it came from (petpark audit verify), or the package's digest with what is deployed. What was noted beside a record
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SUMS = "SHA256SUMS"
-ANNOUNCED = {"verdict": "evaluation_report", "package_made": "onnx_package", "model_trained": "trained_cnn"}
+ANNOUNCED = {
+    "model_trained": "trained_cnn",
+    "verdict": "evaluation_report",
+    "gate_overridden": "gate_override",
+    "package_made": "onnx_package",
+}
 """By event: the record whose digest it holds."""
 
 
@@ -47,6 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     bundle = json.loads(files["bundle.json"])
     print(f"whole: {len(files)} files, attempt {bundle['attempt']} of {bundle['dataset_version']}")
     print(f"package {bundle['package'] or 'none'}")
+    override = read_records(files).get("gate_override", {}).get("content")
+    if override:
+        print(f"let through by {override['by']}: {override['because']}; the verdict was {override['verdict']}")
     print(f"ledger head {bundle['ledger']['head']} (event {bundle['ledger']['last']})")
     return 0
 
@@ -73,7 +82,7 @@ def read(where: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
 def verify(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """What is wrong: pairs of a file's name and a sentence."""
     problems = list(check_sums(files))
-    for check in (check_records, check_files, check_ledger):
+    for check in (check_records, check_files, check_ledger, check_verdict):
         try:
             problems += check(files)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -181,6 +190,17 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     packages = [subject["package"] for subject in announced.get("model_registered", [])]
     if packages and bundle["package"] not in packages:
         yield "package/SHA256SUMS", "the ledger says that another package was registered"
+
+
+def check_verdict(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """A package has a verdict of yes, or the word of a person about exactly this no."""
+    records = read_records(files)
+    if "onnx_package" not in records or records["evaluation_report"]["content"]["is_accepted"]:
+        return
+    events = [json.loads(line) for line in files["ledger.jsonl"].splitlines()]
+    said = [event["subject"]["gate_override"] for event in events if event["event"] == "gate_overridden"]
+    if records.get("gate_override", {}).get("digest") not in said:
+        yield "records/onnx_package.json", "its model was rejected, and nobody let it through"
 
 
 if __name__ == "__main__":
