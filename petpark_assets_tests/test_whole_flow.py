@@ -39,7 +39,7 @@ from petpark_assets.domain.workflow import (
 from petpark_assets.resources.environments import Environment
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe, as_run_config
-from petpark_assets.resources.runs import USER_TAG
+from petpark_assets.resources.runs import APPROVER, ROLE_TAG, USER_TAG
 
 TINY = {
     "recipe": "demo",
@@ -370,10 +370,14 @@ def test_an_accepted_model_that_is_not_clearly_better_waits_for_a_person(plain_h
     assert plain_home.registry.resolve("champion") == version
 
 
+ROLES = {"otto": "operator"}
+"""Of people who are no approvers."""
+
+
 def _decide(house: House, job: str, user: str | None = None, **told: str) -> dg.ExecuteInProcessResult:
     """A person's decision, as from the UI; `user` is who logged in."""
     (op,) = house.definitions.resolve_job_def(job).graph.node_names()
-    tags = {} if user is None else {USER_TAG: user}
+    tags = {} if user is None else {USER_TAG: user, ROLE_TAG: ROLES.get(user, APPROVER)}
     return house._run(job, run_config={"ops": {op: {"config": told}}}, tags=tags)
 
 
@@ -409,8 +413,10 @@ def test_a_rejected_model_that_a_person_lets_through_goes_on_and_says_so(house: 
 
 @pytest.mark.usefixtures("let_through")
 def test_a_person_promotes_from_the_ui_in_their_own_name(house: House):
-    """Who logged in is who decides; where nobody logs in, it is who says so, or the service's actor."""
-    assert not _decide(house, "promote_model", "olga", model="candidate", because="it is the best", by="mia").success
+    """Whoever logged in decides, if they are an approver; where nobody logs in, who says so, or the service's actor."""
+    told = {"model": "candidate", "because": "it is the best"}
+    assert not _decide(house, "promote_model", "olga", **told, by="mia").success
+    assert not _decide(house, "promote_model", "otto", **told).success
     assert house.home.registry.resolve("champion") == 1
     decisions = (("candidate", "olga", {}, "olga"), ("v1", None, {"by": "mia"}, "mia"), ("2", None, {}, "tester"))
     for model, user, by, who in decisions:

@@ -20,6 +20,8 @@ HOST_TAG = "petpark/host"
 """The machine of such a run: only there its process can be looked for."""
 USER_TAG = "petpark/user"
 """Who launched a run, where people log in."""
+ROLE_TAG, APPROVER = "petpark/role", "approver"
+"""As what; and the role that decides about models."""
 OUR_ERRORS = f"{PetparkError.__module__}."
 PROC = Path("/proc")
 CLOCK_SLACK_S = 5.0

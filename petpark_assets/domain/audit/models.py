@@ -58,7 +58,7 @@ def describe(trail: Trail, events: Sequence[Event]) -> dict[str, Any]:
         "is_accepted": report.get("is_accepted"),
         "verdict": report.get("verdict"),
         "accuracy": report.get("metrics", {}).get("accuracy"),
-        **overridden(events, trail.attempt),
+        **decisions.told(decisions.overrides(events).get(trail.attempt)),
         "approved_by": _approval(own),
         "data": _data(trail),
         "parameters": training.get("hyperparameters") or search.get("best_hyperparameters"),
@@ -67,11 +67,6 @@ def describe(trail: Trail, events: Sequence[Event]) -> dict[str, Any]:
         "records": [_record(trail, asset) for asset in trail.documents],
         "events": own,
     }
-
-
-def overridden(events: Iterable[Event], attempt: str) -> dict[str, str | None]:
-    """Who let an attempt through the gate, why and when: decisions.told."""
-    return decisions.told(decisions.overrides(events).get(attempt))
 
 
 def told(event: Event) -> dict[str, Any]:

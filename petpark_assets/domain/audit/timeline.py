@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from petpark_assets.domain.audit.models import list_models, overridden, told
+from petpark_assets.domain.audit.models import list_models, told
 from petpark_assets.domain.audit.trail import OF_VERSION, aliases, read_document
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import folder_key
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.ledger import Event
+from petpark_assets.domain.registry import decisions
 
 
 def parse_time(text: str) -> datetime:
@@ -40,6 +41,7 @@ def at(home: Home, text: str) -> dict[str, Any]:
     events = [event for event in home.ledger.events() if datetime.fromisoformat(event.time) <= moment]
     made = [event.subject["dataset_version"] for event in events if event.event == "dataset_version_made"]
     verdicts = [told(event) for event in events if event.event == "verdict"]
+    overrides = decisions.overrides(events)
     kept = ("time", "dataset_version", "attempt", "verdict")
     return {
         "time": moment.astimezone(UTC).isoformat(),
@@ -48,7 +50,7 @@ def at(home: Home, text: str) -> dict[str, Any]:
         "newest_dataset_version": max(made, key=lambda name: int(name[1:])) if made else None,
         "registered_versions": sorted({e.subject["version"] for e in events if e.event == "model_registered"}),
         "rejected": [
-            {**{name: row[name] for name in kept}, **overridden(events, row["attempt"])}
+            {**{name: row[name] for name in kept}, **decisions.told(overrides.get(row["attempt"]))}
             for row in verdicts
             if not row["is_accepted"]
         ],
@@ -61,7 +63,8 @@ def _named(events: Sequence[Event], alias: str) -> dict[str, Any] | None:
         return None
     plain = {name: move.subject[name] for name in ("dataset_version", "attempt", "package", "by", "because")}
     return {
-        "model_version": move.subject["version"], **plain, **overridden(events, move.subject["attempt"]),
+        "model_version": move.subject["version"], **plain,
+        **decisions.told(decisions.overrides(events).get(move.subject["attempt"])),
         "since": move.time, "actor": move.actor, "event": move.number,
     }  # fmt: skip
 
