@@ -11,7 +11,9 @@ from petpark_assets.terminal import DIGITS, MOST_ROWS, show_fields, show_rows
 COLUMNS: Mapping[str, Sequence[str]] = {
     "records": ("asset", "digest", "is_whole", "when", "who"),
     "events": ("number", "time", "actor", "event", "alias", "because"),
-    "models": ("model_version", "dataset_version", "attempt", "side", "is_accepted", "predicted", "is_right"),
+    "models": (
+        "model_version", "dataset_version", "attempt", "side", "is_accepted", "overridden_by", "predicted", "is_right",
+    ),
     "rejected": ("dataset_version", "attempt", "accuracy", "verdict", "overridden_by", "overridden_because"),
     "approved": ("when", "model_version", "alias", "by", "because", "overridden_by"),
     "changed_photos": ("change", "class", "key_before", "key_after"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from petpark_assets.domain.audit import bundle, changes, models, pages, timeline, trail, verifier
+from petpark_assets.domain.audit import bundle, changes, models, pages, photos, timeline, trail, verifier
 from petpark_assets.domain.files import canonical_json
 from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.package.contents import write_sums
@@ -42,7 +42,7 @@ def _is_told(row) -> bool:
 
 
 def test_every_answer_about_it_says_by_whom_and_why(overridden):
-    """Model, rejected, approved, index, the champion of a moment, what changed, and the dataset version."""
+    """Model, rejected, approved, index, the champion of a moment, what changed, the dataset version, and a photo."""
     assert _is_told(models.describe_model(overridden, "3"))
     answer = models.rejected(overridden)
     assert [_is_told(row) for row in answer["rejected"]] == [True]
@@ -53,6 +53,8 @@ def test_every_answer_about_it_says_by_whom_and_why(overridden):
     assert _is_told(moment["rejected"][0])
     told = changes.compare_models(overridden, "2", "3")
     assert (_is_told(told["after"]), told["before"]["overridden_by"]) == (True, None)
+    rows = photos.describe_photo(overridden, drawn_home.photo(5)["sha256"])["models"]
+    assert [row["attempt"] for row in rows if row["overridden_by"]] == [REJECTED]
     rows = timeline.describe_dataset(overridden, "v0002")["models"]
     assert {row["attempt"]: row["overridden_by"] for row in rows} == {REJECTED: "olga", SECOND: None}
 
