@@ -6,7 +6,7 @@
     │   ├── NotFound            what was named does not exist; the message lists what does
     │   ├── Conflict            it exists already, with other content; nothing was overwritten
     │   ├── CorruptData         stored bytes no longer have the digest they were stored under
-    │   └── ModelRejected       the evaluation report's verdict is no, and no person let it through
+    │   └── ModelRejected       the evaluation report's verdict is no: nothing goes on
     └── TransientError          again may help: a full disk, a server that went away
 
 Messages are one line: what was received, and how to mend it. Bugs of our own stay AssertionError.
@@ -38,7 +38,7 @@ class CorruptData(PermanentError):
 
 
 class ModelRejected(PermanentError):
-    """The evaluation report's verdict is no, and nobody let it through: it is neither packaged nor registered."""
+    """The evaluation report's verdict is no: the model is neither packaged nor registered."""
 
 
 class TransientError(PetparkError):

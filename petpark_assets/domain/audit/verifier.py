@@ -5,9 +5,8 @@
 
 Checked: every file against SHA256SUMS, none missing or added; every record against its own digest, its parents' and
 the files' that it names; the ledger's slice line by line, each event chained to the one before, up to the head that
-bundle.json names; that the ledger announced exactly this report, package and version; that a packaged model was
-accepted, or let through by a person for exactly this report. Exit code 0: all holds; 1: refused, a line for each file
-that is not as it was.
+bundle.json names; that the ledger announced exactly this report, package and version. Exit code 0: all holds;
+1: refused, a line for each file that is not as it was.
 
 Not covered: somebody who writes the whole bundle anew, this file too. Compare the head that is printed with the ledger
 it came from (petpark audit verify), or the package's digest with what is deployed. What was noted beside a record
@@ -28,12 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SUMS = "SHA256SUMS"
-ANNOUNCED = {
-    "model_trained": "trained_cnn",
-    "verdict": "evaluation_report",
-    "gate_overridden": "gate_override",
-    "package_made": "onnx_package",
-}
+ANNOUNCED = {"verdict": "evaluation_report", "package_made": "onnx_package", "model_trained": "trained_cnn"}
 """By event: the record whose digest it holds."""
 
 
@@ -52,10 +46,10 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     bundle = json.loads(files["bundle.json"])
     print(f"whole: {len(files)} files, attempt {bundle['attempt']} of {bundle['dataset_version']}")
-    print(f"package {bundle['package'] or 'none'}")
     override = read_records(files).get("gate_override", {}).get("content")
     if override:
         print(f"let through by {override['by']}: {override['because']}; the verdict was {override['verdict']}")
+    print(f"package {bundle['package'] or 'none'}")
     print(f"ledger head {bundle['ledger']['head']} (event {bundle['ledger']['last']})")
     return 0
 
@@ -82,7 +76,7 @@ def read(where: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
 def verify(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """What is wrong: pairs of a file's name and a sentence."""
     problems = list(check_sums(files))
-    for check in (check_records, check_files, check_ledger, check_verdict):
+    for check in (check_records, check_files, check_ledger):
         try:
             problems += check(files)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -163,6 +157,15 @@ def check_files(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
         yield "package/SHA256SUMS", "it lists other files than the package's record"
 
 
+def check_verdict(records: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """A package has a verdict of yes, or the word of a person about exactly this no, which the ledger holds."""
+    word = records.get("gate_override", {}).get("digest")
+    if word and word not in overrides:
+        yield "records/gate_override.json", "the ledger announced another one, or none"
+    if "onnx_package" in records and not records["evaluation_report"]["content"]["is_accepted"] and not word:
+        yield "records/onnx_package.json", "its model was rejected, and nobody let it through"
+
+
 def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     """The slice's chain, its end, and what it announces."""
     bundle = json.loads(files["bundle.json"])
@@ -170,7 +173,7 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     lines = files["ledger.jsonl"].split(b"\n")
     if lines.pop() != b"":
         yield "ledger.jsonl", "its last line has no end"
-    announced: dict[str, list[dict[str, str]]] = {}
+    announced: dict[str, list[dict[str, str]]] = {"gate_overridden": []}
     for line in lines:
         event = json.loads(line)
         known = event.pop("digest")
@@ -187,20 +190,12 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
         here = bundle["records"].get(asset)
         if here and event in announced and here not in [subject[asset] for subject in announced[event]]:
             yield f"records/{asset}.json", "the ledger announced another one"
+    yield from check_verdict(
+        read_records(files), [subject["gate_override"] for subject in announced["gate_overridden"]]
+    )
     packages = [subject["package"] for subject in announced.get("model_registered", [])]
     if packages and bundle["package"] not in packages:
         yield "package/SHA256SUMS", "the ledger says that another package was registered"
-
-
-def check_verdict(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
-    """A package has a verdict of yes, or the word of a person about exactly this no."""
-    records = read_records(files)
-    if "onnx_package" not in records or records["evaluation_report"]["content"]["is_accepted"]:
-        return
-    events = [json.loads(line) for line in files["ledger.jsonl"].splitlines()]
-    said = [event["subject"]["gate_override"] for event in events if event["event"] == "gate_overridden"]
-    if records.get("gate_override", {}).get("digest") not in said:
-        yield "records/onnx_package.json", "its model was rejected, and nobody let it through"
 
 
 if __name__ == "__main__":
