@@ -44,7 +44,9 @@ def registry_download(
     """Download a version, whole or one file, with every sum verified."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        paths = open_here(environment).registry.download(model, to, file)
+        from petpark_assets.domain.workflow import registration
+
+        paths = registration.download(open_here(environment), model, to, file)
         answer([{"file": str(path)} for path in paths], show_rows)
 
 

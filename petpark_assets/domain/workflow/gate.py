@@ -4,6 +4,7 @@
                    report's files are the bytes that were examined
     registration   the same; and the package is the one that the ledger says was made of them, byte for byte
     promotion      the same; and what lies in the registry under that number is that package, byte for byte
+    download       the ledger registered this very package under that number; its files have its sums (registry/)
 
 A rejected model passes only by a person's word (`let_through`), which is bound to the same digests, written to the
 ledger, and carried by the package and the registered version.
@@ -105,6 +106,11 @@ def require_registered(home: Home, found: RegisteredVersion) -> Lineage:
     with tempfile.TemporaryDirectory() as folder:
         home.registry.fetch(found.version, Path(folder))
     return lineage
+
+
+def require_same_package(home: Home, found: RegisteredVersion) -> None:
+    """That the ledger registered this very package under this number. Raises CorruptData; reads no file."""
+    _require_announced(home, "model_registered", found.tags["attempt"], version=found.version, package=found.package)
 
 
 def let_through(home: Home, dataset_version: str, attempt: str, *, by: str, because: str) -> GateOverride:

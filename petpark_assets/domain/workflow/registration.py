@@ -117,6 +117,13 @@ def promote(home: Home, model: str, *, by: str, because: str) -> dict[str, Any]:
     return {**told, **decisions.told(override)}
 
 
+def download(home: Home, model: str, to: Path, file: str | None = None) -> list[Path]:
+    """Copy a version, or one file of it, out of the registry: Registry.download of what the ledger registered."""
+    found = home.registry.show(model)
+    gate.require_same_package(home, found)
+    return home.registry.download(found.version, to, file)
+
+
 def _row(known: RegisteredVersion, override: Event | None) -> dict[str, Any]:
     return {
         "version": known.version,
@@ -134,11 +141,12 @@ def classify(home: Home, photos: Sequence[Path], model: str, *, variant: str = "
 
     Raises:
         NotFound: there is no such model, or it has no such variant (`float32`, `int8`).
-        CorruptData: its files were changed.
+        CorruptData: its files were changed, or another package stands under its number than was registered.
     """
-    model_version = home.registry.resolve(model)
-    predictor = Predictor.open(home.registry.fetch(model_version, home.cache / "models"), variant=variant)
-    return [_answer(predictor, photo, model_version) for photo in photos]
+    found = home.registry.show(model)
+    gate.require_same_package(home, found)
+    predictor = Predictor.open(home.registry.fetch(found.version, home.cache / "models"), variant=variant)
+    return [_answer(predictor, photo, found.version) for photo in photos]
 
 
 def _answer(predictor: Predictor, photo: Path, model_version: int) -> dict[str, Any]:

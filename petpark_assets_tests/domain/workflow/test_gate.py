@@ -188,6 +188,28 @@ def test_a_version_that_names_another_package_or_report_is_not_promoted(copy, ta
         STEPS["promotion"](copy)
 
 
+def test_a_whole_package_that_somebody_put_under_another_number_is_neither_downloaded_nor_promoted(copy, tmp_path):
+    """Files, sums and tag fit each other, so the registry itself sees nothing; what is deployed must be what passed."""
+    found = copy.registry.show(2)
+    folder = copy.root / "mlflow" / "artifacts" / found.run_id / "artifacts" / "package"
+    (folder / "model.onnx").write_bytes(b"a model of mine")
+    kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "SHA256SUMS"}
+    (folder / "SHA256SUMS").write_bytes(write_sums(kept))
+    package = files.sha256(write_sums(kept))
+    with sqlite3.connect(copy.root / "mlflow" / "mlflow.db") as database:
+        database.execute("update model_version_tags set value = ? where value = ?", (package, found.package))
+    database.close()
+    assert copy.registry.download(2, tmp_path / "unseen")
+    for refuse in (
+        STEPS["promotion"],
+        lambda home: registration.download(home, "2", tmp_path / "out"),
+        lambda home: registration.classify(home, [], "champion"),
+    ):
+        with pytest.raises(CorruptData, match=r"version 2|the ledger's model_registered"):
+            refuse(copy)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_rule_makes_no_champion_of_swapped_bytes_either(copy):
     """A run that died between registration and the rule leaves time for it."""
     path = copy.root / "store" / "registered_model" / "v0002" / f"{SECOND}.json"
