@@ -120,7 +120,7 @@ def _build(environment: Environment, lake_uri: str, recipe: str, labels: list[st
 
 
 def _exit_code(summary: dict[str, Any]) -> int:
-    return 0 if summary["is_accepted"] else 1
+    return 0 if summary["is_accepted"] or summary["overridden_by"] else 1
 
 
 def _show_demo(summary: dict[str, Any], environment: Environment) -> None:

@@ -38,6 +38,7 @@ EVENTS: Mapping[str, str] = {
     "model_trained": "an attempt's network was trained: seed, code version, device, library versions",
     "test_side_opened": "an attempt's model was examined on the test side",
     "verdict": "the report accepted or rejected an attempt's model",
+    "gate_overridden": "a person let a rejected model through the gate, bound to its digests; who and why",
     "retrain_requested": "a rejected attempt asks for another training with a wider search",
     "retraining_started": "such a request is carried out",
     "package_made": "an accepted model became an ONNX package",

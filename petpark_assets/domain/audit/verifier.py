@@ -46,6 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     bundle = json.loads(files["bundle.json"])
     print(f"whole: {len(files)} files, attempt {bundle['attempt']} of {bundle['dataset_version']}")
+    override = read_records(files).get("gate_override", {}).get("content")
+    if override:
+        print(f"let through by {override['by']}: {override['because']}; the verdict was {override['verdict']}")
     print(f"package {bundle['package'] or 'none'}")
     print(f"ledger head {bundle['ledger']['head']} (event {bundle['ledger']['last']})")
     return 0
@@ -154,6 +157,15 @@ def check_files(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
         yield "package/SHA256SUMS", "it lists other files than the package's record"
 
 
+def check_verdict(records: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """A package has a verdict of yes, or the word of a person about exactly this no, which the ledger holds."""
+    word = records.get("gate_override", {}).get("digest")
+    if word and word not in overrides:
+        yield "records/gate_override.json", "the ledger announced another one, or none"
+    if "onnx_package" in records and not records["evaluation_report"]["content"]["is_accepted"] and not word:
+        yield "records/onnx_package.json", "its model was rejected, and nobody let it through"
+
+
 def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     """The slice's chain, its end, and what it announces."""
     bundle = json.loads(files["bundle.json"])
@@ -161,7 +173,7 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     lines = files["ledger.jsonl"].split(b"\n")
     if lines.pop() != b"":
         yield "ledger.jsonl", "its last line has no end"
-    announced: dict[str, list[dict[str, str]]] = {}
+    announced: dict[str, list[dict[str, str]]] = {"gate_overridden": []}
     for line in lines:
         event = json.loads(line)
         known = event.pop("digest")
@@ -178,6 +190,9 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
         here = bundle["records"].get(asset)
         if here and event in announced and here not in [subject[asset] for subject in announced[event]]:
             yield f"records/{asset}.json", "the ledger announced another one"
+    yield from check_verdict(
+        read_records(files), [subject["gate_override"] for subject in announced["gate_overridden"]]
+    )
     packages = [subject["package"] for subject in announced.get("model_registered", [])]
     if packages and bundle["package"] not in packages:
         yield "package/SHA256SUMS", "the ledger says that another package was registered"
