@@ -33,7 +33,15 @@ class Process(NamedTuple):
 class Services:
     """The services of one home."""
 
-    def __init__(self, home: Path, *, module: str, variables: Mapping[str, str], settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        module: str,
+        variables: Mapping[str, str],
+        settings: Mapping[str, str] | None = None,
+        with_ui: bool = False,
+    ) -> None:
         """Nothing is started yet.
 
         Args:
@@ -41,12 +49,14 @@ class Services:
             module: the definitions that the code server loads.
             variables: environment variables for all of them.
             settings: texts of dagster.yaml, each with what stands in its place here.
+            with_ui: whether there is a webserver too.
         """
         self.home, self._module, self._port = home, module, free_port()
+        self._ui_port = free_port() if with_ui else None
         self._folder = home.parent / f"{home.name}-services"
         (home / "dagster").mkdir(parents=True)
         self._folder.mkdir()
-        self._write_settings(settings)
+        self._write_settings(settings or {})
         clean = {name: value for name, value in os.environ.items() if not name.startswith(LEAKING_PREFIXES)}
         places = {"PETPARK_HOME": str(home), "DAGSTER_HOME": str(self._folder)}
         self.environment = {**clean, "PETPARK_ACTOR": "bench", **variables, **places}
@@ -91,10 +101,13 @@ class Services:
     def _commands(self) -> dict[str, list[str]]:
         address = ["--host", "127.0.0.1", "--port", str(self._port)]
         workspace = ["--workspace", str(self._folder / "workspace.yaml")]
-        return {
+        commands = {
             "code server": ["dagster", "api", "grpc", "--module-name", self._module, *address],
             "daemon": ["dagster._daemon", "run", *workspace],
         }
+        if self._ui_port is not None:
+            commands["ui"] = ["dagster_webserver", "--host", "127.0.0.1", "--port", str(self._ui_port), *workspace]
+        return commands
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
@@ -102,9 +115,18 @@ class Services:
         with dg.DagsterInstance.from_config(str(self._folder)) as opened:
             yield opened
 
+    @property
+    def ui(self) -> str:
+        """The webserver's address."""
+        return f"http://127.0.0.1:{self._ui_port}"
+
+    def log(self, name: str) -> str:
+        """All that a service has said so far."""
+        return (self._folder / f"{name}.log").read_text()
+
     def tail(self) -> str:
         """The ends of the logs, for whoever asks why."""
-        return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self._folder.glob("*.log")))
+        return "\n".join(f"== {name}\n{self.log(name)[-3000:]}" for name in self.running)
 
 
 def free_port() -> int:
