@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +169,17 @@ def _reader(home: Path) -> Iterator[list[int]]:
             reader.kill()
 
 
-def kill_at_random(folder: Path, *, num_kills: int, seed: int = 0, kills_a_build: int = 4) -> dict[str, Any]:
+def kill_at_random(
+    folder: Path,
+    *,
+    num_kills: int,
+    seed: int = 0,
+    kills_a_build: int = 4,
+    on_build: Callable[[dict[str, Any]], None] = lambda _found: None,
+) -> dict[str, Any]:
     """Kill builds until this many kills have been made; raises AssertionError at the first that comes to another end.
 
-    Returns what was killed and when, and what it took.
+    Returns what was killed and when, and what it took; `on_build` is given that after each build.
     """
     lake, dice = folder / "lake", random.Random(seed)  # noqa: S311 - drawn to be repeated, not secret
     draw_lake(lake, num_images=NUM_PHOTOS)
@@ -186,7 +193,7 @@ def kill_at_random(folder: Path, *, num_kills: int, seed: int = 0, kills_a_build
         builds[-1].run(kills, dice)
         found = contents(open_home(builds[-1].home, actor="reader"))
         assert found == expected, f"{_differences(expected, found)} after {builds[-1].kills}, {builds[-1].runs}"
-        _tell(f"{len(builds)}: {builds[-1].seconds} s, {builds[-1].runs}, {builds[-1].kills}")
+        on_build(_describe(quiet, builds))
     return _describe(quiet, builds)
 
 
@@ -213,17 +220,17 @@ def _describe(quiet: Build, builds: Sequence[Build]) -> dict[str, Any]:
     }
 
 
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-
-
 def main() -> None:
-    """Kill as often as told, by default 50 times, and write what was tried."""
+    """Kill as often as told, by default 50 times; what was tried is written after each build."""
     num_kills, seed = (int(word) for word in (*sys.argv[1:], *("50", "0")[len(sys.argv) - 1 :]))
+    described = {**describe_run(COMMAND), "seed": seed}
+
+    def write(found: dict[str, Any]) -> None:
+        RESULT.write_text(json.dumps({**described, **found}, indent=2) + "\n")
+        sys.stderr.write(f"{found['n']}, {found['kills_by_what']}, the last in {found['builds_s'][-1]} s\n")
+
     with tempfile.TemporaryDirectory(prefix="petpark-crashes-") as scratch:
-        found = kill_at_random(Path(scratch), num_kills=num_kills, seed=seed)
-    result = {**describe_run(COMMAND), "seed": seed, **found}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+        kill_at_random(Path(scratch), num_kills=num_kills, seed=seed, on_build=write)
     print(f"every build came to the same end: {RESULT}")  # noqa: T201 - its answer
 
 
