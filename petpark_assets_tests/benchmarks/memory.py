@@ -20,6 +20,7 @@ from typing import Any
 from petpark_assets.domain import files
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.lake.sources import SETTLED_AFTER_S
 from petpark_assets.domain.records import RegisteredModel
 from petpark_assets.domain.workflow import ingestion
 from petpark_assets_tests.benchmarks.laptop import describe_run
@@ -70,6 +71,7 @@ def measure(folder: Path, *, last_tick: int) -> dict[str, Any]:
 def _make_built_version(root: Path, lake: Path) -> None:
     """A version as the lake is, and the record that a build of it ends with: a tick compares, and asks for nothing."""
     draw_lake(lake, num_images=NUM_PHOTOS)
+    time.sleep(SETTLED_AFTER_S + 1)  # what is younger when it is ingested is read again by each tick
     home = open_home(root, actor="bench")
     version = ingestion.new_dataset_version(home, str(lake), 32).dataset_version
     record = RegisteredModel(
