@@ -70,9 +70,8 @@ Registry(Path(sys.argv[1]), "pets", record_event=lambda event, subject: "0" * 64
 """
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.8])
-def test_a_kill_while_the_tables_are_made_leaves_a_registry_that_opens(tmp_path, after_s):
-    """They take seconds, at the end of the first search: MLflow would ask for its own migration ever after."""
+def test_a_kill_while_the_tables_are_made_leaves_a_registry_that_opens(tmp_path):
+    """They take seconds, at the end of the first search; 3 of 11 kills among them left one that never opened again."""
     folder = tmp_path / "mlflow"
     with subprocess.Popen(
         [sys.executable, "-c", OPENING, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -82,7 +81,7 @@ def test_a_kill_while_the_tables_are_made_leaves_a_registry_that_opens(tmp_path,
         opening.stdin.flush()
         while not [*folder.glob("*.db*"), *folder.glob(".*.db*")]:
             time.sleep(0.005)
-        time.sleep(after_s)
+        time.sleep(0.3)
         opening.kill()
     assert [path.name for path in folder.glob("mlflow.db*")] == [], "killed too late to show anything"
     registry = Registry(folder, "pets", record_event=lambda _event, _subject: "0" * 64)
