@@ -80,7 +80,7 @@ class Build:
         self.num_looks = 0
         self._workers = set[int]()
 
-    def run(self, kills: Sequence[Kill] = (), dice: random.Random = random.Random(0)) -> None:  # noqa: B008, S311
+    def run(self, kills: Sequence[Kill], dice: random.Random) -> None:
         """From nothing to a registered model, with these kills. Raises AssertionError where it does not get there."""
         left, started = list(kills), time.monotonic()
         with self.services.started(), self.services.instance() as instance, _reader(self.home) as looks:
@@ -114,8 +114,10 @@ class Build:
 
     def _kill(self, kind: str, pid: int, at_s: float) -> None:
         command = table().get(pid, Process(0, "")).command
-        with contextlib.suppress(ProcessLookupError):  # it ended while we looked
+        try:
             os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it ended while we looked
+            return
         made = [record.asset for record in records(open_home(self.home, actor="reader"))]
         name = next((name for name in RAY if name in command), kind) if kind == "Ray" else kind
         self.kills.append({"killed": name, "at_s": at_s, "newest_record": made[-1] if made else None})
@@ -184,7 +186,7 @@ def kill_at_random(
     lake, dice = folder / "lake", random.Random(seed)  # noqa: S311 - drawn to be repeated, not secret
     draw_lake(lake, num_images=NUM_PHOTOS)
     quiet = Build(folder / "quiet", lake)
-    quiet.run()
+    quiet.run([], dice)
     assert [status for _, status in quiet.runs] == ["SUCCESS", "SUCCESS"], quiet.runs
     builds, expected = list[Build](), contents(open_home(quiet.home, actor="reader"))
     while (left := num_kills - sum(len(build.kills) for build in builds)) > 0:
