@@ -1,6 +1,6 @@
 """SIGKILL at random moments of a whole build that the sensors drive, to whatever of it is drawn; then it must finish.
 
-    python -m petpark_assets_tests.benchmarks.crashes [KILLS] [SEED]
+    python -m petpark_assets_tests.benchmarks.crashes [KILLS] [SEED]        50 times, with the seed 0
 
 A daemon and a code server (services.py) build the first version of a drawn lake to a registered model, by themselves.
 That is done once undisturbed, and then in one home after another with up to four kills in each: two of what ends a run
@@ -223,12 +223,13 @@ def _describe(quiet: Build, builds: Sequence[Build]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Kill as often as told, by default 50 times; what was tried is written after each build."""
+    """Kill as often as told, by default 50 times; what was tried is written after each build, beside other seeds'."""
     num_kills, seed = (int(word) for word in (*sys.argv[1:], *("50", "0")[len(sys.argv) - 1 :]))
-    described = {**describe_run(COMMAND), "seed": seed}
+    described = describe_run(COMMAND)
 
     def write(found: dict[str, Any]) -> None:
-        RESULT.write_text(json.dumps({**described, **found}, indent=2) + "\n")
+        known = json.loads(RESULT.read_text())["by_seed"] if RESULT.exists() else {}
+        RESULT.write_text(json.dumps({"by_seed": {**known, str(seed): {**described, **found}}}, indent=2) + "\n")
         sys.stderr.write(f"{found['n']}, {found['kills_by_what']}, the last in {found['builds_s'][-1]} s\n")
 
     with tempfile.TemporaryDirectory(prefix="petpark-crashes-") as scratch:
