@@ -39,11 +39,13 @@ check: $(STAMP) ## lint, format, types and import contracts
 dev: $(STAMP) ## the Dagster UI with its daemon
 	@$(BIN)/petpark dev
 
-bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, inference, audit, the recipe laptop; over an hour
+bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, crashes, memory, inference, audit, the recipe laptop; two hours
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.grouping
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.faults
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.crashes 50
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.memory
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.inference
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.audit
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop

@@ -99,7 +99,8 @@ def named_disk_errors(target: Path) -> Iterator[None]:
 def write_new(path: Path, data: bytes) -> bool:
     """Make a file that appears whole or not at all, and only if there is none of that name.
 
-    Written beside its place, synced, then linked: a reader never sees a part, and of two writers one wins.
+    Written beside its place, synced, then linked: a reader never sees a part, and of two writers one wins. What killed
+    writers of this name left beside it goes then, or a package would have a file too many.
     Returns False when the name was taken (whatever it holds).
     """
     with named_disk_errors(path):
@@ -107,11 +108,21 @@ def write_new(path: Path, data: bytes) -> bool:
         temporary = _write_beside(path, data)
         try:
             os.link(temporary, path)
-        except FileExistsError:
-            return False
+            is_new = True
+        except (FileExistsError, FileNotFoundError):  # another won, and may have swept ours away
+            if not path.exists():
+                raise
+            is_new = False
         finally:
-            temporary.unlink()
-        return True
+            temporary.unlink(missing_ok=True)
+        _remove_pieces(path)
+        return is_new
+
+
+def _remove_pieces(path: Path) -> None:
+    """Remove what was begun beside a file, by whomever."""
+    for piece in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        piece.unlink(missing_ok=True)
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -177,10 +188,10 @@ def _write_beside(path: Path, data: bytes) -> Path:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
+            os.fchmod(handle, 0o644)
+            os.fsync(handle)
     except BaseException:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
     return temporary
 
@@ -271,8 +282,8 @@ class LocalStore:
         """See Store; what a killed writer left of it beside its place goes too."""
         path = self._path(key)
         with named_disk_errors(path):
-            for found in (path, *path.parent.glob(f".{glob.escape(path.name)}.*.part")):
-                found.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            _remove_pieces(path)
 
     def _path(self, key: str) -> Path:
         self._check(key)

@@ -37,6 +37,7 @@ CHAMPION = "champion"
 THE_RULE = "rule of succession"
 """Who moved an alias when no person did."""
 _LEDGER_TAG = "ledger_event"
+_NEWEST = "it is the newest version"
 
 Judge = Callable[[RegisteredVersion, RegisteredVersion | None], tuple[bool, str]]
 """Whether a version takes the champion's place (None: there is none), and why or why not, in one line without a full
@@ -162,9 +163,11 @@ class Registry:
     def _succeed(self, found: RegisteredVersion, judge: Judge) -> list[dict[str, Any]]:
         """Champion first: `candidate` must not say that the rule was applied before it was."""
         number = self._store.aliases().get(CHAMPION)
+        if number == found.version:  # killed between its two moves: it must not be judged against itself
+            return [self._move(CANDIDATE, found, by=THE_RULE, because=_NEWEST)]
         is_better, why = judge(found, self.show(number) if number else None)
         moves = [self._move(CHAMPION, found, by=THE_RULE, because=why)] if is_better else []
-        newest = "it is the newest version" if is_better else f"it is the newest version, and waits for a person: {why}"
+        newest = _NEWEST if is_better else f"{_NEWEST}, and waits for a person: {why}"
         return [*moves, self._move(CANDIDATE, found, by=THE_RULE, because=newest)]
 
     def _move(self, alias: str, found: RegisteredVersion, *, by: str, because: str) -> dict[str, Any]:
