@@ -96,15 +96,15 @@ def named_disk_errors(target: Path) -> Iterator[None]:
         raise
 
 
-def write_new(path: Path, data: bytes) -> bool:
-    """Make a file that appears whole or not at all, and only if there is none of that name.
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> bool:
+    """Make a file that appears whole or not at all, and only if there is none of that name; nobody else reads 0o600.
 
     Written beside its place, synced, then linked: a reader never sees a part, and of two writers one wins.
     Returns False when the name was taken (whatever it holds).
     """
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _write_beside(path, data)
+        temporary = _write_beside(path, data, mode)
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -170,7 +170,7 @@ def sync_disk(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
+def _write_beside(path: Path, data: bytes, mode: int = 0o644) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
@@ -178,7 +178,7 @@ def _write_beside(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
     except BaseException:
         temporary.unlink()
         raise
