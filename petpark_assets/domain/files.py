@@ -96,8 +96,8 @@ def named_disk_errors(target: Path) -> Iterator[None]:
         raise
 
 
-def write_new(path: Path, data: bytes) -> bool:
-    """Make a file that appears whole or not at all, and only if there is none of that name.
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> bool:
+    """Make a file that appears whole or not at all, and only if there is none of that name; nobody else reads 0o600.
 
     Written beside its place, synced, then linked: a reader never sees a part, and of two writers one wins. What killed
     writers of this name left beside it goes then, or a package would have a file too many.
@@ -105,7 +105,7 @@ def write_new(path: Path, data: bytes) -> bool:
     """
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _write_beside(path, data)
+        temporary = _write_beside(path, data, mode)
         try:
             os.link(temporary, path)
             is_new = True
@@ -181,14 +181,14 @@ def sync_disk(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
+def _write_beside(path: Path, data: bytes, mode: int = 0o644) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(handle, 0o644)
+            os.fchmod(handle, mode)
             os.fsync(handle)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -56,6 +56,8 @@ class Environment:
     """New, changed or removed photos for which a version is made at once ..."""
     arrivals_wait_h: float = 6.0
     """... and the hours after which fewer do."""
+    signing_key: Path | None = None
+    """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
@@ -81,6 +83,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
         arrivals=int(_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
         arrivals_wait_h=_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
+        signing_key=Path(variables["PETPARK_SIGNING_KEY"]).absolute() if variables.get("PETPARK_SIGNING_KEY") else None,
     )
 
 

@@ -7,10 +7,13 @@ and each registered version the event of its registration. What lies after the n
 Not here: the lake's own proof over all versions and photos (workflow/verification.py).
 """
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -53,6 +56,10 @@ NAMED_BY_EVENTS = {
 """By event: the asset whose record it announces, and the field of its subject that says which."""
 
 
+_OF_MEMBERS = ["sha256", "label", "group", "split"]
+"""The columns of a manifest that tell who is on a side."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that is not as it should be."""
@@ -85,8 +92,9 @@ def verify(home: Home) -> dict[str, Any]:
     heads = {**_heads([*bare, *trails]), **_registered_heads(known)}
     covered, newest, lost = _compare_heads(events, heads)
     findings += lost if events is not None else []
-    for trail in (*bare, *trails):
-        findings += _whole(home, trail, is_version=trail in bare)
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="proof") as pool:  # reading and hashing are C's work
+        jobs = [*((trail, True) for trail in bare), *((trail, False) for trail in trails)]
+        findings += chain.from_iterable(pool.map(lambda job: list(_whole(home, job[0], is_version=job[1])), jobs))
     findings += _announced(home, events or [])
     findings += [found for trail in trails for found in _obeyed(trail, events or [])]
     findings += [found for version in known for found in _registered(home, version, trails)]
@@ -191,7 +199,7 @@ def _members(home: Home, trail: Trail) -> Iterator[Finding]:
     if not sides:
         return
     try:
-        manifest = catalogue.read_manifest(home.store, trail.dataset_version)
+        manifest = catalogue.read_manifest(home.store, trail.dataset_version, columns=_OF_MEMBERS)
     except PermanentError as error:
         yield Finding(claim="splits_are_the_manifests", where=trail.dataset_version, detail=str(error))
         return

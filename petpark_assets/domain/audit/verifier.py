@@ -5,16 +5,23 @@
 
 Checked: every file against SHA256SUMS, none missing or added; every record against its own digest, its parents' and
 the files' that it names; the ledger's slice line by line, each event chained to the one before, up to the head that
-bundle.json names; that the ledger announced exactly this report, package and version. Exit code 0: all holds;
-1: refused, a line for each file that is not as it was.
+bundle.json names; that the ledger announced exactly this report, package and version; that the signature names the
+package's files and the public key that is here. Exit code 0: all holds; 1: refused, a line for each file that is not as
+it was.
 
 Not covered: somebody who writes the whole bundle anew, this file too. Compare the head that is printed with the ledger
 it came from (petpark audit verify), or the package's digest with what is deployed. What was noted beside a record
-(who, when, where) is covered by SHA256SUMS alone.
+(who, when, where) is covered by SHA256SUMS alone. Whether the signature is the key's is for OpenSSF's own tool to say,
+which is told where the package is, as downloaded (pip install model-signing pyopenssl):
+
+    python -m model_signing verify key FOLDER --signature signature/package.sig --public_key signature/public_key.pem
+
+Take the public key from its owner, or compare its sha256 with theirs: who forges a bundle can put another into it.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SUMS = "SHA256SUMS"
+SIGNATURE, PUBLIC_KEY = "signature/package.sig", "signature/public_key.pem"
 ANNOUNCED = {"verdict": "evaluation_report", "package_made": "onnx_package", "model_trained": "trained_cnn"}
 """By event: the record whose digest it holds."""
 
@@ -51,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"let through by {override['by']}: {override['because']}; the verdict was {override['verdict']}")
     print(f"package {bundle['package'] or 'none'}")
     print(f"ledger head {bundle['ledger']['head']} (event {bundle['ledger']['last']})")
+    if bundle["public_key"]:
+        print(f"signature by public key {bundle['public_key']}: verify.py says how OpenSSF's tool checks it")
     return 0
 
 
@@ -76,7 +86,7 @@ def read(where: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
 def verify(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """What is wrong: pairs of a file's name and a sentence."""
     problems = list(check_sums(files))
-    for check in (check_records, check_files, check_ledger):
+    for check in (check_records, check_files, check_ledger, check_signature):
         try:
             problems += check(files)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -196,6 +206,23 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     packages = [subject["package"] for subject in announced.get("model_registered", [])]
     if packages and bundle["package"] not in packages:
         yield "package/SHA256SUMS", "the ledger says that another package was registered"
+
+
+def check_signature(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Whose it is said to be, and what it is of; not whether it is true, which needs more than a bare Python."""
+    key = json.loads(files["bundle.json"])["public_key"]
+    packaged = read_records(files).get("onnx_package", {"content": {"files": {}}})["content"]["files"]
+    if not packaged:
+        return
+    if sha256(files.get(PUBLIC_KEY, b"")) != key:
+        yield PUBLIC_KEY, "it is not the key that bundle.json names"
+    signed = json.loads(files.get(SIGNATURE, b"{}"))
+    if signed.get("verificationMaterial", {}).get("publicKey", {}).get("hint") != key:
+        yield SIGNATURE, "it is by another key than the one that bundle.json names"
+    envelope = json.loads(base64.b64decode(signed.get("dsseEnvelope", {}).get("payload", "e30=")))
+    named = {found["name"]: found["digest"] for found in envelope.get("predicate", {}).get("resources", ())}
+    if named != packaged:
+        yield SIGNATURE, "it is of other files than the package's"
 
 
 if __name__ == "__main__":

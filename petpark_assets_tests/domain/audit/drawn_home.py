@@ -43,9 +43,9 @@ def photo(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def build(root: Path) -> Home:
-    """The whole home."""
-    home = open_home(root, actor="mia")
+def build(root: Path, **engines: Any) -> Home:
+    """The whole home, in a folder or with other engines, as open_home takes them."""
+    home = open_home(root, actor="mia", **engines)
     first = [photo(number) for number in range(NUM_PHOTOS)]
     relabelled = {**first[1], "label": "dog"}
     second = [first[0], relabelled, *first[3:], *(photo(number) for number in range(NUM_PHOTOS, NUM_PHOTOS + 4))]
