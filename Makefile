@@ -43,6 +43,7 @@ bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, 
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.grouping
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals_by_queue
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.faults
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.crashes 50
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.memory

@@ -290,6 +290,42 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+def test_tick_killed_anywhere_loses_no_message_and_counts_none_twice(unlisted, monkeypatch):
+    """No listing makes it good here: what a message named is on the disk before the message is gone."""
+    places = ((LakeQueue, "receive"), (hints, "write"), (LakeQueue, "delete"))
+    for number, (place, name) in enumerate(places * 2):
+        unlisted.put(f"cat/new{number}.png", photo(100 + number))
+        with monkeypatch.context() as patched:
+            taken = _note_taken(patched)
+            patched.setattr(place, name, _dying(getattr(place, name), is_before=number >= len(places)))
+            with pytest.raises(Killed):
+                unlisted.look()
+        unlisted.give_again(taken)
+        assert unlisted.counts() == (number + 1, 0, 0)
+        assert unlisted.num_messages() == 0
+
+
+def _dying(function, *, is_before):
+    def die(*arguments):
+        if not is_before:
+            function(*arguments)
+        raise Killed
+
+    return die
+
+
+def _note_taken(patched):
+    """Have the messages that a queue gives noted here."""
+    taken, receive = [], LakeQueue.receive
+
+    def receive_and_note(queue):
+        taken[:] = receive(queue)
+        return list(taken)
+
+    patched.setattr(LakeQueue, "receive", receive_and_note)
+    return taken
+
+
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 8))])
 def test_whatever_becomes_of_ticks_and_messages_the_version_ends_as_the_lake(park, monkeypatch, seed):
     """Ticks die before, between and after keeping and deleting; messages come twice, mixed up, or not at all."""
@@ -326,7 +362,7 @@ def test_whatever_becomes_of_ticks_and_messages_the_version_ends_as_the_lake(par
 
 def _let_die(monkeypatch, chance, dying):
     """Around what is done to the queue and to the disk, die by chance; the messages that were taken."""
-    taken, receive = [], LakeQueue.receive
+    taken = _note_taken(monkeypatch)
 
     def around(function):
         def maybe(*arguments):
@@ -341,11 +377,7 @@ def _let_die(monkeypatch, chance, dying):
 
     monkeypatch.setattr(hints, "write", around(hints.write))
 
-    def receive_and_note(queue):
-        taken[:] = receive(queue)
-        return list(taken)
-
-    monkeypatch.setattr(LakeQueue, "receive", around(receive_and_note))
+    monkeypatch.setattr(LakeQueue, "receive", around(LakeQueue.receive))
     monkeypatch.setattr(LakeQueue, "delete", around(LakeQueue.delete))
     return taken
 
