@@ -10,6 +10,7 @@
 #   PETPARK_PROXY_MLFLOW         host:port of mlflow server --static-prefix /mlflow
 #   PETPARK_PROXY_RAY            host:port of Ray's dashboard
 #   PETPARK_PROXY_RAY_TOKEN      Ray's token
+#   PETPARK_PROXY_REPORTS        host:port of the home's reports, if they are to be seen
 #   with password: PETPARK_PROXY_PASSWORDS (htpasswd -B), PETPARK_PROXY_ROLES (a line each: `ana approver`)
 #   with openid: PETPARK_OIDC_METADATA_URL, PETPARK_OIDC_CLIENT_ID, PETPARK_OIDC_CLIENT_SECRET, PETPARK_OIDC_PASSPHRASE
 #   for TLS: PETPARK_PROXY_CERTIFICATE, PETPARK_PROXY_KEY
@@ -36,9 +37,10 @@ done
 [ -z "$missing" ] || die "these variables are missing:$missing"
 [[ "$PETPARK_PROXY_SECRET" =~ ^[[:alnum:]]{32,}$ ]] || die "PETPARK_PROXY_SECRET must be 32 letters and digits or more"
 
-tls=()
+parts=()
+[ -z "${PETPARK_PROXY_REPORTS:-}" ] || parts+=(-D reports)
 if [ -n "${PETPARK_PROXY_CERTIFICATE:-}" ]; then
-  tls=(-D TLS)
+  parts+=(-D TLS)
 elif [[ ! "$PETPARK_PROXY_LISTEN" =~ ^(127\.[0-9.]+|\[::1\]):[0-9]+$ ]]; then
   die "on $PETPARK_PROXY_LISTEN passwords would travel in the clear: set PETPARK_PROXY_CERTIFICATE and PETPARK_PROXY_KEY"
 fi
@@ -48,4 +50,4 @@ export PETPARK_PROXY_FOLDER PETPARK_PROXY_NAME="${PETPARK_PROXY_NAME:-localhost}
 mkdir -p "$PETPARK_PROXY_STATE"
 PATH="$PATH:/usr/sbin"
 command -v apache2 >/dev/null || die "needs Debian's apache2: apt-get install apache2 libapache2-mod-auth-openidc"
-exec apache2 -f "$PETPARK_PROXY_FOLDER/httpd.conf" -D "$login" "${tls[@]}" -D FOREGROUND
+exec apache2 -f "$PETPARK_PROXY_FOLDER/httpd.conf" -D "$login" "${parts[@]}" -D FOREGROUND

@@ -67,14 +67,14 @@ def read_caller(headers: Mapping[str, str], secret: str) -> Caller:
     return Caller(user=user, role=role)
 
 
-def approver_of(tags: Mapping[str, str], *, otherwise: str) -> str:
-    """Who approves, by the tags of a run; `otherwise`, where no login stands before the UI and so runs have no role.
+def approver_of(tags: Mapping[str, str]) -> str | None:
+    """Who approves, by the tags of the run that does it; None where there is no login, and runs have no role.
 
     Raises NotAllowed when whoever asked for the run is no approver.
     """
     role = tags.get(ROLE_TAG)
     if role is None:
-        return otherwise
+        return None
     if role != APPROVER:
         raise NotAllowed(f"{tags.get(USER_TAG)} is {role}, and only an approver may do this: ask one to launch it")
     return tags[USER_TAG]

@@ -1,4 +1,4 @@
-"""Real processes for the proxy's tests: two of Dagster's webservers, stand-ins for MLflow and Ray, and Apache before all.
+"""Real processes for the proxy's tests: two of Dagster's webservers, stand-ins for MLflow and Ray, Apache before them.
 
 Not here: who logs in how (test_password.py, test_openid.py).
 """
@@ -72,14 +72,14 @@ def platform(apache: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "workspace.yaml").write_text(
         f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {ports['code']}, location_name: {LOCATION}}}}}]"
     )
-    variables = {"DAGSTER_HOME": str(folder), "PETPARK_PROXY_SECRET": SECRET, "PYTHONPATH": str(PROXY.parents[2])}
+    variables = {"DAGSTER_HOME": str(folder), "PETPARK_PROXY_SECRET": SECRET}
     code = [sys.executable, "-m", "dagster", "api", "grpc", "-m", "petpark_assets_tests.proxy.park", "-p"]
     ui = [sys.executable, "-m", "petpark_assets.webserver", "-w", str(folder / "workspace.yaml"), "-p"]
     with (
         pytest.MonkeyPatch.context() as patch,
         running([*code, str(ports["code"])], variables, folder / "code.log"),
-        running([*ui, str(ports["ui"])], variables, folder / "ui.log"),
-        running([*ui, str(ports["read_only"]), "--read-only"], variables, folder / "read_only.log"),
+        running([*ui, str(ports["ui"])], variables, folder / "ui.log") as first,
+        running([*ui, str(ports["read_only"]), "--read-only"], variables, folder / "read_only.log") as second,
         Stranger() as mlflow,
         Stranger() as ray,
     ):
@@ -87,8 +87,8 @@ def platform(apache: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             patch.setenv(name, value)
         with dg.DagsterInstance.from_config(str(folder)) as instance:
             ui_at, read_only_at = Address(ports["ui"]), Address(ports["read_only"])
-            for address in (ui_at, read_only_at):
-                wait_until(lambda address=address: _is_loaded(address), folder)
+            for address, process in ((ui_at, first), (read_only_at, second)):
+                wait_until(lambda address=address: _is_loaded(address), process, folder)
             yield Platform(folder, instance, ui_at, read_only_at, mlflow, ray)
 
 
@@ -136,8 +136,9 @@ def _proxy(
         own(folder)
         told = {name: value.format(folder=folder) for name, value in variables.items()}
         command = [*without_root(), str(PROXY), login]
-        with running(command, {**proxy_variables(platform, folder, address), **told}, platform.folder / "proxy.log"):
-            wait_until(lambda: ask(address, "/").status is not None, folder)
+        told = {**proxy_variables(platform, folder, address), **told}
+        with running(command, told, platform.folder / "proxy.log") as process:
+            wait_until(lambda: ask(address, "/").status is not None, process, platform.folder)
             yield address
     finally:
         shutil.rmtree(folder)
@@ -169,10 +170,11 @@ def own(folder: Path) -> None:
             shutil.chown(path, "www-data", "www-data")
 
 
-def wait_until(is_ready: Callable[[], bool], folder: Path) -> None:
-    """Ask again and again; what the logs of the folder say when it takes too long."""
+def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Ask again and again; what the logs of the folder say when the process ended or takes too long."""
     deadline = time.monotonic() + STARTED_S
     while not is_ready():
         logs = "\n".join(path.read_text()[-2000:] for path in folder.glob("*.log"))
-        assert time.monotonic() < deadline, f"not ready after {STARTED_S} s:\n{logs}"
+        assert process.poll() is None, f"{process.args} ended:\n{logs}"
+        assert time.monotonic() < deadline, f"{process.args} is not ready after {STARTED_S} s:\n{logs}"
         time.sleep(0.1)

@@ -36,8 +36,8 @@ def provider(apache, tmp_path_factory):
     told = [str(port), str(folder), f"http://127.0.0.1:{proxy_port}/login", json.dumps(GROUPS)]
     command = [sys.executable, "-m", "petpark_assets_tests.proxy.provider", *told]
     issuer = f"http://127.0.0.1:{port}/o"
-    with running(command, {}, folder / "provider.log"):
-        wait_until(lambda: _is_up(issuer), folder)
+    with running(command, {}, folder / "provider.log") as process:
+        wait_until(lambda: _is_up(issuer), process, folder)
         yield issuer, proxy_port
 
 
