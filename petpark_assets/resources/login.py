@@ -61,10 +61,8 @@ def read_caller(headers: Mapping[str, str], secret: str) -> Caller:
         raise NotAllowed("this request has not come by the login proxy: use its address")
     user, role = headers.get(USER_HEADER.lower(), ""), headers.get(ROLE_HEADER.lower(), "")
     if not user or role not in ROLES:
-        raise NotAllowed(
-            f"the login proxy names user {user!r} with role {role!r}: it must be one of {', '.join(ROLES)}"
-        )
-    return Caller(user=user, role=role)
+        raise NotAllowed(f"the login proxy gives user {user!r} the role {role!r}: it must be one of {', '.join(ROLES)}")
+    return Caller(user=user.encode("latin-1").decode(errors="replace"), role=role)  # servers read bytes as Latin-1
 
 
 def approver_of(tags: Mapping[str, str]) -> str | None:

@@ -53,6 +53,14 @@ class Platform:
         return {run.run_id for run in self.instance.get_runs()}
 
 
+@dataclass(frozen=True)
+class Proxy(Address):
+    """A proxy that is up."""
+
+    folder: Path
+    """Of the files that it was given."""
+
+
 @pytest.fixture(scope="session")
 def apache() -> str:
     """The program, or a skip that names it."""
@@ -117,7 +125,7 @@ def running(command: list[str], variables: dict[str, str], log: Path) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def start_proxy(platform: Platform) -> Iterator[Callable[..., Address]]:
+def start_proxy(platform: Platform) -> Iterator[Callable[..., Proxy]]:
     """`start_proxy("password", files={...}, **variables)`: proxy.sh, without root; where it listens."""
     with contextlib.ExitStack() as stack:
         yield lambda login, **options: stack.enter_context(_proxy(platform, login, **options))
@@ -126,10 +134,10 @@ def start_proxy(platform: Platform) -> Iterator[Callable[..., Address]]:
 @contextlib.contextmanager
 def _proxy(
     platform: Platform, login: str, *, files: dict[str, str], port: int | None = None, **variables: str
-) -> Iterator[Address]:
+) -> Iterator[Proxy]:
     """`files` are written where it may read them; a variable's `{folder}` becomes that folder."""
     folder = Path(tempfile.mkdtemp(prefix="petpark-proxy-"))  # not tmp_path, which only its owner may enter
-    address = Address(port or free_port())
+    address = Proxy(port or free_port(), folder)
     try:
         for name, text in files.items():
             (folder / name).write_text(text)

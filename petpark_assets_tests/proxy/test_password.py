@@ -4,8 +4,11 @@ Real Apache before two real webservers of Dagster. Everything that must not happ
 asked whether it happened.
 """
 
+import http.client
+import os
 import re
 import shutil
+import ssl
 import subprocess
 from types import SimpleNamespace
 
@@ -16,7 +19,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from petpark_assets.domain.ledger import Ledger
 from petpark_assets_tests.proxy import park
-from petpark_assets_tests.proxy.asking import LAUNCH, LOCATION, ask, by_websocket, launching, password
+from petpark_assets_tests.proxy.asking import LAUNCH, LOCATION, Stranger, ask, by_websocket, launching, password
 from petpark_assets_tests.proxy.conftest import PROXY, SECRET, proxy_variables
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(300)]
@@ -41,8 +44,8 @@ LOGS = "subscription ($id: ID!) { pipelineRunLogs(runId: $id) { __typename } }"
 
 
 @pytest.fixture(scope="module")
-def proxy(start_proxy):
-    """The proxy, with the team's passwords and roles."""
+def team():
+    """What every proxy of this team is told: files and variables."""
     if shutil.which("htpasswd") is None:
         pytest.skip("needs Debian's htpasswd: apt-get install apache2-utils")
     lines = [
@@ -50,12 +53,17 @@ def proxy(start_proxy):
         for user in TEAM
     ]
     roles = "".join(f"{user} {role}\n" for user, role in TEAM.items() if role)
-    return start_proxy(
-        "password",
-        files={"passwords": "".join(line.stdout.strip() + "\n" for line in lines), "roles": roles},
-        PETPARK_PROXY_PASSWORDS="{folder}/passwords",
-        PETPARK_PROXY_ROLES="{folder}/roles",
-    )
+    return {
+        "files": {"passwords": "".join(line.stdout.strip() + "\n" for line in lines), "roles": roles},
+        "PETPARK_PROXY_PASSWORDS": "{folder}/passwords",
+        "PETPARK_PROXY_ROLES": "{folder}/roles",
+    }
+
+
+@pytest.fixture(scope="module")
+def proxy(start_proxy, team):
+    """The proxy, with the team's passwords and roles."""
+    return start_proxy("password", **team)
 
 
 @pytest.fixture
@@ -317,6 +325,48 @@ def test_no_password_and_no_secret_goes_further_than_it_must(proxy, platform):
         ask(proxy, path, headers={**password("bob"), "X-Petpark-Proxy": "x"})
         *_, headers = server.asked[-1]
         assert not {"authorization", "x-petpark-proxy"} & set(headers)
+
+
+def test_who_loses_a_role_is_out_at_once(proxy):
+    """A line is taken out of a file, and nothing is started again."""
+    roles = proxy.folder / "roles"
+    known = roles.read_text()
+    try:
+        roles.write_text(known + "dan viewer\n")
+        assert ask(proxy, "/server_info", headers=password("dan")).status == 200
+        os.utime(roles, (1, 1))  # the same second is the same file to Apache
+        roles.write_text(known)
+        os.utime(roles, (2, 2))
+        assert ask(proxy, "/server_info", headers=password("dan")).status == 403
+    finally:
+        roles.write_text(known)
+
+
+@pytest.fixture(scope="module")
+def open_proxy(start_proxy, team, tmp_path_factory):
+    """The same for a network: with a certificate; and with reports to show."""
+    folder = tmp_path_factory.mktemp("certificate")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run([*command, "-keyout", "key", "-out", "cert"], cwd=folder, check=True, capture_output=True)
+    made = {name: (folder / name).read_text() for name in ("key", "cert")}
+    variables = {"PETPARK_PROXY_CERTIFICATE": "{folder}/cert", "PETPARK_PROXY_KEY": "{folder}/key"}
+    with Stranger() as reports:
+        told = {**team, **variables, "files": {**team["files"], **made}, "PETPARK_PROXY_REPORTS": str(reports.address)}
+        yield start_proxy("password", **told), reports
+
+
+def test_with_a_certificate_it_speaks_tls_and_nothing_else(open_proxy):
+    """A password in the clear is everybody's; and a person looks at the reports that the UI links to."""
+    address, reports = open_proxy
+    assert ask(address, "/", headers=password("cy")).status == 400
+    trusted = ssl.create_default_context(cafile=str(address.folder / "cert"))
+    connection = http.client.HTTPSConnection("localhost", address.port, context=trusted, timeout=30)
+    for headers, status in ((password("cy"), 200), ({}, 401)):
+        connection.request("GET", "/reports/v0001/page.html", headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.headers["Strict-Transport-Security"]) == (status, "max-age=31536000")
+    assert [path for _, path, _ in reports.asked] == ["/v0001/page.html"]
 
 
 def started(platform, tmp_path, login="password", **changes):

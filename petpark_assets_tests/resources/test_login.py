@@ -1,4 +1,4 @@
-"""Who asks and what they may, by a request's headers and a run's tags; with a real proxy: petpark_assets_tests/proxy/."""
+"""Who asks and what they may, by a request's headers and a run's tags. Not here: a real proxy (../proxy/)."""
 
 import pytest
 
