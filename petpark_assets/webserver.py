@@ -8,6 +8,7 @@ Viewers are sent to a second one, started with `--read-only`. Not here: who is w
 from collections.abc import Mapping
 from typing import Any
 
+from dagster._core.storage.tags import REPORTING_USER_TAG
 from dagster._core.workspace.context import WorkspaceRequestContext
 from dagster._core.workspace.permissions import PermissionResult, Permissions
 from dagster_webserver import app, cli
@@ -18,7 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from petpark_assets.domain.errors import NotAllowed
+from petpark_assets.domain.errors import InvalidInput, NotAllowed
 from petpark_assets.resources.login import APPROVER, VIEWER, Caller, read_caller
 from petpark_assets.resources.run_coordinator import LoginRunCoordinator
 
@@ -57,7 +58,7 @@ class CallerContext(WorkspaceRequestContext):
 
     def get_reporting_user_tags(self) -> dict[str, str]:
         """What Dagster notes on an event that a person reports without a run."""
-        return self._caller.tags
+        return {REPORTING_USER_TAG: self._caller.user}
 
     def _narrowed(self, permissions: Mapping[str, PermissionResult]) -> Mapping[str, PermissionResult]:
         if self._caller.role == APPROVER:
@@ -104,7 +105,11 @@ class LoginWebserver(DagsterWebserver[Any, Any]):
     @property
     def _secret(self) -> str:
         coordinator = self._process_context.instance.run_coordinator
-        assert isinstance(coordinator, LoginRunCoordinator), "the instance must have LoginRunCoordinator (dagster.yaml)"
+        if not isinstance(coordinator, LoginRunCoordinator):
+            raise InvalidInput(
+                f"dagster.yaml has the run coordinator {type(coordinator).__name__}: behind a login it must be "
+                "LoginRunCoordinator (petpark_assets/resources/run_coordinator.py)"
+            )
         return coordinator.secret
 
 

@@ -20,6 +20,9 @@ USER_TAG = "petpark/user"
 ROLE_TAG = "petpark/role"
 """As what they asked for it."""
 
+LAUNCHED_BY_TAG = "user"
+"""What Dagster's UI shows as a run's "Launched by"."""
+
 VIEWER, OPERATOR, APPROVER = "viewer", "operator", "approver"
 ROLES = (VIEWER, OPERATOR, APPROVER)
 """Each may do what those before it may: look; launch and stop; promote, and delete what is evidence."""
@@ -38,8 +41,9 @@ class Caller:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Of the runs that they ask for."""
-        return {USER_TAG: self.user, ROLE_TAG: self.role}
+        """Of the runs that they ask for; a sensor's or schedule's name stands where "Launched by" names nobody."""
+        shown = {} if self.user == DAEMON else {LAUNCHED_BY_TAG: self.user}
+        return {USER_TAG: self.user, ROLE_TAG: self.role, **shown}
 
 
 def checked_secret(secret: str) -> str:

@@ -87,6 +87,7 @@ def ask(
 def launching(job: str, *, partition: str | None = None, **tags: str) -> dict[str, Any]:
     """The variables of LAUNCH, with tags of the client's own."""
     told = {f"petpark/{name}": value for name, value in tags.items()}
+    told |= {"user": tags["user"]} if "user" in tags else {}
     told |= {"dagster/partition": partition} if partition else {}
     selector = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__", "jobName": job}
     listed = [{"key": key, "value": value} for key, value in told.items()]

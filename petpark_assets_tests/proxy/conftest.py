@@ -28,6 +28,7 @@ INSTANCE = """
 storage: {{sqlite: {{base_dir: {folder}}}}}
 local_artifact_storage:
   {{module: dagster._core.storage.root, class: LocalArtifactStorage, config: {{base_dir: {folder}}}}}
+compute_logs: {{module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}}
 run_coordinator:
   module: petpark_assets.resources.run_coordinator
   class: LoginRunCoordinator

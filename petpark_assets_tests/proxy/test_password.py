@@ -10,6 +10,7 @@ import re
 import shutil
 import ssl
 import subprocess
+from contextlib import closing
 from types import SimpleNamespace
 
 import dagster as dg
@@ -199,7 +200,7 @@ def test_nobody_gets_in_past_the_proxy(platform, secret):
 def test_an_operators_launch_is_in_the_runs_tags(proxy, platform):
     """Whatever the client says, since who did it is what an auditor asks first."""
     run = platform.instance.get_run_by_id(launch(proxy, "bob", user="ana", role="approver", reason="why not"))
-    assert (run.tags["petpark/user"], run.tags["petpark/role"]) == ("bob", "operator")
+    assert (run.tags["petpark/user"], run.tags["petpark/role"], run.tags["user"]) == ("bob", "operator", "bob")
     assert run.tags["petpark/reason"] == "why not"
     found = platform.instance.get_runs(dg.RunsFilter(tags={"petpark/user": "ana"}, run_ids=[run.run_id]))
     assert found == []  # Dagster keeps tags twice: in the run, and to search by
@@ -237,6 +238,9 @@ def test_what_is_evidence_is_deleted_by_approvers_only(proxy, platform):
     path = "/report_asset_materialization/photos"
     assert ask(proxy, path, query=REPORT, headers=password("bob")).status == 401
     assert run_id in platform.runs()
+    assert "Success" in ask(proxy, "/graphql", query=REPORT, headers=password("ana")).text
+    reported = platform.instance.get_latest_materialization_event(dg.AssetKey("photos")).asset_materialization
+    assert reported.tags["dagster/reporting_user"] == "ana"
     answer = ask(proxy, "/graphql", query=DELETE, variables={"id": run_id}, headers=password("ana"))
     assert "DeletePipelineRunSuccess" in answer.text
     assert run_id not in platform.runs()
@@ -360,12 +364,12 @@ def test_with_a_certificate_it_speaks_tls_and_nothing_else(open_proxy):
     address, reports = open_proxy
     assert ask(address, "/", headers=password("cy")).status == 400
     trusted = ssl.create_default_context(cafile=str(address.folder / "cert"))
-    connection = http.client.HTTPSConnection("localhost", address.port, context=trusted, timeout=30)
-    for headers, status in ((password("cy"), 200), ({}, 401)):
-        connection.request("GET", "/reports/v0001/page.html", headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        assert (answer.status, answer.headers["Strict-Transport-Security"]) == (status, "max-age=31536000")
+    with closing(http.client.HTTPSConnection("localhost", address.port, context=trusted, timeout=30)) as connection:
+        for headers, status in ((password("cy"), 200), ({}, 401)):
+            connection.request("GET", "/reports/v0001/page.html", headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert (answer.status, answer.headers["Strict-Transport-Security"]) == (status, "max-age=31536000")
     assert [path for _, path, _ in reports.asked] == ["/v0001/page.html"]
 
 
