@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Start the login proxy in the foreground: `infra/proxy/proxy.sh password` or `infra/proxy/proxy.sh openid`.
-# It stops on SIGTERM. It needs Debian's apache2 (and libapache2-mod-auth-openidc), no root, and these variables:
+# It stops on SIGTERM. It needs Debian's apache2-bin (and libapache2-mod-auth-openidc), no root, and these variables:
 #
 #   PETPARK_PROXY_LISTEN         where it listens: 127.0.0.1:8080; on other addresses only with TLS
 #   PETPARK_PROXY_STATE          a folder of its own, for its process id and its log
@@ -49,5 +49,5 @@ PETPARK_PROXY_FOLDER="$(cd "$(dirname "$0")" && pwd)"
 export PETPARK_PROXY_FOLDER PETPARK_PROXY_NAME="${PETPARK_PROXY_NAME:-localhost}"
 mkdir -p "$PETPARK_PROXY_STATE"
 PATH="$PATH:/usr/sbin"
-command -v apache2 >/dev/null || die "needs Debian's apache2: apt-get install apache2 libapache2-mod-auth-openidc"
+command -v apache2 >/dev/null || die "needs Debian's apache2-bin: apt-get install apache2-bin libapache2-mod-auth-openidc"
 exec apache2 -f "$PETPARK_PROXY_FOLDER/httpd.conf" -D "$login" "${parts[@]}" -D FOREGROUND

@@ -67,7 +67,7 @@ def apache() -> str:
     """The program, or a skip that names it."""
     path = shutil.which("apache2", path=f"{os.environ['PATH']}:/usr/sbin")
     if path is None or not Path("/usr/lib/apache2/modules/mod_auth_openidc.so").exists():
-        pytest.skip("needs Debian's apache2: apt-get install apache2 libapache2-mod-auth-openidc")
+        pytest.skip("needs Debian's apache2-bin: apt-get install apache2-bin apache2-utils libapache2-mod-auth-openidc")
     return path
 
 
