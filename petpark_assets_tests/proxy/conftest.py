@@ -33,6 +33,7 @@ run_coordinator:
   module: petpark_assets.resources.run_coordinator
   class: LoginRunCoordinator
   config: {{secret: {{env: PETPARK_PROXY_SECRET}}}}
+concurrency: {{runs: {{max_concurrent_runs: 2}}}}
 telemetry: {{enabled: false}}
 """
 

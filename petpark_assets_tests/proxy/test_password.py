@@ -206,6 +206,20 @@ def test_an_operators_launch_is_in_the_runs_tags(proxy, platform):
     assert found == []  # Dagster keeps tags twice: in the run, and to search by
 
 
+def test_the_queue_stays_as_it_is_configured(platform):
+    """A coordinator that is not Dagster's own must not lose the limit of runs."""
+    assert platform.instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 2
+
+
+@pytest.mark.parametrize("user", ["cy", "ana"])
+def test_the_secret_is_never_shown(proxy, platform, user):
+    """The UI has a page with the instance's configuration."""
+    query = "{ instance { info runQueueConfig { runQueueConfigYaml } daemonHealth { id } } }"
+    shown = ask(proxy, "/graphql", query=query, headers=password(user)).text
+    assert "LoginRunCoordinator" in shown
+    assert SECRET not in shown + str(platform.instance.get_ref().to_dict())
+
+
 def test_a_backfill_is_in_the_name_of_who_asked_for_it(proxy, platform):
     """The daemon launches its runs; the role does not go with them."""
     selector = {
