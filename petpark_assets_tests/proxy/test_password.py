@@ -41,6 +41,8 @@ REPORT = (
 BACKFILL = (
     "mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename } }"
 )
+AGAIN = """mutation ($params: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 LOGS = "subscription ($id: ID!) { pipelineRunLogs(runId: $id) { __typename } }"
 
 
@@ -204,6 +206,16 @@ def test_an_operators_launch_is_in_the_runs_tags(proxy, platform):
     assert run.tags["petpark/reason"] == "why not"
     found = platform.instance.get_runs(dg.RunsFilter(tags={"petpark/user": "ana"}, run_ids=[run.run_id]))
     assert found == []  # Dagster keeps tags twice: in the run, and to search by
+
+
+def test_a_run_launched_again_is_in_the_name_of_who_does_it(proxy, platform):
+    """Dagster copies the tags of the first run: an operator must not go on with an approver's."""
+    first = launch(proxy, "ana", job="promote")
+    forged = [{"key": "petpark/user", "value": "ana"}, {"key": "petpark/role", "value": "approver"}]
+    params = {"parentRunId": first, "strategy": "ALL_STEPS", "extraTags": forged, "useParentRunTags": True}
+    answer = ask(proxy, "/graphql", query=AGAIN, variables={"params": params}, headers=password("bob")).json()
+    again = platform.instance.get_run_by_id(answer["data"]["launchRunReexecution"]["run"]["runId"])
+    assert (again.tags["petpark/user"], again.tags["petpark/role"]) == ("bob", "operator")
 
 
 def test_the_queue_stays_as_it_is_configured(platform):
