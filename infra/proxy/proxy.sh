@@ -7,10 +7,9 @@
 #   PETPARK_PROXY_SECRET         what it shares with Dagster's processes: openssl rand -hex 32
 #   PETPARK_PROXY_UI             host:port of python -m petpark_assets.webserver ...
 #   PETPARK_PROXY_UI_READ_ONLY   ... and of the same with --read-only
-#   PETPARK_PROXY_MLFLOW         host:port of mlflow server --static-prefix /mlflow
-#   PETPARK_PROXY_RAY            host:port of Ray's dashboard
-#   PETPARK_PROXY_RAY_TOKEN      Ray's token
-#   PETPARK_PROXY_REPORTS        host:port of the home's reports, if they are to be seen
+#   PETPARK_PROXY_MLFLOW         host:port of MLflow's server
+#   with reports: PETPARK_PROXY_REPORTS, host:port
+#   with Ray's dashboard: PETPARK_PROXY_RAY, host:port, and PETPARK_PROXY_RAY_TOKEN, Ray's token
 #   with password: PETPARK_PROXY_PASSWORDS (htpasswd -B), PETPARK_PROXY_ROLES (a line each: `ana approver`)
 #   with openid: PETPARK_OIDC_METADATA_URL, PETPARK_OIDC_CLIENT_ID, PETPARK_OIDC_CLIENT_SECRET, PETPARK_OIDC_PASSPHRASE
 #   for TLS: PETPARK_PROXY_CERTIFICATE, PETPARK_PROXY_KEY
@@ -22,7 +21,7 @@ die() {
 }
 
 login="${1:-}"
-needed="LISTEN STATE SECRET UI UI_READ_ONLY MLFLOW RAY RAY_TOKEN"
+needed="LISTEN STATE SECRET UI UI_READ_ONLY MLFLOW${PETPARK_PROXY_RAY:+ RAY_TOKEN}"
 needed="$(printf 'PETPARK_PROXY_%s ' $needed)"
 case "$login" in
   password) needed+="PETPARK_PROXY_PASSWORDS PETPARK_PROXY_ROLES" ;;
@@ -39,6 +38,7 @@ done
 
 parts=()
 [ -z "${PETPARK_PROXY_REPORTS:-}" ] || parts+=(-D reports)
+[ -z "${PETPARK_PROXY_RAY:-}" ] || parts+=(-D ray)
 if [ -n "${PETPARK_PROXY_CERTIFICATE:-}" ]; then
   parts+=(-D TLS)
 elif [[ ! "$PETPARK_PROXY_LISTEN" =~ ^(127\.[0-9.]+|\[::1\]):[0-9]+$ ]]; then

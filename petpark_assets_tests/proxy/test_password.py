@@ -332,7 +332,7 @@ def test_mlflow_is_read_and_never_written(proxy, platform):
     for user in ("cy", "ana"):
         for method, path in reading:
             assert ask(proxy, path, method=method, headers=password(user)).status == 200
-            assert platform.mlflow.asked[-1][:2] == (method, path)
+            assert platform.mlflow.asked[-1][:2] == (method, path.removeprefix("/mlflow"))
         for method in ("POST", "PATCH", "PUT", "DELETE"):
             for path in ("registered-models/alias", "runs/delete", "runs/delete?search", "runs/delete/search"):
                 url = f"/mlflow/ajax-api/2.0/mlflow/{path}"
@@ -414,6 +414,7 @@ def test_a_proxy_that_would_not_protect_does_not_start(platform, tmp_path):
     assert "PETPARK_PROXY_SECRET PETPARK_PROXY_ROLES" in started(
         platform, tmp_path, PETPARK_PROXY_PASSWORDS="p", PETPARK_PROXY_SECRET=None
     )
+    assert "PETPARK_PROXY_RAY_TOKEN" in started(platform, tmp_path, PETPARK_PROXY_RAY_TOKEN=None, **files)
     assert "32 letters" in started(platform, tmp_path, PETPARK_PROXY_SECRET="short", **files)
     assert "in the clear" in started(platform, tmp_path, PETPARK_PROXY_LISTEN="0.0.0.0:8080", **files)
     assert "password or openid" in started(platform, tmp_path, login="none")
