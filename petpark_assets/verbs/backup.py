@@ -12,6 +12,7 @@ from petpark_assets.terminal import answering, show_rows, show_sections
 from petpark_assets.verbs.options import HomeOption, JsonOption, enter
 
 if TYPE_CHECKING:
+    from petpark_assets.domain.backup.snapshot import Engines
     from petpark_assets.domain.files import Store
 
 PlaceArgument = Annotated[
@@ -36,7 +37,7 @@ def backup(
             found = places.list_backups(opened)
             answer([{name: getattr(known, name) for name in names} for known in found], show_rows)
         else:
-            answer(making.make(open_here(environment), opened, urls=_urls(environment)), show_sections)
+            answer(making.make(open_here(environment), opened, _engines(environment)), show_sections)
 
 
 def restore(
@@ -55,8 +56,8 @@ def restore(
                 _open_place(place, environment),
                 environment.home,
                 lambda root: open_here(dataclasses.replace(environment, home=root)),
+                _engines(environment),
                 number=number,
-                urls=_urls(environment),
             ),
             show_sections,
         )
@@ -72,6 +73,8 @@ def _open_place(uri: str, environment: Environment) -> "Store":
     return LocalStore(Path(uri).expanduser())
 
 
-def _urls(_environment: Environment) -> dict[str, str]:
-    """PostgreSQL's databases of the home, by who keeps them (snapshot.DATABASES); SQLite's are files of the home."""
-    return {}
+def _engines(_environment: Environment) -> "Engines":
+    """Servers that keep a part of the home's state: none in the profiles that there are."""
+    from petpark_assets.domain.backup.snapshot import Engines
+
+    return Engines()

@@ -18,7 +18,7 @@ from typing import Any
 from petpark_assets.domain import files
 from petpark_assets.domain.backup import places, snapshot
 from petpark_assets.domain.backup.places import Backup, Kept
-from petpark_assets.domain.backup.snapshot import Moment, Source
+from petpark_assets.domain.backup.snapshot import NONE_ELSE, Engines, Moment, Source
 from petpark_assets.domain.errors import Conflict, InvalidInput, NotFound, TransientError
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import tombstones
@@ -34,14 +34,18 @@ NUM_TRIES = 5
 
 
 def make(
-    home: Home, place: files.Store, *, urls: Mapping[str, str] | None = None, on_progress: Progress = lambda _done: None
+    home: Home,
+    place: files.Store,
+    engines: Engines = NONE_ELSE,
+    *,
+    on_progress: Progress = lambda _done: None,
 ) -> dict[str, Any]:
     """Back up a home, while a build may go on in it.
 
     Args:
         home: All of it is copied but caches, pages and private keys (snapshot.py).
         place: Where to: empty, or with earlier backups of the same home, of which only news are added.
-        urls: Addresses of PostgreSQL's databases, by who keeps them (snapshot.DATABASES).
+        engines: Servers that keep a part of its state.
         on_progress: Is given the number of files done.
 
     Returns:
@@ -60,8 +64,8 @@ def make(
         last = places.newest(place)
         known = places.read_files(place, last) if last else {}
         copier = _Copier(place=place, known=known, on_progress=on_progress)
-        moment = _copy(home, copier, last, urls or {})
-        backup = _conclude(home, copier, moment, number=last.number + 1 if last else 1, urls=urls or {})
+        moment = _copy(home, copier, last, engines)
+        backup = _conclude(home, copier, moment, number=last.number + 1 if last else 1, engines=engines)
         num_removed = _remove_forgotten(home, place, copier.listed)
         told = {"place": place.uri, "number": backup.number}
         home.ledger.append("backup_made", {**told, "num_events": backup.num_events, "files": backup.files})
@@ -147,18 +151,18 @@ def _read(source: Source) -> bytes | None:
         return None
 
 
-def _copy(home: Home, copier: _Copier, last: Backup | None, urls: Mapping[str, str]) -> Moment:
+def _copy(home: Home, copier: _Copier, last: Backup | None, engines: Engines) -> Moment:
     """Copy everything, as of one moment; again, when photos were forgotten meanwhile."""
     missing: NotFound | None = None
     for _ in range(NUM_TRIES):
         copier.listed.clear()
         forgotten = tombstones.forgotten(home.store)
-        copier.copy(snapshot.history(home, urls))
-        moment = snapshot.take(home, urls)
+        copier.copy(snapshot.history(home, engines))
+        moment = snapshot.take(home, engines)
         _check_lineage(home, copier.place, last, moment)
         copier.copy(moment.sources())
         try:
-            copier.copy(snapshot.kept(home, moment))
+            copier.copy(snapshot.kept(home, moment, engines))
             copier.copy(snapshot.pixels(home))
         except NotFound as error:
             missing = error
@@ -187,7 +191,7 @@ def _check_lineage(home: Home, place: files.Store, last: Backup | None, moment: 
         )
 
 
-def _conclude(home: Home, copier: _Copier, moment: Moment, *, number: int, urls: Mapping[str, str]) -> Backup:
+def _conclude(home: Home, copier: _Copier, moment: Moment, *, number: int, engines: Engines) -> Backup:
     """Once all of it is there to last, say so."""
     listed = places.write_files(copier.place, copier.listed)
     copier.place.sync()
@@ -202,7 +206,7 @@ def _conclude(home: Home, copier: _Copier, moment: Moment, *, number: int, urls:
         num_files=len(copier.listed),
         size_bytes=sum(kept.size_bytes for kept in copier.listed.values()),
         left_out=tuple(snapshot.private_keys(home)),
-        databases=tuple(sorted(urls)),
+        databases=tuple(sorted(engines.postgresql)),
     )
     places.write(copier.place, backup)
     return backup

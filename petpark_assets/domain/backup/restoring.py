@@ -17,6 +17,7 @@ from petpark_assets.domain.attempts import find_attempt
 from petpark_assets.domain.audit import pages
 from petpark_assets.domain.backup import databases, places
 from petpark_assets.domain.backup.places import Backup, Files, Kept
+from petpark_assets.domain.backup.snapshot import ARTIFACTS, NONE_ELSE, Engines
 from petpark_assets.domain.errors import Conflict, InvalidInput, PermanentError
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
@@ -36,9 +37,9 @@ def restore(
     place: files.Store,
     root: Path,
     open_at: OpenHome,
+    engines: Engines = NONE_ELSE,
     *,
     number: int | None = None,
-    urls: Mapping[str, str] | None = None,
     on_progress: Progress = lambda _done, _all: None,
 ) -> dict[str, Any]:
     """Make the home `root`, which must not be there yet, from a backup.
@@ -47,8 +48,8 @@ def restore(
         place: Where the backup is.
         root: The home; an empty folder is fine.
         open_at: Opens the home in a folder, with the store that it shall have.
+        engines: Servers that shall keep what they kept in the home that was backed up, empty.
         number: Of the backup; None for the last.
-        urls: Empty databases of PostgreSQL for those that the backup has.
         on_progress: Is given the number of bytes done and of all.
 
     Returns:
@@ -63,18 +64,20 @@ def restore(
     """
     backup, root = places.find(place, number), root.absolute()
     plan = _plan(place, backup)
-    _check_databases(backup, urls or {})
+    _check_databases(backup, engines.postgresql)
     _check_empty(root)
     unfinished = root.with_name(f".{root.name}.restoring")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         home = open_at(unfinished)
-        _check_store(home, plan)
-        _write(place, home, plan, on_progress)
+        parts = _parts(home, plan, engines)
+        for store, keys in parts:
+            _check_store(store, keys, plan)
+        _write(place, parts, plan, on_progress)
         _forget(home, plan)
         told = {"place": place.uri, "number": backup.number}
         home.ledger.append("home_restored", {**told, "num_events": backup.num_events, "files": backup.files})
-        for name, url in (urls or {}).items():
+        for name, url in engines.postgresql.items():
             databases.restore_postgresql(url, _read(place, *_dump(plan, name)))
         with files.named_disk_errors(root):
             files.sync_disk(unfinished)
@@ -148,30 +151,40 @@ def _check_empty(root: Path) -> None:
         )
 
 
-def _check_store(home: Home, plan: _Plan) -> None:
-    """A store outside of the home may have what an interrupted restore has put there, and nothing else."""
-    wanted = {path.removeprefix(_STORE) for path in plan.files if path.startswith(_STORE)}
-    for key in home.store.list_keys(""):
-        if key not in wanted:
-            raise Conflict(f"the store {home.store.uri} has {key}, which is not in the backup: choose an empty one")
-        if files.sha256(home.store.read(key)) != plan.files[_STORE + key].sha256:
-            raise Conflict(f"{key} in the store {home.store.uri} is not as in the backup: choose an empty store")
+def _parts(home: Home, plan: _Plan, engines: Engines) -> list[tuple[files.Store, dict[str, str]]]:
+    """Where files go: keys by path, of the home's store, of MLflow's server, and of the folder that has the rest."""
+    stored = {path: path.removeprefix(_STORE) for path in plan.files if path.startswith(_STORE)}
+    artifacts = {path: path.removeprefix(ARTIFACTS) for path in plan.files if path.startswith(ARTIFACTS)}
+    dumps = {path for path in plan.files if path.startswith("postgresql/")}
+    rest = {path: path for path in plan.files if path not in stored.keys() | artifacts.keys() | dumps}
+    if artifacts and engines.artifacts is None:
+        raise InvalidInput("the backup has files of MLflow's server: set this home up with one, as that home was")
+    served = [(engines.artifacts, artifacts)] if engines.artifacts is not None else []
+    return [(home.store, stored), *served, (files.LocalStore(home.root), rest)]
 
 
-def _write(place: files.Store, home: Home, plan: _Plan, on_progress: Progress) -> None:
-    """Every file, verified; those of the store where the home has its store."""
-    folder, done = files.LocalStore(home.root), 0
-    num_bytes = sum(kept.size_bytes for kept in plan.files.values())
-    for together in _batches(plan.files):
-        contents = {
-            path: _read(place, path, kept) for path, kept in together.items() if not path.startswith("postgresql/")
-        }
-        stored = {path.removeprefix(_STORE): data for path, data in contents.items() if path.startswith(_STORE)}
-        home.store.write_many(stored)
-        folder.write_many({path: data for path, data in contents.items() if not path.startswith(_STORE)})
-        done += sum(map(len, contents.values()))
-        on_progress(done, num_bytes)
-    home.store.sync()
+def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan) -> None:
+    """One outside of the home may have what an interrupted restore has put there, and nothing else."""
+    paths = {key: path for path, key in keys.items()}
+    for key in store.list_keys(""):
+        if key not in paths:
+            raise Conflict(f"{store.uri} has {key}, which is not in the backup: choose an empty place for the store")
+        if files.sha256(store.read(key)) != plan.files[paths[key]].sha256:
+            raise Conflict(f"{key} in {store.uri} is not as in the backup: choose an empty place for the store")
+
+
+def _write(
+    place: files.Store, parts: list[tuple[files.Store, dict[str, str]]], plan: _Plan, on_progress: Progress
+) -> None:
+    """Every file, verified, to where it belongs."""
+    done, num_bytes = 0, sum(kept.size_bytes for kept in plan.files.values())
+    for store, keys in parts:
+        for together in _batches({path: plan.files[path] for path in keys}):
+            contents = {keys[path]: _read(place, path, kept) for path, kept in together.items()}
+            store.write_many(contents)
+            done += sum(map(len, contents.values()))
+            on_progress(done, num_bytes)
+        store.sync()
 
 
 def _batches(listed: Files) -> Iterator[dict[str, Kept]]:

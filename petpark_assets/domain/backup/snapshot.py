@@ -11,14 +11,14 @@ Not here: where the copies go (places.py, making.py).
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from petpark_assets.domain.audit.proof import NAMED_BY_EVENTS
 from petpark_assets.domain.audit.trail import FLOW
 from petpark_assets.domain.backup import databases
-from petpark_assets.domain.files import folder_key
+from petpark_assets.domain.files import Store, folder_key
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import ownership
 from petpark_assets.domain.ledger import START, Event
@@ -27,13 +27,26 @@ from petpark_assets.domain.records import RawImages
 NOT_KEPT = frozenset({"cache", "reports", "lake", "store"})
 """Folders of a home: the store has its own part here, since it may be in a bucket."""
 
-DATABASES = {"dagster": "dagster", "mlflow": "mlflow"}
-"""Whose databases may be in PostgreSQL, and the folder of the home that has them otherwise."""
+ARTIFACTS = "artifacts/"
+"""In a backup: below it are the files of MLflow's server, if there is one."""
 
 _REGISTRY = "mlflow/mlflow.db"
 _PRIVATE_KEY = b"PRIVATE KEY-----"
 _NUM_TRIES, _PAUSE_S = 20, 0.25
 """A step appends its event some milliseconds before its record; one that was killed between the two never writes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """What of the home's state other servers keep; by default all of it is in the home and its store."""
+
+    postgresql: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """URLs with passwords, of the databases of `dagster` and of `mlflow`, of either, or of none."""
+    artifacts: Store | None = None
+    """Where MLflow's server keeps the files of registered versions."""
+
+
+NONE_ELSE = Engines()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,34 +85,36 @@ class Moment:
         return [*ledger, *self.registry]
 
 
-def history(home: Home, urls: Mapping[str, str]) -> list[Source]:
+def history(home: Home, engines: Engines) -> list[Source]:
     """Dagster's runs and events, read before all else: they may tell less than the records, never more."""
-    if "dagster" in urls:
-        return [_dumped("dagster", urls)]
+    if "dagster" in engines.postgresql:
+        return [_dumped("dagster", engines)]
     return list(_folder_sources(home.root, home.root / "dagster"))
 
 
-def take(home: Home, urls: Mapping[str, str]) -> Moment:
+def take(home: Home, engines: Engines) -> Moment:
     """Ledger, registry and records of one moment. Raises CorruptData, TransientError."""
     for _ in range(_NUM_TRIES):
-        moment = _take(home, urls)
+        moment = _take(home, engines)
         if _announced(moment.events) <= moment.keys:
             break
         time.sleep(_PAUSE_S)
     return moment
 
 
-def _take(home: Home, urls: Mapping[str, str]) -> Moment:
+def _take(home: Home, engines: Engines) -> Moment:
     with home.ledger.held() as (ledger, events):
         keys = frozenset(key for asset in FLOW for key in home.store.list_keys(asset))
-        return Moment(ledger=ledger, events=events, registry=_registry(home, urls), keys=_recorded(events, keys))
+        return Moment(ledger=ledger, events=events, registry=_registry(home, engines), keys=_recorded(events, keys))
 
 
-def kept(home: Home, moment: Moment) -> Iterator[Source]:
+def kept(home: Home, moment: Moment, engines: Engines) -> Iterator[Source]:
     """Everything else but Dagster's databases and pixels."""
     for key in home.store.list_keys(""):
         if not key.startswith("pixels.lance/") and (key in moment.keys or key.split("/")[0] not in FLOW):
             yield _stored(home, key, is_fixed=key != ownership.KEY)
+    for key in engines.artifacts.list_keys("") if engines.artifacts else ():
+        yield Source(path=f"{ARTIFACTS}{key}", read=partial(engines.artifacts.read, key))
     for path in _entries(home.root):
         if path.name not in {*NOT_KEPT, "dagster", "ledger.jsonl"}:
             yield from _folder_sources(home.root, path)
@@ -143,9 +158,9 @@ def _record_key(asset: str, version: str, attempt: str | None = None) -> str:
     return f"{folder_key(asset, version, attempt)}.json"
 
 
-def _registry(home: Home, urls: Mapping[str, str]) -> tuple[Source, ...]:
-    if "mlflow" in urls:
-        found = _dumped("mlflow", urls)
+def _registry(home: Home, engines: Engines) -> tuple[Source, ...]:
+    if "mlflow" in engines.postgresql:
+        found = _dumped("mlflow", engines)
     elif (home.root / _REGISTRY).exists():
         found = Source(path=_REGISTRY, read=partial(databases.copy_sqlite, home.root / _REGISTRY))
     else:
@@ -154,8 +169,8 @@ def _registry(home: Home, urls: Mapping[str, str]) -> tuple[Source, ...]:
     return (Source(path=found.path, read=lambda: data),)
 
 
-def _dumped(name: str, urls: Mapping[str, str]) -> Source:
-    return Source(path=f"postgresql/{name}.dump", read=partial(databases.dump_postgresql, urls[name]))
+def _dumped(name: str, engines: Engines) -> Source:
+    return Source(path=f"postgresql/{name}.dump", read=partial(databases.dump_postgresql, engines.postgresql[name]))
 
 
 def _stored(home: Home, key: str, *, is_fixed: bool) -> Source:
