@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain import files
@@ -21,9 +22,8 @@ from petpark_assets.domain.backup.places import Backup, Kept
 from petpark_assets.domain.backup.snapshot import NONE_ELSE, Engines, Moment, Source
 from petpark_assets.domain.errors import Conflict, InvalidInput, NotFound, TransientError
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import tombstones
+from petpark_assets.domain.lake import ownership, tombstones
 from petpark_assets.domain.ledger import START
-from petpark_assets.domain.workflow.ingestion import known_lake
 
 Progress = Callable[[int], None]
 
@@ -176,10 +176,14 @@ def _check_place(home: Home, place: files.Store) -> None:
     """A place within what is copied would be copied too, or ingested."""
     if not home.ledger.path.exists():
         raise NotFound(f"the home {home.root} has nothing to back up: is it the right one (--home DIR)?")
-    lake = known_lake(home)
-    for around in (str(home.root), home.store.uri, *([lake] if lake else [])):
-        if f"{place.uri}/".startswith(f"{around.rstrip('/')}/"):
+    for around in (str(home.root), home.store.uri, ownership.owner(home.store)):
+        if around and f"{_address(place.uri)}/".startswith(f"{_address(around)}/"):
             raise InvalidInput(f"{place.uri} lies in {around}: choose a place outside, best on another machine")
+
+
+def _address(uri: str) -> str:
+    """The one spelling of a folder, or of a bucket's prefix."""
+    return uri.rstrip("/") if "://" in uri else Path(uri).resolve().as_uri()
 
 
 def _check_lineage(home: Home, place: files.Store, last: Backup | None, moment: Moment) -> None:

@@ -104,7 +104,8 @@ def take(home: Home, engines: Engines) -> Moment:
 
 def _take(home: Home, engines: Engines) -> Moment:
     with home.ledger.held() as (ledger, events):
-        keys = frozenset(key for asset in FLOW for key in home.store.list_keys(asset))
+        # Children before their parents: what is written while these are listed then lacks none of its own.
+        keys = frozenset(key for asset in reversed(FLOW) for key in home.store.list_keys(asset))
         return Moment(ledger=ledger, events=events, registry=_registry(home, engines), keys=_recorded(events, keys))
 
 

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -35,7 +36,7 @@ def test_a_copy_is_of_one_moment_while_another_process_writes(tmp_path, journal)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         try:
             writer.stdout.readline()
-            copies = [databases.copy_sqlite(path) for _ in range(20)]
+            copies = [(databases.copy_sqlite(path), time.sleep(0.02))[0] for _ in range(20)]
         finally:
             writer.kill()
     counts = [_count(tmp_path / "copy.db", data) for data in copies]
