@@ -114,8 +114,9 @@ def kept(home: Home, moment: Moment, engines: Engines) -> Iterator[Source]:
     for key in home.store.list_keys(""):
         if not key.startswith("pixels.lance/") and (key in moment.keys or key.split("/")[0] not in FLOW):
             yield _stored(home, key, is_fixed=key != ownership.KEY)
-    for key in engines.artifacts.list_keys("") if engines.artifacts else ():
-        yield Source(path=f"{ARTIFACTS}{key}", read=partial(engines.artifacts.read, key))
+    if engines.artifacts is not None:
+        for key in engines.artifacts.list_keys(""):
+            yield Source(path=f"{ARTIFACTS}{key}", read=partial(engines.artifacts.read, key))
     for path in _entries(home.root):
         if path.name not in {*NOT_KEPT, "dagster", "ledger.jsonl"}:
             yield from _folder_sources(home.root, path)
