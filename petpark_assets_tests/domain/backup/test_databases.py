@@ -12,7 +12,7 @@ from petpark_assets.domain.backup import databases
 from petpark_assets.domain.errors import CorruptData, TransientError
 
 WRITER = """
-import sqlite3, sys
+import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA journal_mode = " + sys.argv[2])
 connection.execute("CREATE TABLE one (n INTEGER, filling BLOB)")
@@ -23,6 +23,7 @@ for number in range(10**9):
     for table in ("one", "other"):
         connection.execute(f"INSERT INTO {table} VALUES (?, randomblob(3000))", (number,))
     connection.execute("COMMIT")
+    time.sleep(0.001)
 """
 
 COUNTS = ("SELECT count(*) FROM one", "SELECT count(*) FROM other")
