@@ -10,6 +10,9 @@ UV_VERSION := 0.13.9
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14 python
 IS_PYTHON_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
+# Test files that run side by side. A worker needs a core and up to 3 GB.
+TEST_WORKERS ?= 2
+
 # More words for pytest, as in: make test PYTEST_FLAGS="-k splits"
 PYTEST_FLAGS ?=
 
@@ -22,7 +25,7 @@ demo: $(STAMP) ## the whole graph on a small drawn lake, in .petpark-demo/
 	@$(BIN)/petpark demo
 
 test: $(STAMP) ## every test that needs only pip; the others skip and name the program they miss
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work; a quarter of an hour
 	@$(BIN)/python -m pytest --long -m long $(PYTEST_FLAGS)

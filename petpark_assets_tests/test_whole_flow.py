@@ -139,6 +139,7 @@ def _digests(home: Home, attempt: Attempt) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_both_ways_give_the_same_digests(plain_home: Home, house: House):
     """Dagster decides when work is done, never what comes of it: an auditor can repeat a run without it."""
     attempt = new_attempt("v0001", _recipe(TINY))

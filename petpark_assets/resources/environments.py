@@ -15,6 +15,7 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.s3.access import SCHEME, S3Access, parse_place
 from petpark_assets.resources.alerts import Alerts, parse_receivers
+from petpark_assets.resources.lake_queue import check_queue
 
 if TYPE_CHECKING:
     from petpark_assets.domain.home import Home
@@ -47,6 +48,8 @@ class Environment:
     """Who is told of failures, and the UI that their links lead to."""
     lake: str | None = None
     """The lake that sensors watch, if not that of the newest version: `s3://bucket/prefix`, or an absolute folder."""
+    lake_queue: str | None = None
+    """The queue that the lake's bucket tells what happens in it; without one the sensor lists the lake."""
     recipe: str = "laptop"
     """Of runs that are not told another: those of sensors, and of the UI."""
     arrivals: int = 100
@@ -74,6 +77,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
             ui_url=variables.get("PETPARK_UI_URL", Alerts.ui_url).rstrip("/"),
         ),
         lake=_checked_lake(variables.get("PETPARK_LAKE")),
+        lake_queue=check_queue(variables.get("PETPARK_LAKE_QUEUE")),
         recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
         arrivals=int(_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
         arrivals_wait_h=_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),

@@ -171,10 +171,20 @@ def read_manifest(
     return table
 
 
-def stream_rows(store: files.Store, version: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Some columns of a manifest's rows, by key, some thousand at a time in memory beside the file's bytes."""
+def stream_rows(
+    store: files.Store, version: str, columns: Sequence[str], where: pc.Expression | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Some columns of a manifest's rows, by key, some thousand at a time in memory beside the file's bytes.
+
+    `where` picks rows, which are then in memory together; of keys in a range only that part of the file is unpacked.
+    """
     try:
-        file = pq.ParquetFile(files.arrow_reader(_read(store, version)))
+        reader = files.arrow_reader(_read(store, version))
+        if where is not None:
+            table = pq.read_table(reader, columns=list(columns), filters=where, use_threads=False)
+            yield from zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+            return
+        file = pq.ParquetFile(reader)
         for batch in file.iter_batches(batch_size=_STREAMED_ROWS, columns=list(columns), use_threads=False):
             yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
     except (pa.ArrowException, OSError) as error:

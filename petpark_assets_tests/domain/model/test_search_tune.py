@@ -60,6 +60,7 @@ def run(recipe, folder, read_photos, end=lambda _number: None):
 
 
 @pytest.mark.usefixtures("one_gpu")
+@pytest.mark.slow
 def test_four_trials_share_one_card_by_quarters(tmp_path):
     """A small network leaves most of a card idle; each trial here waits until the other three are there too."""
     meeting = tmp_path / "meeting"
