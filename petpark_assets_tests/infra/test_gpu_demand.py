@@ -3,12 +3,15 @@
 import runpy
 import time
 
+import pytest
+
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets_tests.infra.stack import INFRA, NAME, client
 
 SCRIPT = runpy.run_path(str(INFRA / "gpu_demand.py"))
 
 
+@pytest.mark.long
 def test_work_that_waits_for_a_gpu_is_told(aws_server):
     """On a Ray without a GPU: nothing waits, then three tasks do, of half a GPU each."""
     with started(num_cpus=1):
