@@ -1,7 +1,8 @@
 """infra/cloudformation.yaml as the tests ask it: read, deployed into moto, and its policies judged.
 
-moto makes the network, machines, database, buckets and roles of a template, and leaves out of buckets what is asked here
-all the same: `deploy` puts that by S3's own calls, in the template's words. Not here: the claims (test_cloudformation.py).
+moto makes the network, machines, database, buckets and roles of a template, and leaves out of buckets what is asked
+here all the same: `deploy` puts that by S3's own calls, in the template's words.
+Not here: the claims (test_cloudformation.py).
 """
 
 import fnmatch
@@ -104,7 +105,7 @@ def deploy(server: S3Server) -> None:
 
 
 def _spell_policies() -> None:
-    """moto keeps a template's policies as data, and can judge only those that came as text."""
+    """By itself moto keeps a template's policies as data, and can judge only those that came as text."""
     from moto.iam.models import iam_backends
 
     for role in iam_backends[ACCOUNT]["aws"].roles.values():
@@ -173,7 +174,9 @@ def is_denied(policy: Mapping[str, Any], *, action: str, resource: str, context:
 
 
 def _matches(patterns: str | list[str], value: str) -> bool:
-    return any(fnmatch.fnmatchcase(value, pattern) for pattern in ([patterns] if isinstance(patterns, str) else patterns))
+    return any(
+        fnmatch.fnmatchcase(value, pattern) for pattern in ([patterns] if isinstance(patterns, str) else patterns)
+    )
 
 
 def _holds(name: str, test: Mapping[str, str], context: Mapping[str, str]) -> bool:

@@ -39,7 +39,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cloud(aws_server):
-    """moto with the whole stack in it."""
+    """A moto with the whole stack in it."""
     deploy(aws_server)
     return aws_server
 
@@ -73,7 +73,9 @@ def test_only_the_proxy_has_a_public_address(cloud):
         and made["Properties"]["RouteTableId"] == {"Ref": "PublicRoutes"}
     }  # fmt: skip
     assert outside == {"PublicSubnetRoutes"}
-    in_public = {name for name, made in template.items() if made.get("Properties", {}).get("SubnetId") == {"Ref": "PublicSubnet"}}
+    in_public = {
+        name for name, made in template.items() if made.get("Properties", {}).get("SubnetId") == {"Ref": "PublicSubnet"}
+    }
     assert in_public == {"PublicSubnetRoutes", "Proxy"}
 
 
@@ -134,8 +136,7 @@ def test_every_change_of_the_lake_is_told_to_the_queue(cloud):
     s3.put_object(Bucket=LAKE, Key="cat/1.jpg", Body=b"meow")
     s3.delete_object(Bucket=LAKE, Key="cat/1.jpg")
     bodies = [
-        message["Body"]
-        for message in queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        message["Body"] for message in queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     ]
     assert sorted(re.findall(r'"eventName": ?"(ObjectCreated|ObjectRemoved)', "".join(bodies)))
     told = resolved(read_template()["Resources"]["LakeQueuePolicy"]["Properties"]["PolicyDocument"])["Statement"]
@@ -200,7 +201,11 @@ def refused(call, **asked):
 def test_nobody_but_its_owner_changes_the_lake(action):
     """Not even an administrator, whose role allows everything: a deny of the bucket comes first."""
     policy, photo = bucket_policy("LakePolicy"), f"arn:aws:s3:::{LAKE}/cat/1.jpg"
-    for who, is_refused in ((OWNER, False), (f"arn:aws:iam::{ACCOUNT}:role/Admin", True), ("arn:aws:iam::1:root", True)):
+    for who, is_refused in (
+        (OWNER, False),
+        (f"arn:aws:iam::{ACCOUNT}:role/Admin", True),
+        ("arn:aws:iam::1:root", True),
+    ):
         context = {"aws:PrincipalArn": who, "aws:SecureTransport": "true"}
         assert is_denied(policy, action=action, resource=photo, context=context) is is_refused
         assert not is_denied(policy, action="s3:GetObject", resource=photo, context=context)

@@ -69,7 +69,7 @@ def test_what_is_copied_is_there_and_no_secret_is_sent_to_a_builder(name):
         assert f"!{path}" in ignored
 
 
-def test_the_console_script_of_the_image_is_the_one_of_the_project(tmp_path):
+def test_the_console_script_of_the_image_is_the_one_of_the_project():
     """The image writes it by hand, since its code is not to be installed by a build backend."""
     text = (INFRA / "Dockerfile").read_text()
     script = re.search(r"printf '(#![^']+)' > /opt/venv/bin/petpark", text)[1].replace("\\n", "\n")

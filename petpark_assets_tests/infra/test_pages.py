@@ -21,7 +21,9 @@ def test_every_claim_of_security_names_tests_that_exist():
     ]  # fmt: skip
     assert missing == []
     shown, uncovered = text.split("## What is not covered")
-    claims = [line for line in shown.splitlines() if line.startswith("| ") and not line.startswith(("| claim", "| ---"))]
+    claims = [
+        line for line in shown.splitlines() if line.startswith("| ") and not line.startswith(("| claim", "| ---"))
+    ]
     assert [line for line in claims if "::test_" not in line] == []
     assert len(uncovered) > 200
 

@@ -1,4 +1,4 @@
-"""`make sbom`: the platform's bill of materials, in CycloneDX: every installed package with its licence and package URL.
+"""`make sbom`: the platform's bill of materials in CycloneDX: each installed package, its licence and its package URL.
 
     python -m petpark_assets_tests.security.bill_of_materials build/sbom.cdx.json
 
@@ -17,8 +17,23 @@ PROJECT = Path(__file__).parents[2]
 
 def make(python: str = sys.executable) -> bytes:
     """The bill of the environment of an interpreter, as canonical JSON. Raises CalledProcessError."""
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", python, "--pyproject", str(PROJECT / "pyproject.toml")]
-    options = ["--output-reproducible", "--spec-version", "1.6", "--output-format", "JSON", "--no-validate"]  # by `check`, when it is as it stays
+    command = [
+        sys.executable,
+        "-m",
+        "cyclonedx_py",
+        "environment",
+        python,
+        "--pyproject",
+        str(PROJECT / "pyproject.toml"),
+    ]
+    options = [
+        "--output-reproducible",
+        "--spec-version",
+        "1.6",
+        "--output-format",
+        "JSON",
+        "--no-validate",
+    ]  # by `check`, when it is as it stays
     done = subprocess.run([*command, *options], capture_output=True, check=True)
     bill: dict[str, Any] = json.loads(done.stdout)
     for component in [bill["metadata"]["component"], *bill["components"]]:

@@ -1,4 +1,4 @@
-"""Claims that no pickle from a file is ever loaded: none is in the code, and every loader refuses one that is fed to it.
+"""Claims that no pickle from a file is ever loaded: no line of ours does, and every loader refuses one fed to it.
 
 A pickle is a program. Between processes of ours on one machine and nodes of one Ray cluster, multiprocessing and Ray
 send pickles to each other: who reaches those (loopback, or the cluster's token) runs code anyway.
@@ -106,15 +106,19 @@ def bomb(mark):
 
 
 def feed_weights(data, _folder):
+    """Trained weights."""
     load_classifier(data)
 
 
 def feed_checkpoint(data, folder):
+    """A training that is gone on with."""
     (folder / "checkpoint").write_bytes(data)
     checkpoints.load(folder / "checkpoint")
 
 
 def feed_started_from(suffix):
+    """Weights to start from, by the ending of their name."""
+
     def feed(data, folder):
         path = folder / f"weights{suffix}"
         path.write_bytes(data)
@@ -124,6 +128,7 @@ def feed_started_from(suffix):
 
 
 def feed_onnx(data, _folder):
+    """A model to answer with."""
     Predictor(data)
 
 
@@ -137,17 +142,21 @@ def feed_package(data, folder):
 
 
 def feed_record(data, folder):
+    """A record of the store."""
     store = LocalStore(folder)
     store.write_new("raw_images/v0001.json", data)
     read_record(store, RawImages, "v0001")
 
 
 def feed_ledger(data, folder):
+    """What happened."""
     (folder / "ledger.jsonl").write_bytes(data + b"\n")
     list(Ledger(folder / "ledger.jsonl", "tester").events())
 
 
 def feed_labels(name):
+    """A table of labels, by its name."""
+
     def feed(data, folder):
         (folder / name).write_bytes(data)
         ((spec,),) = label_specs.parse([f"{folder / name}"])
@@ -157,6 +166,7 @@ def feed_labels(name):
 
 
 def feed_photo(data, _folder):
+    """A photo."""
     decode(data)
 
 
@@ -188,7 +198,7 @@ def test_every_loader_refuses_one_and_runs_nothing(loader, bomb, mark, tmp_path)
 
 
 def test_torch_files_with_code_in_them_are_refused(mark, tmp_path):
-    """torch's own zip of pickles, as a stranger's weights come."""
+    """Torch's own zip of pickles, as a stranger's weights come."""
     path = tmp_path / "weights.pth"
     torch.save({"body.weight": Bomb(mark)}, path)
     with pytest.raises(PetparkError, match="tensors alone"):
