@@ -73,7 +73,7 @@ def _named(name: str) -> str:
         "AWS::Partition": "aws", "AWS::StackName": NAME, "AWS::AccountId": ACCOUNT, "LakeOwnerArn": OWNER,
         "Lake.Arn": f"arn:aws:s3:::{LAKE}", "Store.Arn": f"arn:aws:s3:::{STORE}", "Lake": LAKE, "Store": STORE,
         "LakeQueue.Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{NAME}-lake",
-    }.get(name, name)  # fmt: skip
+    }.get(name) or read_template()["Parameters"].get(name, {}).get("Default", name)  # fmt: skip
 
 
 def client(server: S3Server, service: str, **keys: Any) -> Any:
@@ -114,7 +114,7 @@ def _spell_policies() -> None:
 
 
 def _complete_bucket(s3: Any, bucket: str, told: Mapping[str, Any]) -> None:
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=told["VersioningConfiguration"])
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=resolved(told["VersioningConfiguration"]))
     s3.put_public_access_block(
         Bucket=bucket, PublicAccessBlockConfiguration=told["PublicAccessBlockConfiguration"]
     )  # fmt: skip
