@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 CHILD = """
-import json, pathlib, resource, sys, warnings
+import json, pathlib, re, sys, warnings
 from petpark_assets.domain.images import UnreadablePhoto, decode
 warnings.simplefilter("error")
-def peak_mb(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mb(): return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 before, answers = peak_mb(), {}
 for path in sys.argv[1:]:
     try:
@@ -54,7 +54,7 @@ def bombs():
     gif = bytearray(saved(small, "GIF"))
     gif[6:10] = struct.pack("<HH", 65_535, 65_535)
     yield "a-huge-gif", bytes(gif)
-    frames = [Image.new("RGB", (1_000, 1_000), (number, 0, 0)) for number in range(40)]
+    frames = [Image.new("L", (1_000, 1_000), number) for number in range(40)]
     yield "a-long-gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     jpeg = bytearray(saved(small, "JPEG"))
     place = jpeg.index(b"\xff\xc0")
@@ -64,9 +64,9 @@ def bombs():
     bmp[18:26] = struct.pack("<ii", 2**30, 2**30)
     yield "a-huge-bmp", bytes(bmp)
     tiff = bytearray(saved(small, "TIFF"))
-    for tag in (256, 257):  # width and height, each a short of 64
-        place = tiff.index(struct.pack("<HHI", tag, 3, 1) + struct.pack("<H", 64))
-        tiff[place + 8 : place + 10] = struct.pack("<H", 65_000)
+    for tag in (256, 257):  # width and height, each a number of 64
+        place = tiff.index(struct.pack("<HHII", tag, 4, 1, 64))
+        tiff[place + 8 : place + 12] = struct.pack("<I", 65_000)
     yield "a-huge-tiff", bytes(tiff)
 
 
@@ -97,4 +97,4 @@ def test_the_largest_photo_that_is_read_costs_less_than_a_gigabyte(tmp_path):
     """67 million pixels, from a file of 200 kB: what ingestion must have room for, a worker."""
     found = ask(tmp_path, [("largest", png(8_192, 8_192, rows=8_192))])
     assert found["answers"]["largest"] == [8_192, 8_192, 3]
-    assert found["grown_mb"] < 1_000
+    assert 200 < found["grown_mb"] < 1_000  # its pixels alone are 201 MB: the measure does see them
