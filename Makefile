@@ -1,6 +1,6 @@
 # The verbs of this repository, the same on a laptop and in CI. A fresh machine needs Python 3.11+, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove check dev bench bench-gpu lock picture
+.PHONY: help install demo test prove check dev bench bench-gpu audit sbom lock picture
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -53,6 +53,12 @@ bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, 
 
 bench-gpu: $(STAMP) ## the recipe gpu on one GPU, on PETPARK_PHOTOS: accuracy of 5 seeds, seconds to 0.97, photos a second
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.gpu_training --photos "$${PETPARK_PHOTOS:?set it to a folder of real photos}"
+
+audit: $(STAMP) ## the pinned packages against databases of known holes; fails saying "not audited" where none can be believed
+	@$(BIN)/python -m petpark_assets_tests.security.dependency_audit
+
+sbom: $(STAMP) ## what is installed, with licences, in CycloneDX: build/sbom.cdx.json
+	@$(BIN)/python -m petpark_assets_tests.security.bill_of_materials build/sbom.cdx.json
 
 lock: $(STAMP) ## compile requirements.txt again from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
