@@ -97,3 +97,9 @@ def test_a_threshold_that_is_none_is_refused_by_name(name, value):
     """A sensor that never fires, or with every tick, would be found out late."""
     with pytest.raises(InvalidInput, match=value if name == "PETPARK_RECIPE" else name):
         read_environment({name: value})
+
+
+def test_the_signing_key_is_the_homes_own_unless_another_is_named():
+    """A command that is run in another folder must not make another key there."""
+    assert read_environment({}).signing_key is None
+    assert read_environment({"PETPARK_SIGNING_KEY": "park.pem"}).signing_key == Path("park.pem").absolute()
