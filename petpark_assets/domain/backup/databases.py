@@ -41,6 +41,8 @@ def copy_sqlite(path: Path) -> bytes:
         ):
             (page_size,) = source.execute("PRAGMA page_size").fetchone()
             copy.execute(f"PRAGMA page_size = {int(page_size)}")  # one in memory cannot take another's pages otherwise
+            source.execute("BEGIN")  # backup alone would wait without end for a writer that leaves no pause
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
             source.backup(copy)
             return copy.serialize()
     except sqlite3.OperationalError as error:

@@ -280,7 +280,7 @@ def test_a_record_that_its_event_announces_is_waited_for(home, place, tmp_path):
 
 def test_a_home_is_backed_up_while_it_grows_and_goes_on_after_all_is_deleted(home, folder, place, tmp_path):
     """The drill: another process makes versions, backups of meanwhile are proved, all is deleted, all comes back."""
-    draw_lake(tmp_path / "more", num_images=44, num_broken=0)
+    draw_lake(tmp_path / "more", num_images=36, num_broken=0)
     for known in range(0, 20, 2):
         (tmp_path / f"more/cat/{known:05}.jpg").unlink()
     command = [sys.executable, "-c", BUILDER, str(folder), str(tmp_path / "more")]
