@@ -21,10 +21,11 @@ _BUSY_S = 60.0
 """Writers of a database with a rollback journal hold it for some milliseconds at a time."""
 
 
-def is_sqlite(path: Path) -> bool:
-    """Whether a file is a database, by how it begins."""
+def read_file(path: Path) -> bytes:
+    """A file's bytes, or a copy of the database that it is, by how it begins. Raises FileNotFoundError, CorruptData."""
     with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+        is_database = file.read(len(_MAGIC)) == _MAGIC
+    return copy_sqlite(path) if is_database else path.read_bytes()
 
 
 def is_companion(path: Path) -> bool:
