@@ -3,15 +3,15 @@
 Not here: which databases a home has (snapshot.py).
 """
 
-import os
 import re
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
 
@@ -21,10 +21,11 @@ _BUSY_S = 60.0
 """Writers of a database with a rollback journal hold it for some milliseconds at a time."""
 
 
-def is_sqlite(path: Path) -> bool:
-    """Whether a file is a database, by how it begins."""
+def read_file(path: Path) -> bytes:
+    """A file's bytes, or a copy of the database that it is, by how it begins. Raises FileNotFoundError, CorruptData."""
     with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+        is_database = file.read(len(_MAGIC)) == _MAGIC
+    return copy_sqlite(path) if is_database else path.read_bytes()
 
 
 def is_companion(path: Path) -> bool:
@@ -65,17 +66,20 @@ def restore_postgresql(url: str, dump: bytes) -> None:
 
 
 def _run(program: str, url: str, options: Sequence[str], given: bytes = b"") -> bytes:
-    """One of PostgreSQL's programs; the password goes by the environment, since anybody can read arguments."""
+    """One of PostgreSQL's programs; the password goes by a file, since anybody can read a process's arguments."""
     path = shutil.which(program) or _debians(program)
     if path is None:
         raise InvalidInput(f"{program} is not on this machine: apt-get install postgresql-client")
     parts = urlsplit(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))  # SQLAlchemy's spelling names a driver too
     host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username}@" if parts.username else ""
-    address = parts._replace(netloc=user + host).geturl()
-    secret = {"PGPASSWORD": unquote(parts.password)} if parts.password else {}
-    command = [path, *options, "--no-password", f"--dbname={address}"]
-    done = subprocess.run(command, input=given, capture_output=True, env=os.environ | secret, check=False)  # noqa: S603
+    with tempfile.NamedTemporaryFile("w", prefix="petpark-") as secret:  # for its owner alone to read
+        secret.write("*:*:*:*:" + re.sub(r"([:\\])", r"\\\1", unquote(parts.password or "")) + "\n")
+        secret.flush()
+        query = "&".join(part for part in (parts.query, f"passfile={quote(secret.name, safe='')}") if part)
+        user = f"{parts.username}@" if parts.username else ""
+        address = parts._replace(netloc=user + host, query=query).geturl()
+        command = [path, *options, "--no-password", f"--dbname={address}"]
+        done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603 - our own words only
     if done.returncode != 0:
         words = " ".join(done.stderr.decode(errors="replace").split())[:300]
         raise TransientError(f"{program} of {host}{parts.path} failed: {words}")

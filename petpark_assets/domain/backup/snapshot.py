@@ -185,8 +185,7 @@ def _folder_sources(root: Path, folder: Path) -> Iterator[Source]:
         name = path.relative_to(root).as_posix()
         if name == _REGISTRY or _is_private(path):
             continue
-        read = partial(databases.copy_sqlite, path) if databases.is_sqlite(path) else path.read_bytes
-        yield Source(path=name, read=read)
+        yield Source(path=name, read=partial(databases.read_file, path))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -202,5 +201,8 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _is_private(path: Path) -> bool:
-    with path.open("rb") as file:
-        return _PRIVATE_KEY in file.read(200)
+    try:
+        with path.open("rb") as file:
+            return _PRIVATE_KEY in file.read(200)
+    except FileNotFoundError:  # deleted since it was listed, as those who read it will find
+        return False

@@ -19,7 +19,7 @@ from petpark_assets.domain.workflow import verification
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-NUM_MOMENTS = 5
+NUM_MOMENTS = 3
 BUILD = """
 import json, sys
 from pathlib import Path
