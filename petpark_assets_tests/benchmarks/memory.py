@@ -7,9 +7,10 @@ ten minutes (100 rounds of the daemon, 5 s each); before each sample the UI is a
 Linux's /proc/PID/smaps_rollup: resident memory, of which files and libraries are part, and the anonymous part alone,
 which is what a leak would be in. A figure is the median of the samples within 50 ticks of its tick.
 
-What the code server goes on growing by, some KB a tick, is not the tick's: Dagster opens its instance anew for each tick
-of a sensor with resources, and on SQLite that asks Alembic (1.20, util/pyfiles.py) twice for a folder, which it each
-time notes to be closed at the process's exit. The tick on an instance that stays open is measured too, in this process.
+What the code server goes on growing by, some KB a tick, is not the tick's: Dagster opens its instance anew for each
+tick of a sensor with resources, and on SQLite that asks Alembic (1.20, util/pyfiles.py) twice for a folder, which it
+notes each time to be closed at the process's exit. The tick on an instance that stays open is measured too, in this
+process.
 """
 
 import gc
