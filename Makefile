@@ -1,6 +1,6 @@
 # The verbs of this repository, the same on a laptop and in CI. A fresh machine needs Python 3.11+, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove check dev bench bench-gpu lock picture
+.PHONY: help install demo test prove prove-production check dev production bench bench-gpu lock picture
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -14,7 +14,7 @@ IS_PYTHON_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3,
 PYTEST_FLAGS ?=
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## .venv with everything pinned, and the petpark command in it
 
@@ -25,7 +25,10 @@ test: $(STAMP) ## every test that needs only pip; the others skip and name the p
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work; a quarter of an hour
-	@$(BIN)/python -m pytest --long -m long $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest --long -m "long or production" $(PYTEST_FLAGS)
+
+prove-production: $(STAMP) ## of these, the production profile with all its servers: builds, digests, secrets, stops
+	@$(BIN)/python -m pytest --long -m production --debian $(PYTEST_FLAGS)
 
 check: $(STAMP) ## lint, format, types and import contracts
 	@$(BIN)/ruff check .
@@ -35,6 +38,9 @@ check: $(STAMP) ## lint, format, types and import contracts
 
 dev: $(STAMP) ## the Dagster UI with its daemon
 	@$(BIN)/petpark dev
+
+production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster's processes
+	@$(BIN)/python -m infra.production
 
 bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, inference, audit, the recipe laptop; over an hour
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion

@@ -65,10 +65,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Proofs marked `long` are for `make prove`: with them CI would take more than a quarter of an hour."""
+    """Proofs marked `long` or `production` are for `make prove`: with them CI would take over a quarter of an hour."""
     if config.getoption("--long"):
         return
-    left_out = [item for item in items if item.get_closest_marker("long") is not None]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in ("long", "production"))]
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
