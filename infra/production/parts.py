@@ -24,9 +24,6 @@ from petpark_assets.resources.environments import PROJECT_FOLDER
 
 LAKE, STORE, LOGS = "petpark-lake", "petpark-store", "petpark-logs"
 """Buckets."""
-NODES = 2
-OBJECT_STORE_BYTES = 200 * 1024 * 1024
-"""Of each Ray node: trials are handed paths, never photos."""
 KEPT = ("PETPARK_RECIPE", "PETPARK_ARRIVALS", "PETPARK_ARRIVALS_WAIT_H", "PETPARK_ACTOR")
 """What the person who starts all this may set."""
 OTHERS = ("PETPARK_", "DAGSTER_", "MLFLOW_", "RAY_", "AWS_", "PG")
@@ -62,9 +59,8 @@ def start(stack: ExitStack, folder: Path, say: Callable[[str], None]) -> Park:
     say("the schemas of both databases")
     _migrate(park, databases)
     say("MLflow, two Ray nodes and Dagster's code server")
-    head = _start_ray_head(stack, park)
-    waiting = [head, _start_mlflow(stack, park, databases["mlflow"]), _start_code(stack, park)]
-    _wait(waiting)
+    _wait([_start_ray(stack, park), _start_mlflow(stack, park, databases["mlflow"]), _start_code(stack, park)])
+    say("Dagster's webserver and daemon")
     _start_dagster(stack, park)
     return park
 
@@ -160,22 +156,12 @@ def _start_mlflow(stack: ExitStack, park: Park, database: str) -> tuple[Process,
     return process, lambda: _answers(f"{park.addresses['MLflow']}/health")
 
 
-def _start_ray_head(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
-    """Without a dashboard: that needs packages of `ray[default]`."""
-    port = park.addresses["Ray"].rpartition(":")[2]
+def _start_ray(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="petpark-ray-"))  # its sockets: short paths
-    where = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}"]
-    more = ["--include-dashboard=false", f"--ray-client-server-port={free_port()}"]
-    return _start_ray(stack, park, "Ray, node 1", [*where, *more])
-
-
-def _start_ray(stack: ExitStack, park: Park, name: str, where: list[str]) -> tuple[Process, Readiness]:
-    num_cpus = max(1, (os.cpu_count() or 1) // NODES)
-    size = [f"--num-cpus={num_cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}"]
-    ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}"]
-    command = ["ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *where, *size, *ports]
-    process = _start(stack, park, name, command, park.variables)
-    return process, lambda: "Ray runtime started" in process.log.read_text()
+    port = park.addresses["Ray"].rpartition(":")[2]
+    variables = {**park.variables, "RAY_TMPDIR": folder}
+    process = _start(stack, park, "Ray", ["infra.production.ray_nodes", port], variables)
+    return process, lambda: "nodes are up" in process.log.read_text()
 
 
 def _start_code(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
@@ -186,7 +172,6 @@ def _start_code(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
 
 def _start_dagster(stack: ExitStack, park: Park) -> None:
     """What asks the others. A login proxy would come last, with the UI's and MLflow's addresses: infra/proxy/."""
-    node = _start_ray(stack, park, "Ray, node 2", [f"--address={park.addresses['Ray']}", "--node-ip-address=127.0.0.1"])
     ports = {name: park.addresses[name].rpartition(":")[2] for name in ("UI", "reports")}
     cli = "petpark_assets.cli"
     ui = _start(stack, park, "UI", [cli, "serve", "ui", "--port", ports["UI"]], park.variables)
@@ -194,7 +179,6 @@ def _start_dagster(stack: ExitStack, park: Park) -> None:
     reports = _start(stack, park, "reports", [cli, "serve", "reports", "--port", ports["reports"]], park.variables)
     _wait(
         [
-            node,
             (reports, lambda: is_listening(int(ports["reports"]))),
             (ui, lambda: bool(_ask(park, "{ assetNodes { id } }").get("assetNodes"))),
             (daemon, lambda: _are_daemons_well(park)),
