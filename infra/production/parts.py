@@ -1,6 +1,6 @@
 """The parts of the production profile, in the order in which they need each other, and what each is told.
 
-PostgreSQL and S3 first; then MLflow, Ray and the code server, which take seconds to load, side by side; then the rest.
+PostgreSQL and S3 first, then Ray, then MLflow and the code server side by side, then what asks them.
 Every secret is drawn anew and is given by the environment, never on a command line.
 Not here: how processes are started and ended (processes.py), or what a person sees of it (__main__.py).
 """
@@ -24,6 +24,7 @@ from petpark_assets.resources.environments import PROJECT_FOLDER
 
 LAKE, STORE, LOGS = "petpark-lake", "petpark-store", "petpark-logs"
 """Buckets."""
+RAY_STARTS = 3
 KEPT = ("PETPARK_RECIPE", "PETPARK_ARRIVALS", "PETPARK_ARRIVALS_WAIT_H", "PETPARK_ACTOR")
 """What the person who starts all this may set."""
 OTHERS = ("PETPARK_", "DAGSTER_", "MLFLOW_", "RAY_", "AWS_", "PG")
@@ -58,8 +59,10 @@ def start(stack: ExitStack, folder: Path, say: Callable[[str], None]) -> Park:
     _tell_platform(park, databases)
     say("the schemas of both databases")
     _migrate(park, databases)
-    say("MLflow, two Ray nodes and Dagster's code server")
-    _wait([_start_ray(stack, park), _start_mlflow(stack, park, databases["mlflow"]), _start_code(stack, park)])
+    say("two Ray nodes")
+    _start_ray(stack, park)
+    say("MLflow and Dagster's code server")
+    _wait([_start_mlflow(stack, park, databases["mlflow"]), _start_code(stack, park)])
     say("Dagster's webserver and daemon")
     _start_dagster(stack, park)
     return park
@@ -156,12 +159,24 @@ def _start_mlflow(stack: ExitStack, park: Park, database: str) -> tuple[Process,
     return process, lambda: _answers(f"{park.addresses['MLflow']}/health")
 
 
-def _start_ray(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="petpark-ray-"))  # its sockets: short paths
-    port = park.addresses["Ray"].rpartition(":")[2]
-    variables = {**park.variables, "RAY_TMPDIR": folder}
-    process = _start(stack, park, "Ray", ["infra.production.ray_nodes", port], variables)
-    return process, lambda: "nodes are up" in process.log.read_text()
+def _start_ray(stack: ExitStack, park: Park) -> None:
+    """Alone, and again if need be: Ray gives its daemons 30 s to come up, which a busy machine can exceed."""
+    for attempt in range(1, RAY_STARTS + 1):
+        with ExitStack() as trying:
+            folder = trying.enter_context(
+                tempfile.TemporaryDirectory(prefix="petpark-ray-")
+            )  # its sockets: short paths
+            told = ["infra.production.ray_nodes", park.addresses["Ray"].rpartition(":")[2]]
+            process = _start(trying, park, "Ray", told, {**park.variables, "RAY_TMPDIR": folder})
+            try:
+                process.wait_until(lambda log=process.log: "nodes are up" in log.read_text())  # type: ignore[misc]
+            except TransientError:
+                if attempt == RAY_STARTS:
+                    raise
+                park.processes.remove(process)
+                continue
+            stack.push(trying.pop_all())
+            return
 
 
 def _start_code(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
