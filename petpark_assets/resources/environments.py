@@ -266,3 +266,4 @@ def enter_mlflow() -> None:
     _require(os.environ, (database, files), "MLflow's server needs a database and a place for files")
     os.environ[database] = str(checked_database(database, os.environ[database]))
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes, 1.2 GiB, for what we do not use

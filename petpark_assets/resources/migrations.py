@@ -16,9 +16,13 @@ from petpark_assets.domain.registry.mlflow_store import be_quiet
 
 def upgrade_dagster() -> str:
     """Migrate the storage of this process's instance and move its data; the schema's version then."""
+    from dagster_postgres.utils import DagsterPostgresException
     from sqlalchemy.exc import SQLAlchemyError
 
-    with _one_line("Dagster's database", SQLAlchemyError), dg.DagsterInstance.get() as instance:
+    with (
+        _one_line("Dagster's database", (SQLAlchemyError, DagsterPostgresException)),
+        dg.DagsterInstance.get() as instance,
+    ):
         instance.upgrade()
         instance.reindex()
         schema = instance.event_log_storage.alembic_version()
@@ -46,7 +50,7 @@ def upgrade_mlflow(database: str) -> str:
 
 
 @contextmanager
-def _one_line(what: str, errors: type[Exception] | tuple[type[Exception], ...]) -> Iterator[None]:
+def _one_line(what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
     try:
         yield
     except errors as error:
