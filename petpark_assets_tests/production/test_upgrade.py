@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from petpark_assets.resources.environments import PROJECT_FOLDER
 
-pytestmark = pytest.mark.debian
+pytestmark = [pytest.mark.production, pytest.mark.debian]
 
 OLD_MLFLOW = "90e64c465722"
 """A schema of 2019: users' databases are older than the newest release."""
