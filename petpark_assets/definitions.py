@@ -40,7 +40,13 @@ def build_defs(
     s3 = S3Connection()
     resources = {
         "s3": s3,
-        "home": PetparkHome(root=str(environment.home), actor=environment.actor, store=environment.store, s3=s3),
+        "home": PetparkHome(
+            root=str(environment.home),
+            actor=environment.actor,
+            store=environment.store,
+            registry=environment.registry,
+            s3=s3,
+        ),
         "recipe": RunRecipe(recipe=environment.recipe),
         "ray_cluster": RayCluster(address=environment.ray_address),
         "report_pages": ReportPages(base_url=environment.reports_url),

@@ -18,6 +18,9 @@ class PetparkHome(dg.ConfigurableResource[Home]):
     store: str | None = Field(
         default=None, description="Where what must last is kept, if not in the home: s3://bucket/prefix; PETPARK_STORE."
     )
+    registry: str | None = Field(
+        default=None, description="MLflow's server, if the registry is not in the home; MLFLOW_TRACKING_URI."
+    )
     s3: S3Connection
 
     def open(self, *, run_id: str | None = None, actor: str | None = None) -> Home:
@@ -27,6 +30,7 @@ class PetparkHome(dg.ConfigurableResource[Home]):
             actor=actor or self.actor,
             run_id=run_id,
             store_uri=self.store,
+            registry_uri=self.registry,
             s3=self.s3.access,
             variables=process_variables(),
         )
