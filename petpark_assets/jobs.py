@@ -45,7 +45,7 @@ def look_at_the_lake(
     ray_cluster: RayCluster,
 ) -> tuple[str, bool]:
     """One version more, if the lake changed; either way the partitions are those of the manifests."""
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     told: set[int] = set()
 
     def tell_each_tenth(done: int, total: int) -> None:
@@ -97,7 +97,7 @@ retrain = dg.define_asset_job(
 @dg.op(description="Compare the lake with the newest version, object by object, and name what differs.")
 def compare_with_the_lake(context: dg.OpExecutionContext, home: PetparkHome, lake_watch: LakeWatch) -> None:
     """Raises Failure, so that whoever is told of failures hears of it."""
-    found = reconciliation.reconcile(home.open(run_id=context.run.run_id), lake_watch.lake)
+    found = reconciliation.reconcile(home.open(context.run), lake_watch.lake)
     counts = ", ".join(f"{found[kind]} {kind}" for kind in reconciliation.KINDS)
     context.log.info(f"{found['lake']} and {found['dataset_version']}: {counts}")
     if not found["is_reconciled"]:
@@ -157,7 +157,7 @@ def _open_for_a_person(context: dg.OpExecutionContext, home: PetparkHome, by: st
     user = login.approver_of(context.run.tags)
     if user and by not in {None, "", user}:
         raise InvalidInput(f"you are logged in as {user}, and cannot decide as {by}: leave the field `by` empty")
-    opened = home.open(run_id=context.run.run_id, actor=user)
+    opened = home.open(context.run)
     return opened, user or by or opened.actor
 
 

@@ -36,7 +36,7 @@ def feature_scaling(
 
     Measured on the train side only. This record travels with the weights into the ONNX graph.
     """
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     record = training.feature_scaling(opened, attempt)
     channels = zip(("red", "green", "blue"), record.channel_means, record.channel_deviations, strict=True)
@@ -72,7 +72,7 @@ def hyperparameter_search(
     from petpark_assets.domain.report import search_pictures
     from petpark_assets.domain.report.gain import search_gain
 
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     live = progress.SearchProgress(attempt.recipe)
 
@@ -119,7 +119,7 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
     """
     from petpark_assets.domain.report import figures
 
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
 
     def log_epoch(epoch: "Epoch") -> None:
