@@ -1,6 +1,6 @@
 # The verbs of this repository, the same on a laptop and in CI. A fresh machine needs Python 3.11+, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove prove-production check dev production bench bench-gpu lock picture
+.PHONY: help install demo test prove prove-production check dev production bench bench-gpu audit sbom lock picture
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -9,6 +9,9 @@ UV_VERSION := 0.13.9
 # The first of these that is new enough and can make a virtual environment is used.
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14 python
 IS_PYTHON_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+# Test files that run side by side. A worker needs a core and up to 3 GB.
+TEST_WORKERS ?= 2
 
 # More words for pytest, as in: make test PYTEST_FLAGS="-k splits"
 PYTEST_FLAGS ?=
@@ -22,7 +25,7 @@ demo: $(STAMP) ## the whole graph on a small drawn lake, in .petpark-demo/
 	@$(BIN)/petpark demo
 
 test: $(STAMP) ## every test that needs only pip; the others skip and name the program they miss
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work; a quarter of an hour
 	@$(BIN)/python -m pytest --long -m "long or production" $(PYTEST_FLAGS)
@@ -42,17 +45,26 @@ dev: $(STAMP) ## the Dagster UI with its daemon
 production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster's processes
 	@$(BIN)/python -m infra.production
 
-bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, inference, audit, the recipe laptop; over an hour
+bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, crashes, memory, inference, audit, the recipe laptop; two hours
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.grouping
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals_by_queue
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.faults
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.crashes 50
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.memory
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.inference
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.audit
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop
 
 bench-gpu: $(STAMP) ## the recipe gpu on one GPU, on PETPARK_PHOTOS: accuracy of 5 seeds, seconds to 0.97, photos a second
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.gpu_training --photos "$${PETPARK_PHOTOS:?set it to a folder of real photos}"
+
+audit: $(STAMP) ## the pinned packages against databases of known holes; fails saying "not audited" where none can be believed
+	@$(BIN)/python -m petpark_assets_tests.security.dependency_audit
+
+sbom: $(STAMP) ## what is installed, with licences, in CycloneDX: build/sbom.cdx.json
+	@$(BIN)/python -m petpark_assets_tests.security.bill_of_materials build/sbom.cdx.json
 
 lock: $(STAMP) ## compile requirements.txt again from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -15,7 +15,7 @@ import typer
 
 from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, open_here
 from petpark_assets.terminal import answering, say, show_build, show_rows, showing_progress, terminal
-from petpark_assets.verbs import audit, lake, operations, registry
+from petpark_assets.verbs import audit, backup, lake, operations, registry
 from petpark_assets.verbs.options import (
     HomeOption,
     JsonOption,
@@ -35,6 +35,8 @@ app = typer.Typer(
 app.add_typer(lake.app, name="lake")
 app.add_typer(registry.app, name="registry")
 app.add_typer(audit.app, name="audit")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 DEMO_HOME = Path(".petpark-demo")
 
@@ -124,7 +126,7 @@ def _build(environment: Environment, lake_uri: str, recipe: str, labels: list[st
 
 
 def _exit_code(summary: dict[str, Any]) -> int:
-    return 0 if summary["is_accepted"] else 1
+    return 0 if summary["is_accepted"] or summary["overridden_by"] else 1
 
 
 def _show_demo(summary: dict[str, Any], environment: Environment) -> None:

@@ -53,6 +53,7 @@ def build_defs(
         "alerts": environment.alerts,
         "lake_watch": LakeWatch(
             lake=environment.lake,
+            queue=environment.lake_queue,
             num_photos=environment.arrivals,
             wait_h=environment.arrivals_wait_h,
         ),

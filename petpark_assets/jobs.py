@@ -1,14 +1,20 @@
-"""Named selections of what exists, each with a description, and the one job that makes versions.
+"""Named selections of what exists, the one job that makes versions, and a person's decisions; each described.
 
 Not here: what wakes them (sensors/).
 """
+
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from petpark_assets.assets.versions import show_versions
+from petpark_assets.domain.audit import trail
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake.label_specs import SYNTAX
-from petpark_assets.domain.workflow import ingestion, reconciliation
+from petpark_assets.domain.workflow import gate, ingestion, reconciliation, registration
+from petpark_assets.resources import login
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
@@ -108,4 +114,71 @@ def reconcile_lake() -> None:
     compare_with_the_lake()
 
 
-JOBS = (new_dataset_version, build, retrain, reconcile_lake)
+BY = Field(default=None, description="Who decides; by default who launched the run, or PETPARK_ACTOR.")
+
+
+class PromotionConfig(dg.Config):
+    """Which model answers from now on."""
+
+    model: str = Field(description="A model version (3 or v3) or an alias (candidate).")
+    by: str | None = BY
+    because: str = Field(description="Why; it stays in the ledger.")
+
+
+class OverrideConfig(dg.Config):
+    """Which rejected model goes on."""
+
+    attempt: str = Field(description="A rejected attempt or its report: 8 or more digits of either.")
+    by: str | None = BY
+    because: str = Field(description="Why; it stays in the ledger, the package and every page.")
+
+
+@dg.op(description="Make a registered version the champion.")
+def promote_version(context: dg.OpExecutionContext, config: PromotionConfig, home: PetparkHome) -> None:
+    """The same as `petpark registry promote`; the asset's page shows it too."""
+    opened, by = _open_for_a_person(context, home, config.by)
+    told = registration.promote(opened, config.model, by=by, because=config.because)
+    tags = opened.registry.show(told["champion"]).tags
+    said = {name: value for name, value in told.items() if value is not None}
+    _observe(context, "registered_model", tags["dataset_version"], {"attempt": tags["attempt"], **said})
+
+
+@dg.op(description="Let a rejected model through the gate.")
+def let_model_through(context: dg.OpExecutionContext, config: OverrideConfig, home: PetparkHome) -> None:
+    """The same as `petpark registry override`; the asset's page shows it too."""
+    opened, by = _open_for_a_person(context, home, config.by)
+    found = trail.find_model(opened, config.attempt)
+    override = gate.let_through(opened, found.dataset_version, found.attempt, by=by, because=config.because)
+    _observe(context, "evaluation_report", found.dataset_version, gate.describe(override))
+
+
+def _open_for_a_person(context: dg.OpExecutionContext, home: PetparkHome, by: str | None) -> tuple[Home, str]:
+    """The home with the person as the ledger's actor, and that person; who logged in decides in no other's name."""
+    user = login.approver_of(context.run.tags)
+    if user and by not in {None, "", user}:
+        raise InvalidInput(f"you are logged in as {user}, and cannot decide as {by}: leave the field `by` empty")
+    opened = home.open(run_id=context.run.run_id, actor=user)
+    return opened, user or by or opened.actor
+
+
+def _observe(context: dg.OpExecutionContext, asset: str, version: str, told: dict[str, Any]) -> None:
+    context.log.info(", ".join(f"{name}: {value}" for name, value in told.items()))
+    context.log_event(dg.AssetObservation(asset_key=asset, partition=version, metadata=told))
+
+
+@dg.job(description="A person makes a registered version the champion: its verdict is read again, byte for byte.")
+def promote_model() -> None:
+    """Approval from the UI."""
+    promote_version()
+
+
+@dg.job(
+    description="A person lets a rejected model through the gate, with a reason that shows wherever the model does. "
+    "Then materialize evaluation_report, onnx_package and registered_model, with its attempt in the run's config."
+)
+def override_gate() -> None:
+    """Override from the UI."""
+    let_model_through()
+
+
+JOBS = (new_dataset_version, build, retrain, reconcile_lake, promote_model, override_gate)

@@ -155,6 +155,8 @@ def show_build(summary: Mapping[str, Any]) -> None:
         for label, recall in summary["recall"].items()
     )
     tell(summary["verdict"], style="green" if summary["is_accepted"] else "red")
+    if summary["overridden_by"] is not None:
+        tell(f"let through by {summary['overridden_by']}: {summary['overridden_because']}", style="yellow")
     if summary["model_version"] is not None:
         tell(f"registered as version {summary['model_version']}", style="bold")
     tell(f"report: {summary['report']}")
@@ -183,12 +185,12 @@ def _printable(text: str) -> str:
 
 
 def show_history(events: Iterable[Mapping[str, Any]]) -> None:
-    """Registrations and alias moves, a line each; digests and numbers are for programs."""
+    """Registrations, alias moves and overrides of the gate, a line each; digests and numbers are for programs."""
     show_rows(
         {
             "when": event["time"][:19].replace("T", " "),
             "event": event["event"].replace("_", " "),
-            "version": event["version"],
+            "version": event.get("version") or event["attempt"],
             "alias": event.get("alias"),
             "by": event.get("by") or event["actor"],
             "because": event.get("because"),

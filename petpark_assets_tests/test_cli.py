@@ -75,6 +75,7 @@ def test_an_ingestion_prints_one_document_and_says_when_nothing_changed(tmp_path
     assert (third["dataset_version"], third["is_new"], third["images"]["accepted"]) == ("v0002", True, 13)
 
 
+@pytest.mark.slow
 def test_a_build_goes_from_a_folder_to_a_verdict_and_again(tmp_path: Path):
     """The first build ends with a verdict, the second prints it again, and one more photo makes the next version.
 

@@ -79,7 +79,7 @@ def test_the_jobs_are_described(tmp_path: Path):
     """The launchpad's list is read by people."""
     jobs = {job.name: job.description for job in _definitions(tmp_path).resolve_all_job_defs()}
     assert {"build", "new_dataset_version", "retrain"} <= jobs.keys()
-    assert all(jobs[name] for name in ("build", "new_dataset_version", "retrain"))
+    assert all(jobs[name] for name in ("build", "new_dataset_version", "retrain", "promote_model", "override_gate"))
 
 
 def test_the_sensors_are_described_and_spend_nothing_unasked(tmp_path: Path):

@@ -69,7 +69,7 @@ def test_nothing_is_left_after_a_whole_build_and_models_are_named(house):
     recipe = RunRecipe(**TINY).resolve()
     attempt = new_attempt("v0001", recipe)
     record = files.read_record(house.store, EvaluationReport, "v0001", attempt.id)
-    photo = _surest_mistake(house, attempt, record)
+    photo = _surest_mistake(house, record)
     wanted = _traces(house, photo, recipe.resolution_px)
     before = scan.files_with(wanted, [house.root])
     for part in ("/originals/", "pixels.lance/", "cache/pixels/", "report.html"):
@@ -108,9 +108,9 @@ def _train_again(house, photo, first):
     assert len(learned) == 2
 
 
-def _surest_mistake(house, attempt, record):
+def _surest_mistake(house, record):
     """A photo that the report's page shows."""
-    answers = read_predictions(testing.read_report_file(house, attempt, record, "predictions.parquet"))
+    answers = read_predictions(testing.read_report_file(house, record, "predictions.parquet"))
     return gallery.most_wrong(answers.sha256s, answers.labels, answers.probabilities)[0].sha256
 
 

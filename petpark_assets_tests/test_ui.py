@@ -180,6 +180,7 @@ def launch(url, job, run_config, **tags):
     pytest.fail(f"{job} is not done after {BUILT_S} s")
 
 
+@pytest.mark.slow
 def test_one_version_is_built_from_the_ui(ui, tmp_path):
     """Look at the lake, then materialize its version: the daemon starts a process for each step of the whole flow."""
     draw_lake(tmp_path / "lake", num_images=40)

@@ -37,6 +37,7 @@ from petpark_assets.domain.workflow import (
     training,
 )
 from petpark_assets.resources.environments import Environment
+from petpark_assets.resources.login import APPROVER, ROLE_TAG, USER_TAG
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe, as_run_config
 
@@ -139,6 +140,7 @@ def _digests(home: Home, attempt: Attempt) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_both_ways_give_the_same_digests(plain_home: Home, house: House):
     """Dagster decides when work is done, never what comes of it: an auditor can repeat a run without it."""
     attempt = new_attempt("v0001", _recipe(TINY))
@@ -282,7 +284,7 @@ def test_an_exam_that_was_stopped_is_made_again_whoever_reigns_by_then(plain_hom
     record = testing.evaluation_report(plain_home, attempt)
     assert record.comparison is None
     for name in record.files:
-        assert testing.read_report_file(plain_home, attempt, record, name)
+        assert testing.read_report_file(plain_home, record, name)
 
 
 def test_the_first_model_has_no_champion_to_be_compared_with(plain_home: Home):
@@ -367,3 +369,60 @@ def test_an_accepted_model_that_is_not_clearly_better_waits_for_a_person(plain_h
     )
     registration.promote(plain_home, "candidate", by="ada", because="it is half the size")
     assert plain_home.registry.resolve("champion") == version
+
+
+ROLES = {"otto": "operator"}
+"""Of people who are no approvers."""
+
+
+def _decide(house: House, job: str, user: str | None = None, **told: str) -> dg.ExecuteInProcessResult:
+    """A person's decision, as from the UI; `user` is who logged in."""
+    (op,) = house.definitions.resolve_job_def(job).graph.node_names()
+    tags = {} if user is None else {USER_TAG: user, ROLE_TAG: ROLES.get(user, APPROVER)}
+    return house._run(job, run_config={"ops": {op: {"config": told}}}, tags=tags)
+
+
+@pytest.fixture(scope="module")
+def let_through(house: House) -> dg.ExecuteInProcessResult:
+    """The build of a rejected model that olga let through."""
+    house.build(HOPELESS)
+    rejected = new_attempt("v0001", _recipe(HOPELESS))
+    assert _decide(house, "override_gate", "olga", attempt=rejected.id, because="the park opens on Monday").success
+    assert not summary.is_finished(house.home, rejected)
+    return house.build(HOPELESS)
+
+
+def test_a_rejected_model_that_a_person_lets_through_goes_on_and_says_so(house: House, let_through):
+    """The gate's check opens for this attempt alone, and each asset, the page and the summary show by whom and why."""
+    rejected = new_attempt("v0001", _recipe(HOPELESS))
+    (event,) = [event for event in house.home.ledger.events() if event.event == "gate_overridden"]
+    assert (event.actor, event.subject["by"], event.subject["attempt"]) == ("olga", "olga", rejected.id)
+    assert let_through.success
+    (verdict,) = [c for c in let_through.get_asset_check_evaluations() if c.check_name == "model_satisfies"]
+    assert verdict.passed
+    assert verdict.description.endswith("; let through by olga: the park opens on Monday")
+    for asset in ("evaluation_report", "onnx_package", "registered_model"):
+        (made,) = let_through.asset_materializations_for_node(asset)
+        assert made.metadata["override"].value.startswith("rejected, and let through by olga on ")
+    version = files.read_record(house.home.store, RegisteredModel, "v0001", rejected.id).model_version
+    assert house.home.registry.show(version).aliases == ("candidate",)
+    page = " ".join(testing.draw_page(house.home, rejected).read_text().split())
+    assert "This model was rejected, and let through by olga" in page
+    document = summary.summarize(house.home, "lake", rejected, is_new=False)
+    assert (document["is_accepted"], document["overridden_by"]) == (False, "olga")
+
+
+@pytest.mark.usefixtures("let_through")
+def test_a_person_promotes_from_the_ui_in_their_own_name(house: House):
+    """Whoever logged in decides, if they are an approver; where nobody logs in, who says so, or the service's actor."""
+    told = {"model": "candidate", "because": "it is the best"}
+    assert not _decide(house, "promote_model", "olga", **told, by="mia").success
+    assert not _decide(house, "promote_model", "otto", **told).success
+    assert house.home.registry.resolve("champion") == 1
+    decisions = (("candidate", "olga", {}, "olga"), ("v1", None, {"by": "mia"}, "mia"), ("2", None, {}, "tester"))
+    for model, user, by, who in decisions:
+        assert _decide(house, "promote_model", user, model=model, because="it is the best", **by).success
+        *_, move = (event for event in house.home.ledger.events() if event.event == "alias_moved")
+        assert (move.actor, move.subject["by"]) == (user or "tester", who)
+    records = house.instance.fetch_observations(dg.AssetKey("registered_model"), limit=1).records
+    assert records[0].asset_observation.metadata["by"].value == "tester"

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.files import digest, record_key
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.records import Record
+from petpark_assets.domain.registry import decisions
 from petpark_assets.domain.workflow.summary import FLOW
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ def materialized(home: Home, record: Record, metadata: Mapping[str, Any]) -> dg.
             **parents,
         },
     )
+
+
+def override(home: Home, attempt: Attempt) -> dict[str, str]:
+    """That a person let a rejected model through, by whom and why; nothing where nobody did."""
+    found = decisions.overrides(home.ledger.events()).get(attempt.id)
+    return {} if found is None else {"override": decisions.sentence(found)}
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue[Any]:

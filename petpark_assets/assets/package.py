@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from petpark_assets.assets.metadata import OWNERS, materialized, table
+from petpark_assets.assets.metadata import OWNERS, materialized, override, table
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.workflow import packaging
@@ -32,6 +32,7 @@ def onnx_package(context: dg.AssetExecutionContext, home: PetparkHome, recipe: R
         record,
         {
             "attempt": attempt.id,
+            **override(opened, attempt),
             "parity": dg.MetadataValue.json(dict(record.parity)),
             "files": table({"file": name, "sha256": sha256} for name, sha256 in record.files.items()),
             "folder": dg.MetadataValue.path(str(packaging.package_folder(opened, attempt))),

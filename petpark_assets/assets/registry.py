@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from petpark_assets.assets.metadata import OWNERS, materialized
+from petpark_assets.assets.metadata import OWNERS, materialized, override
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.audit import pages
@@ -37,6 +37,7 @@ def registered_model(
         record,
         {
             "attempt": attempt.id,
+            **override(opened, attempt),
             "model_name": record.model_name,
             "model_version": record.model_version,
             "succession": registration.succession(opened, record.model_version),

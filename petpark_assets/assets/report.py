@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from petpark_assets.assets.metadata import OWNERS, materialized, picture, table
+from petpark_assets.assets.metadata import OWNERS, materialized, override, picture, table
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.audit import pages
@@ -48,6 +48,7 @@ def evaluation_report(
         record,
         {
             "attempt": attempt.id,
+            **override(opened, attempt),
             "is_accepted": record.is_accepted,
             "verdict": record.verdict,
             "retraining": retraining.file_request(opened, attempt),

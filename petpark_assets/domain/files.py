@@ -96,22 +96,33 @@ def named_disk_errors(target: Path) -> Iterator[None]:
         raise
 
 
-def write_new(path: Path, data: bytes) -> bool:
-    """Make a file that appears whole or not at all, and only if there is none of that name.
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> bool:
+    """Make a file that appears whole or not at all, and only if there is none of that name; nobody else reads 0o600.
 
-    Written beside its place, synced, then linked: a reader never sees a part, and of two writers one wins.
+    Written beside its place, synced, then linked: a reader never sees a part, and of two writers one wins. What killed
+    writers of this name left beside it goes then, or a package would have a file too many.
     Returns False when the name was taken (whatever it holds).
     """
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _write_beside(path, data)
+        temporary = _write_beside(path, data, mode)
         try:
             os.link(temporary, path)
-        except FileExistsError:
-            return False
+            is_new = True
+        except (FileExistsError, FileNotFoundError):  # another won, and may have swept ours away
+            if not path.exists():
+                raise
+            is_new = False
         finally:
-            temporary.unlink()
-        return True
+            temporary.unlink(missing_ok=True)
+        _remove_pieces(path)
+        return is_new
+
+
+def _remove_pieces(path: Path) -> None:
+    """Remove what was begun beside a file, by whomever."""
+    for piece in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        piece.unlink(missing_ok=True)
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -170,17 +181,17 @@ def sync_disk(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
+def _write_beside(path: Path, data: bytes, mode: int = 0o644) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
+            os.fchmod(handle, mode)
+            os.fsync(handle)
     except BaseException:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
     return temporary
 
@@ -271,8 +282,8 @@ class LocalStore:
         """See Store; what a killed writer left of it beside its place goes too."""
         path = self._path(key)
         with named_disk_errors(path):
-            for found in (path, *path.parent.glob(f".{glob.escape(path.name)}.*.part")):
-                found.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            _remove_pieces(path)
 
     def _path(self, key: str) -> Path:
         self._check(key)
@@ -280,7 +291,7 @@ class LocalStore:
 
     def _check(self, *keys: str) -> None:
         for key in keys:
-            if key.startswith("/") or ".." in key.split("/"):
+            if key.startswith("/") or "\0" in key or ".." in key.split("/"):
                 raise InvalidInput(f"{key!r} is not a key of the store: it would leave {self.uri}")
 
 

@@ -118,7 +118,7 @@ class Search:
     workers_per_trial: int = 1
     """Processes that train one trial together, each on its part of every batch and on `cpus_per_trial` cores."""
     time_budget_s: float | None = None
-    """No new trial starts after this many seconds; None sets no limit."""
+    """No new trial starts after this many seconds, of all processes that worked at it; None sets no limit."""
     space: Mapping[str, Choices | Range] = field(default_factory=dict)
     """By name of the hyperparameter."""
 

@@ -179,6 +179,22 @@ class EvaluationReport(AttemptRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GateOverride(AttemptRecord):
+    """A person's word that lets one rejected model through the gate: exactly these bytes, and no others."""
+
+    asset: ClassVar[str] = "gate_override"
+    trained_cnn: str
+    evaluation_report: str
+    """The report whose verdict is no."""
+    weights: str
+    """sha256 of weights.safetensors."""
+    verdict: str
+    """What it is let through in spite of."""
+    by: str
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnnxPackage(AttemptRecord):
     """The folder that is deployed: model.onnx with everything needed to use and to trace it."""
 
@@ -189,6 +205,8 @@ class OnnxPackage(AttemptRecord):
     """What packaging proved: same labels as the network, largest difference, accuracy from the photos' bytes."""
     files: Mapping[str, str]
     """sha256 by file name, SHA256SUMS included."""
+    gate_override: str | None = field(default=None, metadata=LATER)
+    """Whose word let a rejected model come here; None for an accepted one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,5 +216,7 @@ class RegisteredModel(AttemptRecord):
     asset: ClassVar[str] = "registered_model"
     onnx_package: str
     evaluation_report: str
+    gate_override: str | None = field(default=None, metadata=LATER)
+    """As in its package."""
     model_name: str
     model_version: int

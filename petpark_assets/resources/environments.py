@@ -15,6 +15,7 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.s3.access import S3Access
 from petpark_assets.resources.alerts import Alerts, parse_receivers
+from petpark_assets.resources.lake_queue import check_queue
 from petpark_assets.resources.secret_sources import FROM_AWS, FROM_FILE, fetched
 from petpark_assets.resources.values import (
     checked_database,
@@ -54,6 +55,7 @@ TABLE = (
     Variable(name="PETPARK_HOME", what="the home: all local state", default=".petpark"),
     Variable(name="PETPARK_STORE", what="where what must last is kept", default="store/ in the home", is_required=True),
     Variable(name="PETPARK_LAKE", what="the lake that sensors look at", default="that of the newest version"),
+    Variable(name="PETPARK_LAKE_QUEUE", what="the queue of that lake's events", default="none: the lake is listed"),
     Variable(name="PETPARK_RECIPE", what="recipe of runs that are not told another", default="laptop"),
     Variable(name="PETPARK_ARRIVALS", what="photos that make a version at once", default="100"),
     Variable(name="PETPARK_ARRIVALS_WAIT_H", what="hours after which fewer do", default="6"),
@@ -70,6 +72,8 @@ TABLE = (
     Variable(name="MLFLOW_TRACKING_URI", what="MLflow's server", default="SQLite in the home", is_required=True),
     Variable(name="MLFLOW_BACKEND_STORE_URI", what="the database of MLflow's server, for that alone", is_secret=True),
     Variable(name="MLFLOW_ARTIFACTS_DESTINATION", what="where that server keeps files"),
+    Variable(name="PETPARK_SIGNING_KEY", what="file of the key that bundles are signed with", default="the home's own"),
+    Variable(name="PETPARK_PROXY_SECRET", what="what the login proxy shares", is_required=True, is_secret=True),
     Variable(name="RAY_ADDRESS", what="the Ray cluster", default="a local Ray", is_required=True),
     Variable(
         name="RAY_AUTH_TOKEN", what="its token", default="a new one for a local Ray", is_required=True, is_secret=True
@@ -103,6 +107,8 @@ class Environment:
     """Who is told of failures, and the UI that their links lead to."""
     lake: str | None = None
     """The lake that sensors watch, if not that of the newest version: `s3://bucket/prefix`, or an absolute folder."""
+    lake_queue: str | None = None
+    """The queue that the lake's bucket tells what happens in it; without one the sensor lists the lake."""
     recipe: str = "laptop"
     """Of runs that are not told another: those of sensors, and of the UI."""
     arrivals: int = 100
@@ -115,6 +121,8 @@ class Environment:
     """PostgreSQL of Dagster in production, with its driver and its password."""
     code_server: tuple[str, int] = ("127.0.0.1", 4000)
     """Where the webserver and the daemon find Dagster's code server in production."""
+    signing_key: Path | None = None
+    """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
@@ -135,6 +143,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
             ui_url=variables.get("PETPARK_UI_URL", Alerts.ui_url).rstrip("/"),
         ),
         lake=checked_lake(variables.get("PETPARK_LAKE")),
+        lake_queue=check_queue(variables.get("PETPARK_LAKE_QUEUE")),
         recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
         arrivals=int(checked_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
         arrivals_wait_h=checked_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
@@ -144,6 +153,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
             variables.get("PETPARK_CODE_HOST") or Environment.code_server[0],
             int(checked_number(variables, "PETPARK_CODE_PORT", Environment.code_server[1], least=1)),
         ),
+        signing_key=Path(variables["PETPARK_SIGNING_KEY"]).absolute() if variables.get("PETPARK_SIGNING_KEY") else None,
     )
 
 

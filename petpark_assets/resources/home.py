@@ -23,11 +23,11 @@ class PetparkHome(dg.ConfigurableResource[Home]):
     )
     s3: S3Connection
 
-    def open(self, *, run_id: str | None = None) -> Home:
-        """The home as the domain knows it; `run_id` is noted beside what the run makes."""
+    def open(self, *, run_id: str | None = None, actor: str | None = None) -> Home:
+        """The home as the domain knows it; `run_id` is noted beside what the run makes, `actor` in place of ours."""
         return open_home(
             Path(self.root),
-            actor=self.actor,
+            actor=actor or self.actor,
             run_id=run_id,
             store_uri=self.store,
             registry_uri=self.registry,

@@ -10,6 +10,10 @@ class LakeWatch(dg.ConfigurableResource[None]):
     lake: str | None = Field(
         default=None, description="The lake, if not that of the newest version: a folder, or s3://...; PETPARK_LAKE."
     )
+    queue: str | None = Field(
+        default=None,
+        description="Address of the SQS queue that the lake's bucket tells of its objects; PETPARK_LAKE_QUEUE.",
+    )
     num_photos: int = Field(
         default=100, description="New, changed or removed photos that make a version at once; PETPARK_ARRIVALS."
     )

@@ -14,7 +14,8 @@ Photos that are still being written: the lake must look the same in two ticks, S
 the clocks of the lake's server and of cameras do not matter. One that never rests is looked at after the wait all the
 same, and what was half-written is then set aside, and comes back by itself.
 The cursor only says since when: without it a lake settles, and fewer photos wait, once more.
-Not here: what counts as new (domain/lake/arrivals.py).
+Where the lake's bucket tells a queue what happens in it, a tick looks at what was named instead of the whole lake.
+Not here: what counts as new (domain/lake/arrivals.py), how far a queue is trusted (workflow/arrivals_by_queue.py).
 """
 
 import json
@@ -27,10 +28,11 @@ from petpark_assets.assets.versions import DATASET_VERSIONS
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue
-from petpark_assets.domain.workflow import arrivals, ingestion
+from petpark_assets.domain.workflow import arrivals, arrivals_by_queue, ingestion
 from petpark_assets.domain.workflow.arrivals import Look
 from petpark_assets.jobs import build, new_dataset_version
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.lake_queue import LakeQueue
 from petpark_assets.resources.lake_watch import LakeWatch
 
 INTERVAL_S = 30
@@ -89,12 +91,20 @@ def tick(instance: dg.DagsterInstance, home: Home, watch: LakeWatch, cursor: str
         return dg.SensorResult(
             skip_reason="no lake to watch: set PETPARK_LAKE, or make the first version (petpark lake ingest --lake ...)"
         )
-    look = arrivals.look(home, lake)
+    look = _look(home, lake, watch, now)
     seen = _see(look, cursor, now)
     answer = _why_not(look, watch, seen, now) or _ask_for_version(instance, look, lake)
     if isinstance(answer, dg.RunRequest):
         return dg.SensorResult(run_requests=[answer], cursor=json.dumps(seen))
-    return dg.SensorResult(skip_reason="; ".join(filter(None, [answer, unfinished])), cursor=json.dumps(seen))
+    return dg.SensorResult(
+        skip_reason="; ".join(filter(None, [answer, look.note, unfinished])), cursor=json.dumps(seen)
+    )
+
+
+def _look(home: Home, lake: str, watch: LakeWatch, now: float) -> Look:
+    if watch.queue is None:
+        return arrivals.look(home, lake)
+    return arrivals_by_queue.look(home, lake, LakeQueue(watch.queue, home.s3), now)
 
 
 def _open_run(instance: dg.DagsterInstance) -> str | None:
@@ -147,7 +157,7 @@ def _why_not(look: Look, watch: LakeWatch, seen: Seen, now: float) -> str | None
     waited_h = (now - seen.waiting_since) / 3600
     if waited_h >= watch.wait_h:
         return None
-    if look.num_photos < watch.num_photos:
+    if look.num_photos < watch.num_photos and not look.is_more:
         return f"{what}: a version is made at {watch.num_photos}, or in {watch.wait_h - waited_h:.1f} hours"
     if now - seen.still_since < SETTLE_S:
         return f"{what}: waiting for the lake to look the same twice"

@@ -169,7 +169,7 @@ def audit_bundle(
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit.bundle import write_bundle
 
-        answer(write_bundle(open_here(environment), model, to), show_fields)
+        answer(write_bundle(open_here(environment), model, to, key_file=environment.signing_key), show_fields)
 
 
 def _draw(question: str, document: Mapping[str, Any], html: Path | None) -> None:

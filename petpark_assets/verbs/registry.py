@@ -1,6 +1,6 @@
-"""`petpark registry`: registered models: see, download, promote and replay them."""
+"""`petpark registry`: registered models: see, download, promote and replay them, and let a rejected one through."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ def registry_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
-        answer(registration.describe_models(open_here(environment)), show_rows)
+        answer(registration.describe_models(open_here(environment)), _show_versions)
 
 
 @app.command("show")
@@ -44,7 +44,9 @@ def registry_download(
     """Download a version, whole or one file, with every sum verified."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        paths = open_here(environment).registry.download(model, to, file)
+        from petpark_assets.domain.workflow import registration
+
+        paths = registration.download(open_here(environment), model, to, file)
         answer([{"file": str(path)} for path in paths], show_rows)
 
 
@@ -64,9 +66,31 @@ def registry_promote(
         answer(registration.promote(open_here(environment), model, by=by, because=because), show_fields)
 
 
+@app.command("override")
+def registry_override(
+    attempt: Annotated[
+        str, typer.Argument(metavar="ATTEMPT", help="A rejected attempt or its report: 8 or more digits of either.")
+    ],
+    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    because: Annotated[str, typer.Option("--because", help="Why; it stays in the ledger, the package and every page.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a rejected model through the gate, by a person's decision; it becomes champion only by `promote`."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.audit.trail import find_model
+        from petpark_assets.domain.workflow import gate
+
+        opened = open_here(environment)
+        found = find_model(opened, attempt)
+        override = gate.let_through(opened, found.dataset_version, found.attempt, by=by, because=because)
+        answer(gate.describe(override), show_fields)
+
+
 @app.command("history")
 def registry_history(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Every registration and every move of an alias: when, who, and why."""
+    """Every registration, every move of an alias, every override of the gate: when, who, and why."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.registry.versions import history
@@ -94,6 +118,12 @@ def registry_replay(model: ModelArgument, home: HomeOption = None, as_json: Json
         )
         answer(document, _show_replay)
     raise typer.Exit(0 if document["is_reproduced"] else 1)
+
+
+def _show_versions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Without columns that are empty: most registries never see an override."""
+    names = [name for name in (rows[0] if rows else ()) if any(row[name] is not None for row in rows)]
+    show_rows({name: row[name] for name in names} for row in rows)
 
 
 def _show_replay(document: Mapping[str, Any]) -> None:

@@ -66,8 +66,8 @@ def _spread(values: list[float]) -> dict[str, Any]:
     return {"mean": round(statistics.fmean(values), 3), "deviation": deviation, "values": rounded}
 
 
-def _in_process(what: str, *arguments: Any) -> dict[str, Any]:
-    command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, f"--{what}", *map(str, arguments)]
+def _in_process(what: str, *arguments: Any, module: str = "petpark_assets_tests.benchmarks.arrivals") -> dict[str, Any]:
+    command = [sys.executable, "-m", module, f"--{what}", *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -56,6 +56,25 @@ def test_of_many_writers_one_wins(tmp_path: Path):
     assert sum(won) == 1
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path, *, is_taken: bool):
+    """Beside the files of a package it would be one too many: the package would be refused for ever."""
+    script = """
+import os, signal, sys
+from pathlib import Path
+from petpark_assets.domain import files
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+files.write_new(Path(sys.argv[1]), b"first")
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path / "file"], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".part")
+    if is_taken:
+        (tmp_path / "file").write_bytes(b"first")
+    assert files.write_new(tmp_path / "file", b"first") != is_taken
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_same_bytes_again_are_fine_and_others_are_refused(store: files.LocalStore):
     """A re-run stores what is there already; different work under the same name is a conflict, never an overwrite."""
     assert files.put(store, "a/b", b"one") == files.put(store, "a/b", b"one")

@@ -93,6 +93,7 @@ def test_no_process_outlives_a_run_that_is_cut_short(number):
 
 
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])
+@pytest.mark.slow
 def test_when_ray_dies_who_waits_for_it_is_told_soon(server):
     """By itself Ray waits, and then ends the whole process without a word: the run would look like a bug of ours."""
     command = [sys.executable, "-c", RUNNING]

@@ -13,6 +13,11 @@ from petpark_assets.domain.home import MODEL_NAME
 
 _NAMESPACE = uuid.UUID("6f1d2a3e-7c5b-4f0e-9a57-2f6f3f0c9b11")
 """Of our own, for uuid5."""
+_TOLD = (
+    "attempt", "dataset_version", "recipe", "seed", "code_version", "device", "verdict", "overridden_by",
+    "overridden_because", "package",
+)  # fmt: skip
+"""Of a model's document, as properties of its component."""
 
 
 def bill(trail: Trail, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,9 +64,7 @@ def _model(trail: Trail, document: Mapping[str, Any], data: str) -> dict[str, An
             for name, sha256 in files.items()
         ],
         "properties": [
-            {"name": f"petpark:{name}", "value": str(document[name])}
-            for name in ("attempt", "dataset_version", "recipe", "seed", "code_version", "device", "verdict", "package")
-            if document[name] is not None
+            {"name": f"petpark:{name}", "value": str(document[name])} for name in _TOLD if document[name] is not None
         ],
     }
 

@@ -9,37 +9,44 @@
     manifests/, croissant.json    the dataset version
     ledger.jsonl              the ledger from the first event about the model or its data to the head
     bom.cdx.json              CycloneDX bill of materials
+    signature/                of the package by OpenSSF model-signing, and the public key; only where there is a package
     SHA256SUMS                of all the others
 
-The same home gives the same bytes: no clock, no compression. No photo is in it; keys and sha256s of photos are, and so
-is whatever else the ledger says between its first and its last event. It is not signed.
+The same home gives the same bytes: no clock, no compression, and the signature, which has a random part, is kept in the
+cache; where the cache was deleted, only it and its sum differ. No photo is in a bundle; keys and sha256s of photos are,
+and so is whatever else the ledger says between its first and its last event. The package is signed, not the bundle.
 """
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from petpark_assets.domain.audit import bom, models, pages, trail, verifier
+from petpark_assets.domain.audit import bom, models, pages, signature, trail, verifier
 from petpark_assets.domain.errors import Conflict, CorruptData, NotFound
 from petpark_assets.domain.files import canonical_json, get_verified, named_disk_errors, sha256, write_new
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.ledger import START, Event
 from petpark_assets.domain.package.contents import write_sums
 
-FORMAT = 1
+FORMAT = 2
 _DATE = (1980, 1, 1, 0, 0, 0)
 """The first that a zip can say."""
 
 
-def write_bundle(home: Home, name: str, to: Path) -> dict[str, Any]:
-    """Write a model's bundle. Raises NotFound, CorruptData when something of it was changed, Conflict when `to` exists.
+def write_bundle(home: Home, name: str, to: Path, *, key_file: Path | None = None) -> dict[str, Any]:
+    """Write a model's bundle; the package is signed with the private key of a file, or with the home's own.
 
-    Returns: file, sha256, size_bytes, num_files, ledger_head.
+    Returns: file, sha256, size_bytes, num_files, ledger_head; public_key: sha256 of the key that the package is signed
+        by, None where nothing was packaged; next: what to do with it.
+
+    Raises NotFound, CorruptData when something of it was changed, Conflict when `to` exists, InvalidInput for a key
+    that cannot sign.
     """
     if to.exists():
         raise Conflict(f"{to} exists already: choose another name")
-    files = build_files(home, trail.find_model(home, name))
+    files = build_files(home, trail.find_model(home, name), key_file)
     data = _zip(files)
     with named_disk_errors(to):
         if not write_new(to, data):
@@ -50,12 +57,13 @@ def write_bundle(home: Home, name: str, to: Path) -> dict[str, Any]:
         "size_bytes": len(data),
         "num_files": len(files),
         "ledger_head": home.ledger.head(),
+        "public_key": _public_key(files),
         "next": f"unzip it anywhere and run: python verify.py; or: python verify.py {to.name}",
     }
 
 
-def build_files(home: Home, found: trail.Trail) -> dict[str, bytes]:
-    """The bundle's files by name, SHA256SUMS last. Raises NotFound, CorruptData."""
+def build_files(home: Home, found: trail.Trail, key_file: Path | None = None) -> dict[str, bytes]:
+    """The bundle's files by name, SHA256SUMS last. Raises NotFound, CorruptData, InvalidInput."""
     if "raw_images" not in found.documents:
         raise NotFound(
             f"attempt {found.attempt} has no record of {found.dataset_version}: petpark audit verify says more"
@@ -63,9 +71,11 @@ def build_files(home: Home, found: trail.Trail) -> dict[str, bytes]:
     events = list(home.ledger.events())
     part = _slice(events, found)
     document = models.describe(found, events)
+    signed = signature.sign_package(home, found, key_file)
     files = {
+        **signed,
         "verify.py": Path(verifier.__file__).read_bytes(),
-        "bundle.json": canonical_json(_identity(found, part)),
+        "bundle.json": canonical_json({**_identity(found, part), "public_key": _public_key(signed)}),
         "audit.html": pages.draw_model(found, document),
         "bom.cdx.json": canonical_json(bom.bill(found, document)),
         "ledger.jsonl": b"".join(canonical_json(event) + b"\n" for event in part),
@@ -77,6 +87,11 @@ def build_files(home: Home, found: trail.Trail) -> dict[str, bytes]:
         name, detail = problems[0]
         raise CorruptData(f"no bundle was written, since {name} is not whole: {detail}; petpark audit verify says more")
     return {**files, "SHA256SUMS": write_sums(files)}
+
+
+def _public_key(files: Mapping[str, bytes]) -> str | None:
+    found = files.get(verifier.PUBLIC_KEY)
+    return None if found is None else sha256(found)
 
 
 def _slice(events: list[Event], found: trail.Trail) -> list[Event]:

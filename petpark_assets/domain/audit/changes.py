@@ -12,6 +12,8 @@ from petpark_assets.domain.audit.trail import Trail, file_keys, find_model
 from petpark_assets.domain.files import Store, arrow_reader, get_verified
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, diff
+from petpark_assets.domain.ledger import Event
+from petpark_assets.domain.registry import decisions
 
 NUM_LISTED = 200
 """Of changed photos; the numbers count all, and `petpark lake diff` lists them."""
@@ -21,7 +23,7 @@ def compare_models(home: Home, before: str, after: str) -> dict[str, Any]:
     """What is different in a second model, as a JSON document. Raises NotFound, InvalidInput, CorruptData.
 
     Returns:
-        before, after: model_version, dataset_version, attempt, accuracy of each.
+        before, after: model_version, dataset_version, attempt, accuracy of each, its verdict, and who let it through.
         data: a row for each kind of change and class, with the number of photos; changed_photos: the first NUM_LISTED.
         parameters: rows name, before, after, of hyperparameters, recipe, seed, code version and device that differ.
         metrics: rows name, before, after, of the whole exam, of each class and of each slice.
@@ -29,9 +31,10 @@ def compare_models(home: Home, before: str, after: str) -> dict[str, Any]:
     """
     old, new = find_model(home, before), find_model(home, after)
     flipped, num_common = _flipped(home.store, old, new)
+    overrides = decisions.overrides(home.ledger.events())
     return {
-        "before": _name(old),
-        "after": _name(new),
+        "before": _name(old, overrides.get(old.attempt)),
+        "after": _name(new, overrides.get(new.attempt)),
         **_data(home.store, old, new),
         "parameters": _differences(_told(old), _told(new)),
         "metrics": _rows(_measured(old), _measured(new)),
@@ -42,12 +45,14 @@ def compare_models(home: Home, before: str, after: str) -> dict[str, Any]:
     }
 
 
-def _name(trail: Trail) -> dict[str, Any]:
+def _name(trail: Trail, override: Event | None) -> dict[str, Any]:
     return {
         "model_version": trail.model_version,
         "dataset_version": trail.dataset_version,
         "attempt": trail.attempt,
         "accuracy": trail.content("evaluation_report").get("metrics", {}).get("accuracy"),
+        "is_accepted": trail.content("evaluation_report").get("is_accepted"),
+        **decisions.told(override),
     }
 
 

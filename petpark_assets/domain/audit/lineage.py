@@ -18,6 +18,7 @@ PLACES = {
     "hyperparameter_search": (_LEFT, 3),
     "trained_cnn": (_LEFT, 4),
     "evaluation_report": (_RIGHT, 5),
+    "gate_override": (_LEFT, 5),
     "onnx_package": (_LEFT, 6),
     "registered_model": (_RIGHT, 7),
 }
@@ -46,7 +47,9 @@ def _line(trail: Trail, parent: str, child: str) -> Markup:
     is_held = there is not None and there.digest == trail.documents[child].parents[parent]
     (x0, row0), (x1, row1) = PLACES[parent], PLACES[child]
     y0, y1 = _top(parent) + BOX_HEIGHT, _top(child)
-    if x0 == x1 and row1 - row0 > 1:  # around the boxes between, on the outer side
+    if row0 == row1:  # beside each other: from edge to edge
+        path = f"M{x0 - BOX_WIDTH / 2:g},{y0 - BOX_HEIGHT / 2:g} H{x1 + BOX_WIDTH / 2:g}"
+    elif x0 == x1 and row1 - row0 > 1:  # around the boxes between, on the outer side
         out = -1 if x0 == _LEFT else 1
         edge = x0 + out * BOX_WIDTH / 2
         bulge = edge + out * (6 * (row1 - row0) + 2)

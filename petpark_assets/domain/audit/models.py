@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from petpark_assets.domain.audit.trail import (
-    FLOW,
     Trail,
     aliases,
     aliases_of,
@@ -18,6 +17,7 @@ from petpark_assets.domain.audit.trail import (
 )
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.ledger import Event
+from petpark_assets.domain.registry import decisions
 from petpark_assets.domain.registry.versions import THE_RULE
 
 _CIRCUMSTANCES = ("when", "who", "host", "run_id", "seconds")
@@ -30,6 +30,7 @@ def describe_model(home: Home, name: str) -> dict[str, Any]:
         model_version, aliases (of now), package: null and empty where it is not registered.
         dataset_version, attempt, recipe, seed, code_version, device, libraries, trained_by, trained_at.
         is_accepted, verdict, accuracy, approved_by: the rule, or the person who promoted it last, with the reason.
+        overridden_by, overridden_because, overridden_at: who let it through the gate; None each where nobody did.
         data, parameters, metrics: of its records; records: a row each, with its digest and its parents' digests.
         events: the rows of the ledger about it and its dataset version, oldest first.
     """
@@ -57,12 +58,13 @@ def describe(trail: Trail, events: Sequence[Event]) -> dict[str, Any]:
         "is_accepted": report.get("is_accepted"),
         "verdict": report.get("verdict"),
         "accuracy": report.get("metrics", {}).get("accuracy"),
+        **decisions.told(decisions.overrides(events).get(trail.attempt)),
         "approved_by": _approval(own),
         "data": _data(trail),
         "parameters": training.get("hyperparameters") or search.get("best_hyperparameters"),
         "targets": report.get("targets"),
         "metrics": report.get("metrics"),
-        "records": [_record(trail, asset) for asset in FLOW if asset in trail.documents],
+        "records": [_record(trail, asset) for asset in trail.documents],
         "events": own,
     }
 
@@ -85,10 +87,12 @@ def rejected(home: Home) -> dict[str, Any]:
 
     Returns:
         rejected: each model whose verdict is no: dataset_version, attempt, verdict, accuracy, when, who,
-            evaluation_report; oldest version first.
-        approved: each alias that a person moved, or a rule: model_version, alias, by, because, when, actor.
+            evaluation_report; and who let it through (decisions.told); oldest version first.
+        approved: each alias that a person moved, or a rule: model_version, alias, by, because, when, actor; and who
+            had let that model through.
     """
-    rows = []
+    events, rows = list(home.ledger.events()), []
+    overrides = decisions.overrides(events)
     for version, attempt in list_attempts(home.store, "evaluation_report"):
         report = read_document(home.store, "evaluation_report", version, attempt)
         if not report.content["is_accepted"]:
@@ -97,11 +101,14 @@ def rejected(home: Home) -> dict[str, Any]:
                 "attempt": attempt,
                 "accuracy": report.content["metrics"].get("accuracy"),
                 "verdict": report.content["verdict"],
+                **decisions.told(overrides.get(attempt)),
                 "when": report.circumstances.get("when"),
                 "who": report.circumstances.get("who"),
                 "evaluation_report": report.digest,
             })  # fmt: skip
-    return {"rejected": rows, "approved": [_move(told(event)) for event in home.ledger.events() if _is_move(event)]}
+    moves = [told(event) for event in events if _is_move(event)]
+    approved = [{**_move(row), **decisions.told(overrides.get(row["attempt"]))} for row in moves]
+    return {"rejected": rows, "approved": approved}
 
 
 def list_models(home: Home) -> list[dict[str, Any]]:
@@ -109,6 +116,7 @@ def list_models(home: Home) -> list[dict[str, Any]]:
     events, rows = list(home.ledger.events()), []
     numbers = {subject["attempt"]: number for number, subject in registered(events).items()}
     named = {alias: move.subject["version"] for alias, move in aliases(events).items()}
+    overrides = decisions.overrides(events)
     for version, attempt in list_attempts(home.store, "evaluation_report"):
         report, number = read_document(home.store, "evaluation_report", version, attempt), numbers.get(attempt)
         rows.append({
@@ -118,6 +126,7 @@ def list_models(home: Home) -> list[dict[str, Any]]:
             "attempt": attempt,
             "is_accepted": report.content["is_accepted"],
             "verdict": report.content["verdict"],
+            **decisions.told(overrides.get(attempt)),
             "accuracy": report.content["metrics"].get("accuracy"),
             "when": report.circumstances.get("when"),
             "who": report.circumstances.get("who"),

@@ -13,6 +13,7 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import folder_key
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.ledger import Event
+from petpark_assets.domain.registry import decisions
 
 
 def parse_time(text: str) -> datetime:
@@ -33,13 +34,14 @@ def at(home: Home, text: str) -> dict[str, Any]:
     Returns:
         time: the moment, in UTC; last_event: the number of the last event before it, 0 before the first.
         champion, candidate: model_version, dataset_version, attempt, package, since, by, because, actor, event (its
-            number); None where the alias named nothing yet.
+            number), and who had let it through the gate; None where the alias named nothing yet.
         newest_dataset_version; registered_versions: the numbers known then; rejected: verdicts of no until then.
     """
     moment = parse_time(text)
     events = [event for event in home.ledger.events() if datetime.fromisoformat(event.time) <= moment]
     made = [event.subject["dataset_version"] for event in events if event.event == "dataset_version_made"]
     verdicts = [told(event) for event in events if event.event == "verdict"]
+    overrides = decisions.overrides(events)
     kept = ("time", "dataset_version", "attempt", "verdict")
     return {
         "time": moment.astimezone(UTC).isoformat(),
@@ -47,7 +49,11 @@ def at(home: Home, text: str) -> dict[str, Any]:
         **{alias: _named(events, alias) for alias in ("champion", "candidate")},
         "newest_dataset_version": max(made, key=lambda name: int(name[1:])) if made else None,
         "registered_versions": sorted({e.subject["version"] for e in events if e.event == "model_registered"}),
-        "rejected": [{name: row[name] for name in kept} for row in verdicts if not row["is_accepted"]],
+        "rejected": [
+            {**{name: row[name] for name in kept}, **decisions.told(overrides.get(row["attempt"]))}
+            for row in verdicts
+            if not row["is_accepted"]
+        ],
     }
 
 
@@ -58,6 +64,7 @@ def _named(events: Sequence[Event], alias: str) -> dict[str, Any] | None:
     plain = {name: move.subject[name] for name in ("dataset_version", "attempt", "package", "by", "because")}
     return {
         "model_version": move.subject["version"], **plain,
+        **decisions.told(decisions.overrides(events).get(move.subject["attempt"])),
         "since": move.time, "actor": move.actor, "event": move.number,
     }  # fmt: skip
 

@@ -18,6 +18,7 @@ from petpark_assets.domain.ledger import Event
 from petpark_assets.domain.records import (
     EvaluationReport,
     FeatureScaling,
+    GateOverride,
     HyperparameterSearch,
     OnnxPackage,
     RawImages,
@@ -34,6 +35,8 @@ OF_ATTEMPT = tuple(
 )
 FLOW = (*OF_VERSION, *OF_ATTEMPT)
 """The assets that have records, in the order of the flow."""
+RECORDED = (*FLOW, GateOverride.asset)
+"""And the word of a person that few models have."""
 
 MIN_DIGITS = 8
 """Of a digest or an attempt, to name a model by."""
@@ -61,7 +64,7 @@ class Document:
     @property
     def parents(self) -> dict[str, str]:
         """Digests of parent records by asset."""
-        return {name: self.content[name] for name in FLOW if name in self.content}
+        return {name: self.content[name] for name in RECORDED if name in self.content}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +103,7 @@ class Trail:
 
     def digests(self) -> set[str]:
         """Every digest that a person may name this model by: of its own records and files, not of its data's."""
-        own = {found.digest for asset, found in self.documents.items() if asset in OF_ATTEMPT}
+        own = {found.digest for asset, found in self.documents.items() if asset not in OF_VERSION}
         return own | {sha256 for asset, _, sha256 in self.files() if asset in OF_ATTEMPT}
 
 
@@ -132,7 +135,7 @@ def read_document(store: Store, asset: str, dataset_version: str, attempt: str |
 
 def read_trail(store: Store, dataset_version: str, attempt: str) -> Trail:
     """The records of an attempt, as far as there are any."""
-    names = [*((asset, None) for asset in OF_VERSION), *((asset, attempt) for asset in OF_ATTEMPT)]
+    names = [*((asset, None) for asset in OF_VERSION), *((asset, attempt) for asset in RECORDED[len(OF_VERSION) :])]
     documents = {
         asset: read_document(store, asset, dataset_version, name)
         for asset, name in names

@@ -5,16 +5,23 @@
 
 Checked: every file against SHA256SUMS, none missing or added; every record against its own digest, its parents' and
 the files' that it names; the ledger's slice line by line, each event chained to the one before, up to the head that
-bundle.json names; that the ledger announced exactly this report, package and version. Exit code 0: all holds;
-1: refused, a line for each file that is not as it was.
+bundle.json names; that the ledger announced exactly this report, package and version; that the signature names the
+package's files and the public key that is here. Exit code 0: all holds; 1: refused, a line for each file that is not as
+it was.
 
 Not covered: somebody who writes the whole bundle anew, this file too. Compare the head that is printed with the ledger
 it came from (petpark audit verify), or the package's digest with what is deployed. What was noted beside a record
-(who, when, where) is covered by SHA256SUMS alone.
+(who, when, where) is covered by SHA256SUMS alone. Whether the signature is the key's is for OpenSSF's own tool to say,
+which is told where the package is, as downloaded (pip install model-signing pyopenssl):
+
+    python -m model_signing verify key FOLDER --signature signature/package.sig --public_key signature/public_key.pem
+
+Take the public key from its owner, or compare its sha256 with theirs: who forges a bundle can put another into it.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SUMS = "SHA256SUMS"
+SIGNATURE, PUBLIC_KEY = "signature/package.sig", "signature/public_key.pem"
 ANNOUNCED = {"verdict": "evaluation_report", "package_made": "onnx_package", "model_trained": "trained_cnn"}
 """By event: the record whose digest it holds."""
 
@@ -46,8 +54,13 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     bundle = json.loads(files["bundle.json"])
     print(f"whole: {len(files)} files, attempt {bundle['attempt']} of {bundle['dataset_version']}")
+    override = read_records(files).get("gate_override", {}).get("content")
+    if override:
+        print(f"let through by {override['by']}: {override['because']}; the verdict was {override['verdict']}")
     print(f"package {bundle['package'] or 'none'}")
     print(f"ledger head {bundle['ledger']['head']} (event {bundle['ledger']['last']})")
+    if bundle["public_key"]:
+        print(f"signature by public key {bundle['public_key']}: verify.py says how OpenSSF's tool checks it")
     return 0
 
 
@@ -63,17 +76,24 @@ def read(where: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
             if entry.filename in files:
                 problems.append((entry.filename, "it is there twice"))
             try:
-                files[entry.filename] = archive.read(entry)
+                files[entry.filename] = read_entry(archive, entry)
             except Exception as error:  # noqa: BLE001  a damaged zip fails in many ways, and each is a refusal
                 files[entry.filename] = b""
                 problems.append((entry.filename, f"it cannot be read: {error}"))
     return files, problems
 
 
+def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """One file of a zip. Bundles are stored as they are: what is packed may unpack to any size, and is no bundle's."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > entry.compress_size:
+        raise ValueError("it is packed, and a bundle's files are not")
+    return archive.read(entry)
+
+
 def verify(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """What is wrong: pairs of a file's name and a sentence."""
     problems = list(check_sums(files))
-    for check in (check_records, check_files, check_ledger):
+    for check in (check_records, check_files, check_ledger, check_signature):
         try:
             problems += check(files)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -154,6 +174,15 @@ def check_files(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
         yield "package/SHA256SUMS", "it lists other files than the package's record"
 
 
+def check_verdict(records: Mapping[str, Any], overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """A package has a verdict of yes, or the word of a person about exactly this no, which the ledger holds."""
+    word = records.get("gate_override", {}).get("digest")
+    if word and word not in overrides:
+        yield "records/gate_override.json", "the ledger announced another one, or none"
+    if "onnx_package" in records and not records["evaluation_report"]["content"]["is_accepted"] and not word:
+        yield "records/onnx_package.json", "its model was rejected, and nobody let it through"
+
+
 def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     """The slice's chain, its end, and what it announces."""
     bundle = json.loads(files["bundle.json"])
@@ -161,7 +190,7 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
     lines = files["ledger.jsonl"].split(b"\n")
     if lines.pop() != b"":
         yield "ledger.jsonl", "its last line has no end"
-    announced: dict[str, list[dict[str, str]]] = {}
+    announced: dict[str, list[dict[str, str]]] = {"gate_overridden": []}
     for line in lines:
         event = json.loads(line)
         known = event.pop("digest")
@@ -178,9 +207,29 @@ def check_ledger(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
         here = bundle["records"].get(asset)
         if here and event in announced and here not in [subject[asset] for subject in announced[event]]:
             yield f"records/{asset}.json", "the ledger announced another one"
+    yield from check_verdict(
+        read_records(files), [subject["gate_override"] for subject in announced["gate_overridden"]]
+    )
     packages = [subject["package"] for subject in announced.get("model_registered", [])]
     if packages and bundle["package"] not in packages:
         yield "package/SHA256SUMS", "the ledger says that another package was registered"
+
+
+def check_signature(files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Whose it is said to be, and what it is of; not whether it is true, which needs more than a bare Python."""
+    key = json.loads(files["bundle.json"])["public_key"]
+    packaged = read_records(files).get("onnx_package", {"content": {"files": {}}})["content"]["files"]
+    if not packaged:
+        return
+    if sha256(files.get(PUBLIC_KEY, b"")) != key:
+        yield PUBLIC_KEY, "it is not the key that bundle.json names"
+    signed = json.loads(files.get(SIGNATURE, b"{}"))
+    if signed.get("verificationMaterial", {}).get("publicKey", {}).get("hint") != key:
+        yield SIGNATURE, "it is by another key than the one that bundle.json names"
+    envelope = json.loads(base64.b64decode(signed.get("dsseEnvelope", {}).get("payload", "e30=")))
+    named = {found["name"]: found["digest"] for found in envelope.get("predicate", {}).get("resources", ())}
+    if named != packaged:
+        yield SIGNATURE, "it is of other files than the package's"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import pyarrow.compute as pc
+
 from petpark_assets.domain import files, images
 from petpark_assets.domain.images import UnreadablePhoto
 from petpark_assets.domain.lake import catalogue, fingerprints, inspection
@@ -86,14 +88,24 @@ def bucket(key: str) -> int:
     return zlib.crc32(key.encode()) % NUM_BUCKETS
 
 
-def stream_known(store: files.Store, version: str | None, cache: Path, lake: Lake, book: LabelBook) -> Iterator[Known]:
+def stream_known(
+    store: files.Store,
+    version: str | None,
+    cache: Path,
+    lake: Lake,
+    book: LabelBook,
+    *,
+    where: pc.Expression | None = None,
+) -> Iterator[Known]:
     """What a version and the fingerprints know together, by key; of no version nothing but what is no image.
+
+    `where` picks by the field `key`.
 
     A fingerprint alone proves nothing: it may be of a look whose version was never made.
     """
     columns = Row._fields
-    rows = map(Row._make, catalogue.stream_rows(store, version, columns)) if version is not None else iter(())
-    merged: Iterator[Row | Entry] = heapq.merge(rows, fingerprints.stream(cache, lake), key=itemgetter(0))
+    rows = map(Row._make, catalogue.stream_rows(store, version, columns, where)) if version is not None else iter(())
+    merged: Iterator[Row | Entry] = heapq.merge(rows, fingerprints.stream(cache, lake, where), key=itemgetter(0))
     for key, group in groupby(merged, key=itemgetter(0)):
         row, entry = None, None
         for item in group:
@@ -105,6 +117,14 @@ def stream_known(store: files.Store, version: str | None, cache: Path, lake: Lak
             yield Known(key, row, _proof(row, entry, book))
         elif entry is not None and entry.content == NO_IMAGE:
             yield Known(key, None, entry.fingerprint)
+
+
+def suspects(objects: Mapping[str, LakeObject], known: Mapping[str, Known]) -> list[str]:
+    """The keys, sorted, of which a listing does not prove that nothing changed: what differs is among them."""
+    listed = {key: _listed_mark(item) for key, item in objects.items()}
+    expected = {key: _known_mark(item) for key, item in known.items()}
+    gone = {key for key, item in known.items() if item.row is not None} - objects.keys()
+    return sorted(gone | {key for key, mark in listed.items() if mark != expected.get(key)})
 
 
 def find_differences(

@@ -171,12 +171,18 @@ def read_manifest(
     return table
 
 
-def stream_rows(store: files.Store, version: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Some columns of a manifest's rows, by key, some thousand at a time in memory beside the file's bytes."""
+def stream_rows(
+    store: files.Store, version: str, columns: Sequence[str], where: pc.Expression | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Some columns of a manifest's rows, by key, some thousand at a time in memory beside the file's bytes.
+
+    `where` picks rows by those columns.
+    """
     try:
         file = pq.ParquetFile(files.arrow_reader(_read(store, version)))
         for batch in file.iter_batches(batch_size=_STREAMED_ROWS, columns=list(columns), use_threads=False):
-            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+            kept = batch if where is None else batch.filter(where)
+            yield from zip(*(kept.column(name).to_pylist() for name in columns), strict=True)
     except (pa.ArrowException, OSError) as error:
         raise CorruptData(f"{manifest_key(version)} in {store.uri} is no Parquet file any more: {error}") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import feather
 
 from petpark_assets.domain import files
@@ -32,15 +33,17 @@ class Entry(NamedTuple):
     """The sha256 of its bytes, or NO_IMAGE."""
 
 
-def stream(cache: Path, lake: Lake) -> Iterator[Entry]:
-    """All that is remembered of a lake, by key, in constant memory."""
+def stream(cache: Path, lake: Lake, where: pc.Expression | None = None) -> Iterator[Entry]:
+    """All that is remembered of a lake, or of the entries that `where` picks, by key, in constant memory."""
     try:
         with pa.memory_map(str(cache / FILE_NAME)) as file:
             reader = pa.ipc.open_file(file)
             if not _is_of(reader.schema, lake):
                 return
             for number in range(reader.num_record_batches):
-                columns = [column.to_pylist() for column in reader.get_batch(number).columns]
+                batch = reader.get_batch(number)
+                kept = batch if where is None else batch.filter(where)
+                columns = [column.to_pylist() for column in kept.columns]
                 yield from map(Entry._make, zip(*columns, strict=True))
     except (OSError, pa.ArrowException):  # none, or none of ours: then nothing is remembered
         return

@@ -6,6 +6,7 @@ listed. Not here: whether an object is an image, or what becomes of it (images.p
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from petpark_assets.domain.s3.listing import Listed
 SETTLED_AFTER_S = 2.0
 """A file changed later than this before the listing may change again within one tick of the file system's clock
 (FAT's is 2 s) and keep its fingerprint; git calls such entries racy."""
+
+_PART_OF_A_SECOND = re.compile(r"\.\d+Z$")
 
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR}
 """Refusals that are about one file; others (too many open files, a mount that went away) are about all of them."""
@@ -216,7 +219,24 @@ class S3Lake:
 
     def iter_objects(self) -> Iterator[LakeObject]:
         """See Lake; a page of 1,000 at a time."""
-        return (_s3_object(item) for item in self.bucket.list_objects() if not _is_passed_over(item))
+        return self.list_after("")
+
+    def list_after(self, key: str) -> Iterator[LakeObject]:
+        """The same, by key, of those after a key."""
+        return (_s3_object(item) for item in self.bucket.list_objects(after=key) if not _is_passed_over(item))
+
+    def find(self, key: str, remembered: str | None = None) -> LakeObject | None:
+        """One object as its listing would show it; None when there is none, also in a bucket that is not there.
+
+        `remembered` is a fingerprint that a listing gave: some servers list parts of a second and tell one object's
+        time without, so the same to the second counts as the same; whoever writes other content changes the ETag.
+        """
+        item = None if odd_key(key) else self.bucket.find(key)
+        if item is None or _is_passed_over(item):
+            return None
+        found = _s3_object(item)
+        is_same = remembered is not None and _to_the_second(remembered) == _to_the_second(found.fingerprint)
+        return found._replace(fingerprint=remembered) if remembered is not None and is_same else found
 
     def read(self, key: str, num_bytes: int | None = None) -> bytes:
         """See Lake. Trouble that all objects may have (keys, network) is raised as such, and is never a photo's."""
@@ -244,6 +264,10 @@ def _s3_object(item: Listed) -> LakeObject:
         fingerprint=f"{item.etag}-{item.size_bytes}-{item.last_modified}",
         problem=odd_key(item.key),
     )
+
+
+def _to_the_second(fingerprint: str) -> str:
+    return _PART_OF_A_SECOND.sub("Z", fingerprint)
 
 
 def _is_passed_over(item: Listed) -> bool:

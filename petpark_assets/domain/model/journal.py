@@ -3,6 +3,7 @@
     trials/0003/proposed.json   the point, before the trial starts
     trials/0003/checkpoint      where its training stands after each epoch (checkpoints.py)
     trials/0003/ended.json      what it came to: it is never run again
+    seconds.json                how long the search has worked so far, whoever did
 
 Each file appears whole or not at all. One process at a time works in the folder: whoever is killed lets go of its lock.
 Not here: what is proposed (proposals.py), or who trains (trial.py).
@@ -47,6 +48,16 @@ class Journal:
             self.proposed[number] = _read(path)
             if (path.parent / "ended.json").exists():
                 self.ended[number] = _read(path.parent / "ended.json")
+        self.seconds: float = _read(self._clock)["seconds"] if self._clock.exists() else 0.0
+
+    @property
+    def _clock(self) -> Path:
+        return self.folder / "seconds.json"
+
+    def note_seconds(self, seconds: float) -> None:
+        """Note how long all processes together have worked, so that the next one knows what is left of a budget."""
+        replace(self._clock, canonical_json({"seconds": seconds}))
+        self.seconds = seconds
 
     @property
     def unfinished(self) -> list[int]:
@@ -102,4 +113,6 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except ValueError as error:
-        raise CorruptData(f"{path} is damaged: delete the folder {path.parent}, its trial is then run again") from error
+        raise CorruptData(
+            f"{path} is damaged: delete the folder {path.parent}, its trials are then run again"
+        ) from error

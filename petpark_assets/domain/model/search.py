@@ -15,7 +15,6 @@ Not here: how Ray Tune runs the trials (search_tune.py), which points a space ha
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -132,8 +131,8 @@ class _Run:
         self.waiting = notes.unfinished
         self.failure: Exception | None = None
         """Of the defaults' trial: nothing more is tried."""
-        budget_s = recipe.search.time_budget_s
-        self.deadline = math.inf if budget_s is None else time.monotonic() + budget_s
+        self.started = time.monotonic() - notes.seconds
+        """When one process would have begun that had worked as long as all before this one."""
 
     def next_trial(self) -> tuple[int, space.Values] | None:
         """Number and point of the trial to start: first what had been started before; None when nothing is left."""
@@ -159,12 +158,14 @@ class _Run:
             self.failure = error  # and not noted: the same call tries the defaults again
         else:
             self.notes.end(trial)
+        self._seconds()
         self.on_trial(trial)
 
     def _propose_next(self) -> bool:
         """Whether there is another point, within the time that the search has; the defaults always have it."""
         number = max(self.notes.proposed, default=0) + 1
-        if number > 1 and time.monotonic() >= self.deadline:
+        budget_s = self.recipe.search.time_budget_s
+        if number > 1 and budget_s is not None and self._seconds() >= budget_s:
             return False
         values = propose(self.recipe, number, self.notes.tried())
         if values is None:
@@ -172,6 +173,11 @@ class _Run:
         self.notes.propose(number, values)
         self.waiting.append(number)
         return True
+
+    def _seconds(self) -> float:
+        """How long the search has worked, noted for whoever goes on with it."""
+        self.notes.note_seconds(time.monotonic() - self.started)
+        return self.notes.seconds
 
     def _standing_values(self, number: int) -> space.Values:
         """What a trial trains with now: population-based training changes that on the way."""

@@ -26,6 +26,7 @@ from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.records import (
     EvaluationReport,
     FeatureScaling,
+    GateOverride,
     HyperparameterSearch,
     RawImages,
     TestSplit,
@@ -47,14 +48,15 @@ FORMAT = 1
 """Of the folder; a reader that meets a higher one must refuse it. Another variant of the model is no other format:
 who does not know its file answers rightly without it."""
 
-_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)\n")
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)\n")  # no name that leads out of the folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
     """A model and all it was made from. Construction follows every link.
 
-    Raises CorruptData when a record does not belong to its parent, ModelRejected when the verdict is no.
+    Raises CorruptData when a record does not belong to its parent, ModelRejected when the verdict is no and nobody let
+    the model through.
     """
 
     raw_images: RawImages
@@ -64,6 +66,7 @@ class Lineage:
     hyperparameter_search: HyperparameterSearch
     trained_cnn: TrainedCnn
     evaluation_report: EvaluationReport
+    gate_override: GateOverride | None = None
 
     def __post_init__(self) -> None:
         digests = self.digests()
@@ -74,12 +77,13 @@ class Lineage:
                         f"the record of {child} was made from {parent} {recorded[:12]}…, but that record's digest is "
                         f"{digests[parent][:12]}…: one of the two was changed, or they are of different runs"
                     )
-        if not self.evaluation_report.is_accepted:
+        if not self.evaluation_report.is_accepted and self.gate_override is None:
             raise ModelRejected(f"the model is not packaged: {self.evaluation_report.verdict}")
 
     def digests(self) -> dict[str, str]:
         """Every record's digest by the name of its asset."""
-        return {field.name: digest(getattr(self, field.name)) for field in fields(self)}
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: digest(record) for name, record in known.items() if record is not None}
 
 
 def build_files(
@@ -121,7 +125,8 @@ def build_files(
 
 
 def _identity(lineage: Lineage, parity: Mapping[str, Any]) -> dict[str, Any]:
-    search, report = lineage.hyperparameter_search, lineage.evaluation_report
+    search, report, override = lineage.hyperparameter_search, lineage.evaluation_report, lineage.gate_override
+    let_through = {"overridden_by": override.by, "overridden_because": override.because} if override else {}
     return {
         "format": FORMAT,
         "dataset_version": report.dataset_version,
@@ -131,6 +136,7 @@ def _identity(lineage: Lineage, parity: Mapping[str, Any]) -> dict[str, Any]:
         "code_version": search.code_version,
         "accuracy": report.metrics["accuracy"],
         "verdict": report.verdict,
+        **let_through,
         "parity": parity,
         "parents": lineage.digests(),
     }

@@ -38,6 +38,8 @@ _MOST_METRICS = 1000
 """MLflow's own limit of one call."""
 _FOLDER = "package"
 """Where a run's artifacts hold the package."""
+_BEGUN = ".mlflow.db.part"
+"""A database without all of its tables yet, which MLflow takes seconds to make."""
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -222,8 +224,21 @@ class MlflowStore:
         logging.getLogger("mlflow").setLevel(logging.ERROR)  # when somebody else imported it first, as Ray Tune does
 
         with self._locked("opening.lock"):  # two processes must not make the tables of a new database at once
+            if self.is_empty():
+                self._make_database()
             self._check_database()
             return MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self._tracking_uri)
+
+    def _make_database(self) -> None:
+        """Beside its place, then renamed: one in which a kill left half of the tables MLflow would never open again."""
+        from mlflow import MlflowClient
+
+        assert self._database is not None
+        for left in self._folder.glob(f"{_BEGUN}*"):  # with SQLite's journal
+            left.unlink()
+        begun = self._folder / _BEGUN
+        MlflowClient(tracking_uri=f"sqlite:///{begun}").search_experiments(max_results=1)
+        begun.replace(self._database)
 
     def _check_database(self) -> None:
         """MLflow would try for 95 s to open a file that is no database, and then print its stack."""

@@ -8,11 +8,12 @@ forgets them), and nothing leaves without its sums verified.
     champion    what `petpark classify` and the service answer with
 
 The rule of succession: each new version meets the champion of that moment once, and becomes champion when there is
-none, or when it is clearly better (whoever registers judges that, by the exam's comparison on the same photos).
-Otherwise it waits as `candidate` for a person's `promote`, which stands until a clearly better version is registered.
+none, or when it is clearly better (whoever registers judges that, by the exam's comparison on the same photos). One
+that a person let through the gate never does. Otherwise it waits as `candidate` for a person's `promote`, which stands
+until a clearly better version is registered.
 
 Not covered: two machines that register the very same package in the same second (a lock file serves one machine).
-Not here: MLflow (mlflow_store.py), whether a model may be packaged (package/contents.py), the ledger (ledger.py).
+Not here: MLflow (mlflow_store.py), whether a model may be registered or promoted (workflow/gate.py), the ledger.
 """
 
 import json
@@ -23,11 +24,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound
+from petpark_assets.domain.errors import Conflict, CorruptData, NotFound
 from petpark_assets.domain.files import named_disk_errors, sha256, sha256_file, write_new
 from petpark_assets.domain.ledger import Event
 from petpark_assets.domain.package import contents
 from petpark_assets.domain.records import HyperparameterSearch
+from petpark_assets.domain.registry.decisions import require_signed
 from petpark_assets.domain.registry.mlflow_store import MlflowStore, RegisteredVersion
 
 CANDIDATE = "candidate"
@@ -35,9 +37,11 @@ CHAMPION = "champion"
 THE_RULE = "rule of succession"
 """Who moved an alias when no person did."""
 _LEDGER_TAG = "ledger_event"
+_NEWEST = "it is the newest version"
 
-Judge = Callable[[RegisteredVersion, RegisteredVersion], tuple[bool, str]]
-"""Whether a version is clearly better than the champion, and why or why not, in one line without a full stop."""
+Judge = Callable[[RegisteredVersion, RegisteredVersion | None], tuple[bool, str]]
+"""Whether a version takes the champion's place (None: there is none), and why or why not, in one line without a full
+stop."""
 
 
 class Registry:
@@ -151,8 +155,7 @@ class Registry:
             InvalidInput: without a name or a reason.
             NotFound: there is no such version.
         """
-        if not by.strip() or not because.strip():
-            raise InvalidInput("a promotion needs who and why: --by NAME --because TEXT")
+        by, because = require_signed(by, because, what="a promotion")
         with self._store.writing():
             found = self.show(name)
             return None if CHAMPION in found.aliases else self._move(CHAMPION, found, by=by, because=because)
@@ -160,9 +163,11 @@ class Registry:
     def _succeed(self, found: RegisteredVersion, judge: Judge) -> list[dict[str, Any]]:
         """Champion first: `candidate` must not say that the rule was applied before it was."""
         number = self._store.aliases().get(CHAMPION)
-        is_better, why = judge(found, self.show(number)) if number else (True, "there was no champion")
+        if number == found.version:  # killed between its two moves: it must not be judged against itself
+            return [self._move(CANDIDATE, found, by=THE_RULE, because=_NEWEST)]
+        is_better, why = judge(found, self.show(number) if number else None)
         moves = [self._move(CHAMPION, found, by=THE_RULE, because=why)] if is_better else []
-        newest = "it is the newest version" if is_better else f"it is the newest version, and waits for a person: {why}"
+        newest = _NEWEST if is_better else f"{_NEWEST}, and waits for a person: {why}"
         return [*moves, self._move(CANDIDATE, found, by=THE_RULE, because=newest)]
 
     def _move(self, alias: str, found: RegisteredVersion, *, by: str, because: str) -> dict[str, Any]:
@@ -269,8 +274,11 @@ class Registry:
 
 
 def history(events: Iterable[Event]) -> list[dict[str, Any]]:
-    """Registrations and alias moves in their order, from the ledger's events: number, time, actor, event, subject's."""
-    kinds = {"model_registered", "alias_moved"}
+    """Registrations, alias moves and overrides in their order, from the ledger's events, each with its subject.
+
+    A row has number, time, actor, event, and what the subject says: `version` where it is about a registered one.
+    """
+    kinds = {"model_registered", "alias_moved", "gate_overridden"}
     return [
         {"number": event.number, "time": event.time, "actor": event.actor, "event": event.event, **event.subject}
         for event in events
@@ -281,4 +289,5 @@ def history(events: Iterable[Event]) -> list[dict[str, Any]]:
 def _tags(identity: Mapping[str, Any]) -> dict[str, str]:
     """What a package says of itself, as a version's tags."""
     plain = ("dataset_version", "attempt", "recipe", "seed", "code_version", "accuracy")
-    return {**{name: str(identity[name]) for name in plain}, **identity["parents"]}
+    let_through = ("overridden_by", "overridden_because")
+    return {**{name: str(identity[name]) for name in (*plain, *let_through) if name in identity}, **identity["parents"]}

@@ -104,7 +104,11 @@ def report_json(context: ReportContext) -> bytes:
 
 
 def render(
-    context: ReportContext, photos: Mapping[str, bytes] | None = None, *, num_models_evaluated: int | None = None
+    context: ReportContext,
+    photos: Mapping[str, bytes] | None = None,
+    *,
+    num_models_evaluated: int | None = None,
+    override: str | None = None,
 ) -> bytes:
     """The report as one HTML file (UTF-8) that asks nothing of any network.
 
@@ -113,13 +117,14 @@ def render(
         photos: None for the page that goes into a package: it names the most wrong photos by sha256 only. With
             JPEG or PNG bytes by sha256 (gallery.thumbnail) it shows them; one that is missing is said to be gone.
         num_models_evaluated: on this test side so far. None for the page that goes into a package: it is history.
+        override: by whom and why a rejected model was let through the gate, in one line; history too.
     """
     # Through JSON, so that a record just made and one read again from its file give the same page.
     document = json.loads(report_json(context))
     pictures = None if photos is None else {sha256: data_uri(photo) for sha256, photo in photos.items()}
     page = open_templates().get_template(TEMPLATE).render(
         document, figures=_figures(document, context.targets), photos=pictures, quarantine_reasons=QUARANTINE_REASONS,
-        num_models_evaluated=num_models_evaluated,
+        num_models_evaluated=num_models_evaluated, override=override,
     )  # fmt: skip
     return page.encode()
 

@@ -69,10 +69,23 @@ class Bucket:
         with self._refusals_explained("s3:ListBucket"):
             listing.ask_for_one(self.place, self.access)
 
-    def list_objects(self, folder: str = "") -> Iterator[Listed]:
-        """Every object, or those in a folder, in the order of the keys' UTF-8; only here may keys be odd."""
+    def list_objects(self, folder: str = "", after: str = "") -> Iterator[Listed]:
+        """Objects, all or in a folder, after a key if any, in the order of their UTF-8; here alone keys may be odd."""
         with self._refusals_explained("s3:ListBucket"):
-            yield from listing.list_objects(self.place, self.access, folder)
+            yield from listing.list_objects(self.place, self.access, folder, after)
+
+    def find(self, key: str) -> Listed | None:
+        """An object as its listing shows it, but for parts of a second; None when it, or the bucket, is not there.
+
+        An answer about an object that is not there does not say which of the two: `check` the bucket before many.
+        """
+        with self._refusals_explained("s3:GetObject", key):
+            try:
+                return patiently(lambda: self._find(key))
+            except Refused as refused:
+                if refused.answer.status == 404:
+                    return None
+                raise
 
     def read(self, key: str, num_bytes: int | None = None) -> bytes:
         """An object's bytes, or the first of them. Raises NotFound, UnreadableObject."""
@@ -162,6 +175,13 @@ class Bucket:
         answer = obstore.get(self._client(), self.place.folder + key, options={"head": True})
         noted: dict[str, Any] = dict(answer.attributes)
         return Described(sha256=noted.get(_SHA256), mark=noted.get(_MARK), version=answer.meta["version"])
+
+    def _find(self, key: str) -> Listed:
+        import obstore
+
+        found = obstore.head(self._client(), self.place.folder + key)
+        modified = found["last_modified"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        return Listed(key, found["size"], (found["e_tag"] or "").strip('"'), modified)
 
     def _put(self, key: str, data: bytes, mark: str) -> bool:
         import obstore

@@ -40,11 +40,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """None follows no redirection."""
 
 
-def list_objects(place: Place, access: S3Access, folder: str = "") -> Iterator[Listed]:
-    """Every object below the prefix, or in a folder there, in the order of the keys' UTF-8. Raises Refused."""
+def list_objects(place: Place, access: S3Access, folder: str = "", after: str = "") -> Iterator[Listed]:
+    """Every object below the prefix, or in a folder there, after a key if any, in the order of the keys' UTF-8.
+
+    Raises Refused.
+    """
     prefix, token = place.folder + (f"{folder}/" if folder else ""), None
     while True:
-        page = _page(place, access, prefix, token=token)
+        page = _page(place, access, prefix, token=token, after=place.folder + after if after else None)
         yield from _objects(page, len(place.folder))
         token = _text(page, "NextContinuationToken") if _text(page, "IsTruncated") == "true" else None
         if token is None:
@@ -57,7 +60,13 @@ def ask_for_one(place: Place, access: S3Access) -> None:
 
 
 def _page(
-    place: Place, access: S3Access, prefix: str, *, token: str | None = None, num_keys: int = PAGE_KEYS
+    place: Place,
+    access: S3Access,
+    prefix: str,
+    *,
+    token: str | None = None,
+    after: str | None = None,
+    num_keys: int = PAGE_KEYS,
 ) -> ET.Element:
     query = {
         "continuation-token": token,
@@ -65,6 +74,7 @@ def _page(
         "list-type": "2",
         "max-keys": str(num_keys),
         "prefix": prefix or None,
+        "start-after": after if token is None else None,
     }
     return ask(place, access, {name: value for name, value in query.items() if value is not None}, _ROOT)
 

@@ -39,6 +39,10 @@ class Look:
     """Labelled photos of the lake that the version does not have; below, those that it has otherwise, and no more."""
     num_changed: int
     num_removed: int
+    is_more: bool = False
+    """There may be more of them than could be kept."""
+    note: str = ""
+    """How the lake was looked at, where a person should know."""
 
     @property
     def num_photos(self) -> int:

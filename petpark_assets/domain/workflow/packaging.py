@@ -14,27 +14,19 @@ from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.package import contents
 from petpark_assets.domain.package.predictor import Predictor
-from petpark_assets.domain.records import (
-    EvaluationReport,
-    FeatureScaling,
-    HyperparameterSearch,
-    OnnxPackage,
-    RawImages,
-    TestSplit,
-    TrainedCnn,
-    TrainSplit,
-)  # fmt: skip
+from petpark_assets.domain.records import OnnxPackage
+from petpark_assets.domain.workflow import gate
 from petpark_assets.domain.workflow.sides import Side, read_manifest
 from petpark_assets.domain.workflow.testing import open_network, open_test_side, read_report_file
 from petpark_assets.domain.workflow.training import read_weights, training_data
 
 
 def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
-    """Package an accepted model. Raises ModelRejected on any other, whatever let the run come here."""
+    """Package a model that passes the gate. Raises ModelRejected on any other, whatever let the run come here."""
     version = attempt.dataset_version
-    lineage = read_lineage(home, attempt)
+    lineage = gate.pass_gate(home, version, attempt.id)
     if has_record(home.store, OnnxPackage, version, attempt.id):
-        return read_record(home.store, OnnxPackage, version, attempt.id)
+        return gate.read_package_record(home, lineage)
     from petpark_assets.domain.model.weights import load_classifier
     from petpark_assets.domain.package import export, int8
 
@@ -42,11 +34,11 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
     with home.noting() as circumstances:
         model, report = lineage.trained_cnn, lineage.evaluation_report
         preprocessing = Preprocessing(**model.preprocessing)
-        onnx_model = export.export_onnx(load_classifier(read_weights(home, attempt, model)), preprocessing)
+        onnx_model = export.export_onnx(load_classifier(read_weights(home, model)), preprocessing)
         predictor = Predictor(onnx_model)
         side = open_test_side(home, attempt, model, purpose="packaging")
         parity = {
-            "same_tensors": export.check_parity(predictor, open_network(home, attempt, model), side.images),
+            "same_tensors": export.check_parity(predictor, open_network(home, model), side.images),
             "own_bytes": export.check_bytes(
                 predictor, side.sha256s, side.labels, _reading(home), report.metrics["accuracy"]
             ),
@@ -58,7 +50,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
             preprocessing=preprocessing,
             lineage=lineage,
             manifest=read_manifest(home, version),
-            report_files={name: read_report_file(home, attempt, report, name) for name in contents.REPORTS},
+            report_files={name: read_report_file(home, report, name) for name in contents.REPORTS},
             parity=parity,
         )
         record = OnnxPackage(
@@ -66,6 +58,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
             attempt=attempt.id,
             trained_cnn=digest(model),
             evaluation_report=digest(report),
+            gate_override=lineage.digests().get("gate_override"),
             parity=parity,
             files={name: put(home.store, f"{_folder(attempt)}/{name}", data) for name, data in files.items()},
         )
@@ -106,20 +99,6 @@ def _quantise(
 
 def _reading(home: Home) -> Callable[[str], bytes]:
     return lambda sha256: home.store.read(original_key(sha256))
-
-
-def read_lineage(home: Home, attempt: Attempt) -> contents.Lineage:
-    """Every record that a package follows from. Raises ModelRejected, CorruptData where two do not belong together."""
-    version = attempt.dataset_version
-    return contents.Lineage(
-        raw_images=read_record(home.store, RawImages, version),
-        train_split=read_record(home.store, TrainSplit, version),
-        test_split=read_record(home.store, TestSplit, version),
-        feature_scaling=read_record(home.store, FeatureScaling, version, attempt.id),
-        hyperparameter_search=read_record(home.store, HyperparameterSearch, version, attempt.id),
-        trained_cnn=read_record(home.store, TrainedCnn, version, attempt.id),
-        evaluation_report=read_record(home.store, EvaluationReport, version, attempt.id),
-    )
 
 
 def package_folder(home: Home, attempt: Attempt) -> Path:

@@ -9,6 +9,7 @@ from petpark_assets.domain.records import (
     AttemptRecord,
     EvaluationReport,
     FeatureScaling,
+    GateOverride,
     HyperparameterSearch,
     OnnxPackage,
     RawImages,
@@ -18,6 +19,7 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )
+from petpark_assets.domain.registry import decisions
 
 FLOW: tuple[type[Record], ...] = (
     RawImages, TrainSplit, TestSplit, FeatureScaling,
@@ -27,11 +29,13 @@ FLOW: tuple[type[Record], ...] = (
 
 
 def is_finished(home: Home, attempt: Attempt) -> bool:
-    """Whether there is nothing left to do: the model is registered, or was rejected."""
+    """Whether there is nothing left to do: the model is registered, or was rejected and nobody let it through."""
     version = attempt.dataset_version
     if has_record(home.store, RegisteredModel, version, attempt.id):
         return True
     if not has_record(home.store, EvaluationReport, version, attempt.id):
+        return False
+    if has_record(home.store, GateOverride, version, attempt.id):
         return False
     return not read_record(home.store, EvaluationReport, version, attempt.id).is_accepted
 
@@ -57,6 +61,7 @@ def summarize(home: Home, lake_uri: str, attempt: Attempt, *, is_new: bool) -> d
         "attempt": attempt.id,
         **_sides(home, version),
         **_exam(home, attempt),
+        **decisions.told(decisions.overrides(home.ledger.events()).get(attempt.id)),
         "model_version": _model_version(home, attempt),
         "report": str(page) if page.is_file() else None,
         "seconds": _seconds(home, attempt),

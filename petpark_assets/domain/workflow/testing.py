@@ -40,6 +40,7 @@ from petpark_assets.domain.records import (
     TrainedCnn,
     TrainSplit,
 )  # fmt: skip
+from petpark_assets.domain.registry import decisions
 from petpark_assets.domain.workflow.sides import (
     Side,
     count_by_label,
@@ -69,7 +70,7 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
     with home.noting() as circumstances:
         model = read_record(home.store, TrainedCnn, version, attempt.id)
         side = open_test_side(home, attempt, model, purpose="evaluation")
-        probabilities = open_network(home, attempt, model)(side.images)
+        probabilities = open_network(home, model)(side.images)
         slices = _slices(home, version, side)
         evaluation = metrics.evaluate(
             side.labels, probabilities, targets, unknown_below=model.unknown_below, slices=slices
@@ -88,7 +89,8 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
             default_targets=asdict(Targets()),
             metrics=evaluation.metrics,
             files={
-                name: put(home.store, _report_key(attempt, name, sha256(data)), data) for name, data in files.items()
+                name: put(home.store, _report_key(version, attempt.id, name, sha256(data)), data)
+                for name, data in files.items()
             },
             forgotten=tuple(side.forgotten),
             comparison=evaluation.comparison,
@@ -121,20 +123,20 @@ def open_test_side(home: Home, attempt: Attempt, model: TrainedCnn, *, purpose: 
     return open_side(home, attempt.dataset_version, "test", attempt.recipe.resolution_px)
 
 
-def open_network(home: Home, attempt: Attempt, model: TrainedCnn) -> Callable[[np.ndarray], np.ndarray]:
+def open_network(home: Home, model: TrainedCnn) -> Callable[[np.ndarray], np.ndarray]:
     """The trained network as a function: pixels uint8 [N, R, R, 3] to the probability of dog, float32 [N]."""
     from petpark_assets.domain.model.prediction import predict
     from petpark_assets.domain.model.weights import load_classifier
 
-    classifier = load_classifier(read_weights(home, attempt, model))
+    classifier = load_classifier(read_weights(home, model))
     return lambda pixels: predict(classifier, pixels)
 
 
-def read_report_file(home: Home, attempt: Attempt, record: EvaluationReport, name: str) -> bytes:
+def read_report_file(home: Home, record: EvaluationReport, name: str) -> bytes:
     """A file of the report (`report.html`, ...), checked against its record."""
-    key = _report_key(attempt, name, record.files[name])
+    key = _report_key(record.dataset_version, record.attempt, name, record.files[name])
     if not home.store.exists(key):  # stored before the names had digests
-        key = f"{folder_key('evaluation_report', attempt.dataset_version, attempt.id)}/{name}"
+        key = f"{folder_key('evaluation_report', record.dataset_version, record.attempt)}/{name}"
     return get_verified(home.store, key, record.files[name])
 
 
@@ -145,18 +147,20 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
     from petpark_assets.domain.report.predictions import read_predictions
 
     record = read_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id)
-    answers = read_predictions(read_report_file(home, attempt, record, "predictions.parquet"))
+    answers = read_predictions(read_report_file(home, record, "predictions.parquet"))
     evaluation = Evaluation(
         metrics=record.metrics, is_accepted=record.is_accepted, verdict=record.verdict, comparison=record.comparison
     )
     wrong = gallery.most_wrong(answers.sha256s, answers.labels, answers.probabilities)
     context = _report_context(home, attempt, evaluation, wrong, record.forgotten)
     num_models = count_models_evaluated(home, attempt.dataset_version)
+    override = decisions.overrides(home.ledger.events()).get(attempt.id)
+    said = None if override is None else decisions.sentence(override)
     target, known = page_path(home, attempt), None
     while known != (known := tombstones.forgotten(home.store)):  # drawn again when one was forgotten meanwhile
         shown = [photo.sha256 for photo in wrong if photo.sha256 not in known]
         photos = {sha256: picture for sha256 in shown if (picture := thumbnail(home, sha256))}
-        replace(target, page.render(context, photos, num_models_evaluated=num_models))
+        replace(target, page.render(context, photos, num_models_evaluated=num_models, override=said))
     return target
 
 
@@ -210,7 +214,7 @@ def thumbnail(home: Home, sha256: str) -> bytes | None:
         return None
 
 
-def _report_key(attempt: Attempt, name: str, digest_of_file: str) -> str:
+def _report_key(dataset_version: str, attempt: str, name: str, digest_of_file: str) -> str:
     """Named by content: after a crash before the record there may be another champion, and so another report."""
-    folder = folder_key("evaluation_report", attempt.dataset_version, attempt.id)
+    folder = folder_key("evaluation_report", dataset_version, attempt)
     return f"{folder}/{digest_of_file[:12]}-{name}"

@@ -160,7 +160,7 @@ def trained_cnn(
             best_epoch=fitted.best_epoch,
             validation_accuracy=fitted.epochs[fitted.best_epoch - 1].validation_accuracy,
             **asdict(calibrated),
-            weights=put(home.store, _weights_key(attempt, sha256(file)), file),
+            weights=put(home.store, _weights_key(version, attempt.id, sha256(file)), file),
             forgotten=forgotten,
         )
         told = {"seed": record.seed, "code_version": attempt.code_version, "device": record.device}
@@ -176,14 +176,16 @@ def _note(home: Home, event: str, record: AttemptRecord, told: Mapping[str, Any]
     home.ledger.append(event, {**subject, **told})
 
 
-def read_weights(home: Home, attempt: Attempt, record: TrainedCnn) -> bytes:
+def read_weights(home: Home, record: TrainedCnn) -> bytes:
     """The safetensors file of a trained network, checked against its record."""
-    return get_verified(home.store, _weights_key(attempt, record.weights), record.weights)
+    return get_verified(
+        home.store, _weights_key(record.dataset_version, record.attempt, record.weights), record.weights
+    )
 
 
-def _weights_key(attempt: Attempt, digest_of_weights: str) -> str:
+def _weights_key(dataset_version: str, attempt: str, digest_of_weights: str) -> str:
     """Named by content: after a crash before the record, a GPU may make other bits, and these must not conflict."""
-    folder = folder_key("trained_cnn", attempt.dataset_version, attempt.id)
+    folder = folder_key("trained_cnn", dataset_version, attempt)
     return f"{folder}/weights-{digest_of_weights[:12]}.safetensors"
 
 

@@ -25,7 +25,7 @@ from petpark_assets.domain.records import (
     TrainSplit,
 )
 from petpark_assets.domain.report.predictions import predictions_parquet
-from petpark_assets.domain.workflow import packaging, registration
+from petpark_assets.domain.workflow import gate, registration, testing
 from petpark_assets_tests.domain.package.toys import PREPROCESSING
 
 NUM_PHOTOS = 40
@@ -36,16 +36,21 @@ FIRST, REJECTED, SECOND = "1111111111111111", "2222222222222222", "3333333333333
 def photo(number: int) -> dict[str, Any]:
     """An accepted photo: every fifth is on the test side."""
     label = "cat" if number % 2 else "dog"
-    name = sha256(f"photo {number}".encode())
+    name = sha256(photo_bytes(number))
     return {
         "key": f"{label}/{number:03}.jpg", "sha256": name, "size_bytes": 9, "label": label, "group": name,
         "split": "test" if number % 5 == 0 else "train", "state": "accepted", "first_version": "v0001",
     }  # fmt: skip
 
 
-def build(root: Path) -> Home:
-    """The whole home."""
-    home = open_home(root, actor="mia")
+def photo_bytes(number: int) -> bytes:
+    """What would be in a photo's file."""
+    return f"photo {number}".encode()
+
+
+def build(root: Path, **engines: Any) -> Home:
+    """The whole home, in a folder or with other engines, as open_home takes them."""
+    home = open_home(root, actor="mia", **engines)
     first = [photo(number) for number in range(NUM_PHOTOS)]
     relabelled = {**first[1], "label": "dog"}
     second = [first[0], relabelled, *first[3:], *(photo(number) for number in range(NUM_PHOTOS, NUM_PHOTOS + 4))]
@@ -134,7 +139,7 @@ def add_model(
         )
         write(report)
         if is_accepted:
-            _register(home, version, attempt, files)
+            register(home, version, attempt)
 
 
 def _answers(home: Home, version: str, accuracy: float) -> bytes:
@@ -151,16 +156,17 @@ def _metrics(accuracy: float) -> dict[str, Any]:
     return {**whole, "by_class": {"cat": of_class, "dog": of_class}, "slices": [part]}
 
 
-def _register(home: Home, version: str, attempt: str, report_files: dict[str, bytes]) -> None:
+def register(home: Home, version: str, attempt: str) -> None:
     """Package and registration: the registry is the real one."""
     named = SimpleNamespace(dataset_version=version, id=attempt, recipe=RECIPES["demo"])
-    lineage = packaging.read_lineage(home, named)
+    lineage = gate.pass_gate(home, version, attempt)
+    report = lineage.evaluation_report
     files = contents.build_files(
         onnx_model=f"model {attempt}".encode(),
         preprocessing=PREPROCESSING,
         lineage=lineage,
         manifest=catalogue.read_manifest(home.store, version),
-        report_files=report_files,
+        report_files={name: testing.read_report_file(home, report, name) for name in contents.REPORTS},
         parity={},
     )
     folder = folder_key("onnx_package", version, attempt)
@@ -168,7 +174,8 @@ def _register(home: Home, version: str, attempt: str, report_files: dict[str, by
         dataset_version=version,
         attempt=attempt,
         trained_cnn=digest(lineage.trained_cnn),
-        evaluation_report=digest(lineage.evaluation_report),
+        evaluation_report=digest(report),
+        gate_override=lineage.digests().get("gate_override"),
         parity={},
         files={name: put(home.store, f"{folder}/{name}", data) for name, data in files.items()},
     )

@@ -75,16 +75,29 @@ def test_a_rejected_model_has_a_bundle_too(home, tmp_path):
 
 
 def test_any_changed_file_is_refused_by_name(contents, tmp_path):
-    """One flipped bit in the middle of each file, one at a time; the verifier itself is read, not trusted."""
-    folder = _unpack(tmp_path / "unpacked", contents)
-    for name in sorted(set(contents) - {"verify.py", "SHA256SUMS"}):
+    """One flipped bit near the end of each, one at a time; the auditor brings a verifier, since it is one of them."""
+    folder, own = _unpack(tmp_path / "unpacked", contents), tmp_path / "own"
+    _unpack(own, {"verify.py": contents["verify.py"]})
+    assert {verifier.SIGNATURE, verifier.PUBLIC_KEY, "verify.py"} <= set(contents)
+    for name in sorted(set(contents) - {"SHA256SUMS"}):
         data = contents[name]
         (folder / name).write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:] if len(data) > 9 else b"")
-        done = _verify(folder)
+        done = _verify(own, folder)
         assert done.returncode == 1
         assert f"refused: {name}: it was changed" in done.stdout
         (folder / name).write_bytes(data)
-    assert _verify(folder).returncode == 0
+    assert _verify(own, folder).returncode == 0
+
+
+def test_a_changed_list_of_sums_is_refused(contents, tmp_path):
+    """One digit of a sum accuses the file it is of; a line that is none, the list itself."""
+    folder, sums = _unpack(tmp_path, contents), contents["SHA256SUMS"]
+    (folder / "SHA256SUMS").write_bytes((b"1" if sums.startswith(b"0") else b"0") + sums[1:])
+    assert f"refused: {min(set(contents) - {'SHA256SUMS'})}: it was changed" in _verify(folder).stdout
+    (folder / "SHA256SUMS").write_bytes(b"x" + sums)
+    done = _verify(folder)
+    assert done.returncode == 1
+    assert "refused: SHA256SUMS: it is missing, or no list of sums" in done.stdout
 
 
 def test_a_file_that_is_missing_or_added_is_refused_by_name(contents, tmp_path):
@@ -162,6 +175,18 @@ def test_no_bundle_is_made_of_what_is_not_whole(copy, attempt_file, tmp_path):
     with pytest.raises(CorruptData, match="evaluation_report"):
         bundle.write_bundle(copy, "1", tmp_path / "m.zip")
     assert not (tmp_path / "m.zip").exists()
+
+
+def test_cyclonedx_itself_accepts_the_bill_of_materials(home):
+    """By its strict schema, which knows every field; a field that it does not know is refused, or this says nothing."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    for attempt in (FIRST, REJECTED):
+        bill = bundle.build_files(home, trail.find_model(home, attempt))["bom.cdx.json"]
+        assert validator.validate_str(bill.decode()) is None
+        assert validator.validate_str(json.dumps({**json.loads(bill), "models": []})) is not None
 
 
 def test_the_bill_of_materials_names_model_data_and_libraries(contents):

@@ -66,6 +66,27 @@ def test_a_fingerprint_sees_a_rewrite_of_the_same_size_and_trusts_the_rest(lake,
     assert second[1] == first[1]
 
 
+def test_one_object_is_found_as_its_listing_shows_it(lake, put):
+    """This server lists parts of a second and tells one object's time without: it must not look rewritten."""
+    put("photos/cat/ü 1+1%.jpg")
+    put("photos/cat/._a.jpg")
+    (listed,) = lake.list_objects()
+    found = lake.find(listed.key, listed.fingerprint)
+    assert found == listed
+    put("photos/cat/ü 1+1%.jpg", b"other")
+    assert lake.find(listed.key, listed.fingerprint).fingerprint != listed.fingerprint
+    assert [lake.find(key) for key in ("cat/._a.jpg", "cat/none.jpg", "cat//odd.jpg")] == [None, None, None]
+
+
+def test_a_listing_goes_on_after_a_key(lake, put):
+    """A large lake is listed in parts, and the last key of one part need not be there any more."""
+    for key in ("cat/1.jpg", "cat/ü 1+1.jpg", "dog/2.jpg"):
+        put(f"photos/{key}")
+    assert [item.key for item in lake.list_after("cat/1.jpg")] == ["cat/ü 1+1.jpg", "dog/2.jpg"]
+    assert [item.key for item in lake.list_after("cat/ü 1+2.jpg")] == ["dog/2.jpg"]
+    assert list(lake.list_after("dog/2.jpg")) == []
+
+
 def test_reading_gives_the_bytes_or_the_first_of_them(lake, put):
     """Whether an object is an image is asked with its first bytes only."""
     put("photos/1.jpg", b"0123456789")

@@ -48,6 +48,7 @@ def without_seconds(epochs):
     return [dataclasses.replace(epoch, seconds=0) for epoch in epochs]
 
 
+@pytest.mark.slow
 def test_a_training_killed_by_sigkill_goes_on_to_the_same_bits(tmp_path):
     """A real process, a real kill, at a moment that nobody chose: the machine's out-of-memory killer asks nobody."""
     path = tmp_path / "checkpoint.safetensors"

@@ -1,5 +1,6 @@
 """Claims about the search, with a real Ray: it always has something to compare with, repeats, and never hangs."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -119,6 +120,16 @@ def test_no_trial_starts_after_the_time_budget(data, tmp_path):
     assert len(result.trials) == 1
     assert result.trials[0]["schedule_share"] == 1
     assert result.best_hyperparameters == recipe.hyperparameters
+
+
+@pytest.mark.usefixtures("ray")
+def test_the_time_budget_is_that_of_all_processes_together(data, tmp_path):
+    """A search that is killed every hour must not go on for ever."""
+    recipe = toy("random", {"learning_rate": Range(low=0.01, high=0.1)}, num_trials=5, time_budget_s=1000)
+    (tmp_path / "seconds.json").write_text('{"seconds": 999.99}')
+
+    assert len(search(data, PREPROCESSING, recipe, folder=tmp_path).trials) == 1
+    assert json.loads((tmp_path / "seconds.json").read_text())["seconds"] > 1000
 
 
 def test_a_search_by_no_algorithm_never_starts_ray():

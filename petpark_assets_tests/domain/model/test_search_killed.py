@@ -59,6 +59,7 @@ def trained(seen):
         pytest.param("tpe", [{(5, 5): "driver"}], marks=pytest.mark.long),
     ],
 )
+@pytest.mark.slow
 def test_killed_anywhere_it_goes_on_and_comes_to_what_an_undisturbed_search_does(tmp_path, algorithm, lives):
     """The promise of a search of hours: no finished trial is run again, and a killed one goes on where it was.
 

@@ -13,6 +13,8 @@ from petpark_assets_tests.domain.package import toys
 
 def by_accuracy(found, champion) -> tuple[bool, str]:
     """A judge: who is better is better by far."""
+    if champion is None:
+        return True, "there was no champion"
     return found.accuracy > champion.accuracy, f"{found.accuracy} against {champion.accuracy}"
 
 

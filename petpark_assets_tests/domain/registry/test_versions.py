@@ -125,6 +125,27 @@ def test_a_person_s_promotion_stands_until_a_better_version_comes(registry, add)
     assert registry.resolve("champion") == 3
 
 
+def test_a_champion_that_a_crash_left_without_its_second_move_gets_it(registry, new_package, ledger, monkeypatch):
+    """Judged against itself it would be said to wait for a person, though it reigns."""
+    version = registry.register(new_package(), tags=TAGS)
+    set_alias = registry._store.set_alias
+
+    def crash(alias, number):
+        if alias == "candidate":
+            raise KeyboardInterrupt
+        set_alias(alias, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry._store, "set_alias", crash)
+        with pytest.raises(KeyboardInterrupt):
+            registry.settle_aliases(version, by_accuracy)
+    registry.settle_aliases(version, by_accuracy)
+    assert registry.show(version).aliases == ("candidate", "champion")
+    assert [move["because"] for move in history(ledger.events())[1:]] == [
+        "there was no champion", "it is the newest version", "it is the newest version",
+    ]  # fmt: skip
+
+
 def test_versions_that_a_crash_left_unsettled_meet_the_rule_in_their_order(registry, new_package):
     """A version whose run died after registering must not be passed over."""
     for accuracy in (0.94, 0.97, 0.95):
