@@ -42,7 +42,7 @@ check: $(STAMP) ## lint, format, types and import contracts
 dev: $(STAMP) ## the Dagster UI with its daemon
 	@$(BIN)/petpark dev
 
-production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster's processes
+production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster, the login proxy
 	@$(BIN)/python -m infra.production
 
 bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, crashes, memory, inference, audit, the recipe laptop; two hours

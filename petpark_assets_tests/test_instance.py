@@ -77,7 +77,7 @@ def test_nothing_is_reported_to_anybody(instance):
 @pytest.fixture
 def production(monkeypatch):
     """The settings of infra/dagster.yaml, checked by Dagster against its own schema; nothing is connected to."""
-    for name in ("PETPARK_DATABASE", "PETPARK_LOGS_BUCKET", "PETPARK_DAGSTER"):
+    for name in ("PETPARK_DATABASE", "PETPARK_LOGS_BUCKET", "PETPARK_DAGSTER", "PETPARK_PROXY_SECRET"):
         monkeypatch.setenv(name, f"/{name}")
     return InstanceRef.from_dir(str(instance_folder("production")))
 

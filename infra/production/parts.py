@@ -8,6 +8,7 @@ Not here: how processes are started and ended (processes.py), or what a person s
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from infra.production import ceph, postgres
 from infra.production.processes import Process, free_port, is_listening, running
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets.resources.login import ROLE_HEADER, ROLES, SECRET_HEADER, USER_HEADER, VIEWER
 
 LAKE, STORE, LOGS = "petpark-lake", "petpark-store", "petpark-logs"
 """Buckets."""
@@ -43,6 +45,8 @@ class Park:
     addresses: dict[str, str] = field(default_factory=dict)
     """Where each part listens, by its name."""
     processes: list[Process] = field(default_factory=list)
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)
+    """Of the login, by the names of its users, which are those of their roles."""
 
     def check(self) -> None:
         """Raises TransientError with the end of its log when a part has ended."""
@@ -112,10 +116,12 @@ def _start_s3(stack: ExitStack, park: Park) -> None:
 
 def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:
     """What all processes of the platform know: where each part will be, and the secrets between them."""
-    ports = {name: free_port() for name in ("ui", "reports", "code", "mlflow", "ray")}
+    ports = {name: free_port() for name in ("proxy", "ui", "ui read-only", "reports", "code", "mlflow", "ray")}
     park.addresses.update(
         {
+            "login": f"http://127.0.0.1:{ports['proxy']}",
             "UI": f"http://127.0.0.1:{ports['ui']}",
+            "UI read-only": f"http://127.0.0.1:{ports['ui read-only']}",
             "reports": f"http://127.0.0.1:{ports['reports']}",
             "code server": f"127.0.0.1:{ports['code']}",
             "MLflow": f"http://127.0.0.1:{ports['mlflow']}",
@@ -125,8 +131,9 @@ def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:
     told = {
         "PETPARK_DATABASE": databases["dagster"],
         "PETPARK_CODE_PORT": str(ports["code"]),
-        "PETPARK_UI_URL": park.addresses["UI"],
-        "PETPARK_REPORTS_URL": park.addresses["reports"],
+        "PETPARK_UI_URL": park.addresses["login"],
+        "PETPARK_REPORTS_URL": f"{park.addresses['login']}/reports",
+        "PETPARK_PROXY_SECRET": secrets.token_hex(32),
         "MLFLOW_TRACKING_URI": park.addresses["MLflow"],
         "RAY_ADDRESS": park.addresses["Ray"],
         "RAY_AUTH_MODE": "token",
@@ -186,19 +193,61 @@ def _start_code(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
 
 
 def _start_dagster(stack: ExitStack, park: Park) -> None:
-    """What asks the others. A login proxy would come last, with the UI's and MLflow's addresses: infra/proxy/."""
-    ports = {name: park.addresses[name].rpartition(":")[2] for name in ("UI", "reports")}
-    cli = "petpark_assets.cli"
+    """What asks the others, and the one address that people are told."""
+    cli, ports = "petpark_assets.cli", {name: _port(park, name) for name in ("UI", "UI read-only", "reports")}
     ui = _start(stack, park, "UI", [cli, "serve", "ui", "--port", ports["UI"]], park.variables)
+    read_only = [cli, "serve", "ui", "--port", ports["UI read-only"], "--", "--read-only"]
+    other_ui = _start(stack, park, "UI read-only", read_only, park.variables)
     daemon = _start(stack, park, "daemon", [cli, "serve", "daemon"], park.variables)
     reports = _start(stack, park, "reports", [cli, "serve", "reports", "--port", ports["reports"]], park.variables)
+    proxy = _start_proxy(stack, park)
     _wait(
         [
+            (proxy, lambda: is_listening(int(_port(park, "login")))),
             (reports, lambda: is_listening(int(ports["reports"]))),
             (ui, lambda: bool(_ask(park, "{ assetNodes { id } }").get("assetNodes"))),
+            (other_ui, lambda: is_listening(int(ports["UI read-only"]))),
             (daemon, lambda: _are_daemons_well(park)),
         ]
     )
+
+
+def _start_proxy(stack: ExitStack, park: Park) -> Process:
+    """The login proxy with a password file: one person of each role, with passwords drawn anew."""
+    folder = park.folder / "proxy"
+    folder.mkdir()
+    for role in ROLES:
+        park.passwords[role] = secrets.token_urlsafe(12)
+        command = ["htpasswd", "-iB", *([] if (folder / "passwords").exists() else ["-c"]), "passwords", role]
+        subprocess.run(command, cwd=folder, input=park.passwords[role], text=True, check=True, capture_output=True)  # noqa: S603
+    (folder / "roles").write_text("".join(f"{role} {role}\n" for role in ROLES))
+    user = []
+    if os.getuid() == 0:  # it needs no root
+        user = ["--reuid=www-data", "--regid=www-data", "--clear-groups"]
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, "www-data", "www-data")
+    told = {
+        "PATH": os.environ.get("PATH", ""),
+        "PETPARK_PROXY_LISTEN": f"127.0.0.1:{_port(park, 'login')}",
+        "PETPARK_PROXY_STATE": str(folder),
+        "PETPARK_PROXY_SECRET": park.variables["PETPARK_PROXY_SECRET"],
+        "PETPARK_PROXY_UI": f"127.0.0.1:{_port(park, 'UI')}",
+        "PETPARK_PROXY_UI_READ_ONLY": f"127.0.0.1:{_port(park, 'UI read-only')}",
+        "PETPARK_PROXY_MLFLOW": f"127.0.0.1:{_port(park, 'MLflow')}",
+        "PETPARK_PROXY_REPORTS": f"127.0.0.1:{_port(park, 'reports')}",
+        "PETPARK_PROXY_PASSWORDS": str(folder / "passwords"),
+        "PETPARK_PROXY_ROLES": str(folder / "roles"),
+    }
+    rest = {name: value for name, value in park.variables.items() if not name.startswith(OTHERS)}
+    command = [str(PROJECT_FOLDER / "infra" / "proxy" / "proxy.sh"), "password"]
+    log = park.folder / "proxy.log"
+    process = stack.enter_context(running("login proxy", command, log=log, variables={**rest, **told}, user=user))
+    park.processes.append(process)
+    return process
+
+
+def _port(park: Park, name: str) -> str:
+    return park.addresses[name].rpartition(":")[2]
 
 
 def _start(stack: ExitStack, park: Park, name: str, module: list[str], variables: Mapping[str, str]) -> Process:
@@ -225,7 +274,7 @@ def _ask(park: Park, query: str) -> dict[str, object]:
     """The data of a GraphQL answer; nothing while the server is not there. With broken code it answers happily."""
     asked = json.dumps({"query": query}).encode()
     request = urllib.request.Request(  # noqa: S310 - of our own servers
-        f"{park.addresses['UI']}/graphql", asked, {"Content-Type": "application/json"}
+        f"{park.addresses['UI']}/graphql", asked, {"Content-Type": "application/json", **_as_proxy(park)}
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
@@ -233,6 +282,11 @@ def _ask(park: Park, query: str) -> dict[str, object]:
             return data or {}
     except OSError:
         return {}
+
+
+def _as_proxy(park: Park) -> dict[str, str]:
+    """What the proxy says of a viewer: the webserver answers nobody else."""
+    return {SECRET_HEADER: park.variables["PETPARK_PROXY_SECRET"], USER_HEADER: "start", ROLE_HEADER: VIEWER}
 
 
 def _are_daemons_well(park: Park) -> bool:

@@ -55,7 +55,7 @@ TABLE = (
     Variable(name="PETPARK_HOME", what="the home: all local state", default=".petpark"),
     Variable(name="PETPARK_STORE", what="where what must last is kept", default="store/ in the home", is_required=True),
     Variable(name="PETPARK_LAKE", what="the lake that sensors look at", default="that of the newest version"),
-    Variable(name="PETPARK_LAKE_QUEUE", what="the SQS queue of that lake's events", default="it is listed"),
+    Variable(name="PETPARK_LAKE_QUEUE", what="the queue of that lake's events", default="none: the lake is listed"),
     Variable(name="PETPARK_RECIPE", what="recipe of runs that are not told another", default="laptop"),
     Variable(name="PETPARK_ARRIVALS", what="photos that make a version at once", default="100"),
     Variable(name="PETPARK_ARRIVALS_WAIT_H", what="hours after which fewer do", default="6"),
@@ -74,6 +74,8 @@ TABLE = (
     Variable(name="MLFLOW_TRACKING_URI", what="MLflow's server", default="SQLite in the home", is_required=True),
     Variable(name="MLFLOW_BACKEND_STORE_URI", what="the database of MLflow's server, for that alone", is_secret=True),
     Variable(name="MLFLOW_ARTIFACTS_DESTINATION", what="where that server keeps files"),
+    Variable(name="PETPARK_SIGNING_KEY", what="file of the key that bundles are signed with", default="the home's own"),
+    Variable(name="PETPARK_PROXY_SECRET", what="what the login proxy shares", is_required=True, is_secret=True),
     Variable(name="RAY_ADDRESS", what="the Ray cluster", default="a local Ray", is_required=True),
     Variable(
         name="RAY_AUTH_TOKEN", what="its token", default="a new one for a local Ray", is_required=True, is_secret=True
@@ -115,14 +117,14 @@ class Environment:
     """New, changed or removed photos for which a version is made at once ..."""
     arrivals_wait_h: float = 6.0
     """... and the hours after which fewer do."""
-    signing_key: Path | None = None
-    """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
     registry: str | None = None
     """MLflow's server, `http(s)://host:port`, without a password; None for SQLite in the home."""
     database: str | None = field(default=None, repr=False)
     """PostgreSQL of Dagster in production, with its driver and its password."""
     code_server: tuple[str, int] = ("127.0.0.1", 4000)
     """Where the webserver and the daemon find Dagster's code server in production."""
+    signing_key: Path | None = None
+    """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:

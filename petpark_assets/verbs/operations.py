@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from petpark_assets.resources.environments import (
+    PRODUCTION,
     PROJECT_FOLDER,
     Environment,
     enter_mlflow,
@@ -81,7 +82,9 @@ def _show_schemas(document: dict[str, str]) -> None:
 
 
 def _ui(environment: Environment, host: str, port: int | None) -> list[str]:
-    return ["dagster_webserver", *_workspace(environment), "--host", host, "--port", str(port or 3000)]
+    """In production it answers the login proxy alone."""
+    module = "petpark_assets.webserver" if environment.name == PRODUCTION else "dagster_webserver"
+    return [module, *_workspace(environment), "--host", host, "--port", str(port or 3000)]
 
 
 def _daemon(environment: Environment, _host: str, _port: int | None) -> list[str]:

@@ -3,6 +3,7 @@
 Not here: claims about it (test_profile.py), or its databases' upgrade (test_upgrade.py).
 """
 
+import base64
 import json
 import os
 import re
@@ -56,7 +57,7 @@ class Park:
         return self.log.read_text()
 
     def address(self, name: str) -> str:
-        """Where a part listens, as printed."""
+        """Where a part listens, or the password of a user, as printed."""
         return re.search(rf"^  {name} +(\S+)$", self.said(), re.MULTILINE)[1]
 
     @property
@@ -84,10 +85,11 @@ class Park:
         return json.loads(done.stdout)
 
     def ask(self, query: str, **variables: object) -> dict:
-        """The data of a GraphQL answer of the UI."""
+        """The data of a GraphQL answer of the UI, by the login proxy and as an operator."""
         asked = json.dumps({"query": query, "variables": variables}).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.address('UI')}/graphql", asked, headers)
+        login = base64.b64encode(f"operator:{self.address('operator')}".encode()).decode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
+        request = urllib.request.Request(f"{self.address('login')}/graphql", asked, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)["data"]
 

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,13 +17,16 @@ import psycopg
 import pytest
 
 from petpark_assets.domain.files import Store, read_record
+from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.records import RawImages
 from petpark_assets.domain.s3.store import S3Store
 from petpark_assets.domain.workflow import ingestion
+from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets_tests.browser import browser  # noqa: F401  a fixture
 from petpark_assets_tests.production.conftest import Park, started
-from petpark_assets_tests.test_whole_flow import TINY, House
+from petpark_assets_tests.test_whole_flow import TINY
 
 pytestmark = [pytest.mark.production, pytest.mark.debian, pytest.mark.timeout(1800)]
 
@@ -43,13 +48,21 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+LOCALLY = """
+import sys
+from pathlib import Path
+from petpark_assets_tests.test_whole_flow import TINY, House
+house = House(Path(sys.argv[1]), Path(sys.argv[2]))
+assert house.ingest().success and house.build(TINY).success
+"""
+
+
 @pytest.fixture(scope="module")
-def local(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> House:
-    """The local profile on the same photos."""
-    house = House(tmp_path_factory.mktemp("local") / "home", lake)
-    assert house.ingest().success
-    assert house.build(TINY).success
-    return house
+def local(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The local profile on the same photos; in a process without a browser, whose event loop Ray's would meet."""
+    root = tmp_path_factory.mktemp("local") / "home"
+    subprocess.run([sys.executable, "-c", LOCALLY, str(root), str(lake)], check=True, cwd=PROJECT_FOLDER)
+    return open_home(root, actor="tester")
 
 
 def upload(park: Park, folder: Path) -> None:
@@ -60,15 +73,15 @@ def upload(park: Park, folder: Path) -> None:
             park.s3().client().put_object(Bucket="petpark-lake", Key=key, Body=path.read_bytes())
 
 
-def wait_for_run(park: Park, job: str, number: int) -> None:
-    """Until a job has had so many runs and the last of them succeeded."""
+def wait_for_run(park: Park, job: str, number: int) -> list[dict]:
+    """The runs of a job, once there are so many and all have succeeded."""
     deadline = time.monotonic() + BUILT_S
     while time.monotonic() < deadline:
         runs = park.ask(RUNS, job=job)["runsOrError"]["results"]
         failed = [run for run in runs if run["status"] in {"FAILURE", "CANCELED"}]
         assert not failed, park.folder
         if len(runs) >= number and all(run["status"] == "SUCCESS" for run in runs):
-            return
+            return runs
         time.sleep(1)
     pytest.fail(f"{job} is not done after {BUILT_S} s")
 
@@ -91,10 +104,12 @@ def test_a_person_makes_a_version_in_the_browser(park, lake, browser):  # noqa: 
     config = {"ops": {"look_at_the_lake": {"config": {"lake": park.variables()["PETPARK_LAKE"]}}}}
     told = {**config, "resources": {"recipe": {"config": TINY}}}
     words = urlencode({"mode": "default", "config": json.dumps(told)})
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.goto(f"{park.address('UI')}/locations/petpark_assets/jobs/new_dataset_version/playground/setup?{words}")
+    login = {"username": "operator", "password": park.address("operator")}
+    page = browser.new_page(viewport={"width": 1600, "height": 1000}, http_credentials=login)
+    page.goto(f"{park.address('login')}/locations/petpark_assets/jobs/new_dataset_version/playground/setup?{words}")
     page.get_by_role("button", name="Launch Run").click(timeout=120_000)
-    wait_for_run(park, "new_dataset_version", 1)
+    (run,) = wait_for_run(park, "new_dataset_version", 1)
+    assert {"key": "petpark/user", "value": "operator"} in run["tags"]
 
 
 def test_it_is_built_to_the_same_digests_as_on_one_machine(park, local, tmp_path):
@@ -107,7 +122,7 @@ def test_it_is_built_to_the_same_digests_as_on_one_machine(park, local, tmp_path
     launched = park.ask(LAUNCH, params=params)["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
     wait_for_run(park, "build", 1)
-    found, expected = digests(store_of(park, tmp_path), "v0001"), digests(local.home.store, "v0001")
+    found, expected = digests(store_of(park, tmp_path), "v0001"), digests(local.store, "v0001")
     assert len(expected) >= 9
     assert found == expected
 
@@ -125,12 +140,12 @@ def test_the_sensor_builds_what_comes(park, local, lake, tmp_path):
     assert answer["__typename"] == "Sensor", answer
     wait_for_run(park, "new_dataset_version", 2)
     wait_for_run(park, "build", 2)
-    assert local.ingest().success
-    ingestion.split(local.home, "v0002")
+    ingestion.new_dataset_version(local, str(lake), RunRecipe(**TINY).resolve().resolution_px)
+    ingestion.split(local, "v0002")
     rooms = ("raw_images", "train_split", "test_split")
     store = store_of(park, tmp_path)
-    assert digests(store, "v0002", rooms) == digests(local.home.store, "v0002", rooms) != {}
-    assert read_record(store, RawImages, "v0002").manifest == read_record(local.home.store, RawImages, "v0002").manifest
+    assert digests(store, "v0002", rooms) == digests(local.store, "v0002", rooms) != {}
+    assert read_record(store, RawImages, "v0002").manifest == read_record(local.store, RawImages, "v0002").manifest
 
 
 def test_engines_hold_what_they_are_for(park, tmp_path):

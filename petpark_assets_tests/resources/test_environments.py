@@ -120,6 +120,7 @@ WHOLE = {
     "MLFLOW_TRACKING_URI": "http://mlflow.park:5000/",
     "RAY_ADDRESS": "ray.park:6379",
     "RAY_AUTH_TOKEN": "hunter3",
+    "PETPARK_PROXY_SECRET": "hunter5" * 5,
 }
 """All that production requires."""
 
@@ -130,7 +131,7 @@ def test_production_lists_all_that_is_missing_in_one_line():
     with pytest.raises(InvalidInput) as caught:
         read_environment(given)
     said = str(caught.value)
-    assert "PETPARK_STORE, PETPARK_LOGS_BUCKET, MLFLOW_TRACKING_URI, RAY_ADDRESS, RAY_AUTH_TOKEN" in said
+    assert "PETPARK_STORE, PETPARK_LOGS_BUCKET, MLFLOW_TRACKING_URI, PETPARK_PROXY_SECRET, RAY_ADDRESS" in said
     assert "PETPARK_DATABASE" not in said
     assert "hunter2" not in said
     assert "\n" not in said
