@@ -9,13 +9,12 @@ import time
 
 import pytest
 
-from petpark_assets.domain.audit import proof, trail
+from petpark_assets.domain.audit import trail
 from petpark_assets.domain.backup import making, places, restoring
 from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.files import LocalStore
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake.drawn import draw_lake
-from petpark_assets.domain.workflow import verification
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -70,7 +69,7 @@ def _go_on(place, number, root, lake, undisturbed):
     """Delete all, restore, build on; returns the number of records that the backup had."""
     shutil.rmtree(root)
     restoring.restore(place, root, lambda folder: open_home(folder, actor="Kim"), number=number)
-    assert proof.verify(open_home(root, actor="Kim"))["offending"] == []
+    assert offending(root, "audit") == []
     had = len(list((root / "store").rglob("v0001*.json"))) + len(list((root / "store").glob("*/v0001/*.json")))
     with build(root, lake) as process:
         told = json.loads(process.stdout.read())
@@ -78,6 +77,11 @@ def _go_on(place, number, root, lake, undisturbed):
     assert digests(root) == undisturbed
     with build(root, lake) as process:
         assert json.loads(process.stdout.read()) == {"is_new": False, "model_version": 1}
-    for proved in (proof.verify, verification.verify_versions):
-        assert proved(open_home(root, actor="Kim"))["offending"] == []
+    assert (offending(root, "audit"), offending(root, "lake")) == ([], [])
     return had
+
+
+def offending(root, of):
+    """What `verify` finds, in a process of its own: MLflow keeps a database open that was deleted under its name."""
+    command = [sys.executable, "-m", "petpark_assets.cli", of, "verify", "--home", str(root), "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)["offending"]
