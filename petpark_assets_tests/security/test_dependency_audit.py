@@ -69,7 +69,7 @@ def test_clean_is_said_only_by_a_database_that_named_the_planted_ones(pinned, ca
     assert capsys.readouterr().out.startswith("2 pinned packages have no hole that test knows")
 
 
-@pytest.mark.parametrize("known", [set(), KNOWN - {"pyyaml"}])
+@pytest.mark.parametrize("known", [set(), KNOWN - {"pyyaml"}], ids=["nothing", "not all"])
 def test_a_database_that_misses_a_planted_one_is_not_believed(pinned, capsys, known):
     """A mirror without its list of holes calls everything clean."""
     with database(known) as service:
