@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain import files
+from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.backup import places, snapshot
 from petpark_assets.domain.backup.places import Backup, Kept
 from petpark_assets.domain.backup.snapshot import NONE_ELSE, Engines, Moment, Source
@@ -203,7 +203,7 @@ def _conclude(home: Home, copier: _Copier, moment: Moment, *, number: int, engin
         number=number,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         made_by=home.actor,
-        program=metadata.version("petpark-assets"),
+        code_version=code_version(),
         ledger_head=moment.ledger_head,
         num_events=len(moment.events),
         files=listed,

@@ -46,8 +46,8 @@ class Backup:
     made_at: str
     """ISO 8601, UTC."""
     made_by: str
-    program: str
-    """The version of petpark_assets that made it."""
+    code_version: str
+    """Of the code that made it, as in records."""
     ledger_head: str
     num_events: int
     """In its ledger: what happened later is not in it."""
