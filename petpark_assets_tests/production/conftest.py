@@ -94,6 +94,8 @@ class Park:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)["data"]
         except OSError as error:
+            if self.process.poll() is None:
+                raise
             raise AssertionError(self.said()) from error
 
     def processes(self) -> dict[int, str]:
