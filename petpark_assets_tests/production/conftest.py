@@ -90,8 +90,13 @@ class Park:
         login = base64.b64encode(f"operator:{self.address('operator')}".encode()).decode()
         headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
         request = urllib.request.Request(f"{self.address('login')}/graphql", asked, headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["data"]
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["data"]
+        except OSError as error:
+            if self.process.poll() is None:
+                raise
+            raise AssertionError(self.said()) from error
 
     def processes(self) -> dict[int, str]:
         """Of all that came of it: command lines by id."""
