@@ -40,6 +40,8 @@ class Environment:
     """A folder of real photos, for tests and benchmarks."""
     ray_address: str | None
     """A Ray cluster to use instead of a Ray of our own."""
+    ray_jobs_address: str | None = None
+    """The http(s) address of a Ray cluster's job server: searches and trainings are submitted there as jobs."""
     reports_url: str = "http://127.0.0.1:3001"
     """Where `petpark dev` serves the home's reports: what links in the UI lead to."""
     store: str | None = None
@@ -72,6 +74,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         actor=variables.get("PETPARK_ACTOR") or _system_user(),
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
+        ray_jobs_address=_checked_job_server(variables.get("RAY_API_SERVER_ADDRESS")),
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
         store=_checked_store(variables.get("PETPARK_STORE")),
         alerts=Alerts(
@@ -106,6 +109,13 @@ def _checked_lake(uri: str | None) -> str | None:
     if "://" in uri:
         raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
     return str(Path(uri).expanduser().absolute())
+
+
+def _checked_job_server(address: str | None) -> str | None:
+    """Ray's own variable for its dashboard's address. Without a password, since the UI shows it."""
+    if address and (not address.startswith(("http://", "https://")) or "@" in address):
+        raise InvalidInput("RAY_API_SERVER_ADDRESS must be http(s)://host:port, without a password")
+    return address.rstrip("/") if address else None
 
 
 def _number(variables: Mapping[str, str], name: str, default: float, *, least: float) -> float:
