@@ -133,6 +133,19 @@ def process_variables() -> Mapping[str, str]:
     return os.environ
 
 
+def job_variables(store: str, actor: str) -> dict[str, str]:
+    """What a Ray job is told by variables. Ray shows them: no secret is among them, nor an address that holds one."""
+    told = {"PETPARK_STORE": store, "PETPARK_ACTOR": actor}
+    registry = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return {**told, "MLFLOW_TRACKING_URI": registry} if registry and "@" not in registry else told
+
+
+def enter_job(home: Path) -> Environment:
+    """The environment of a Ray job: its node's own, with this home where the node names none."""
+    enter_home(Path(os.environ.get("PETPARK_HOME") or home))
+    return read_environment()
+
+
 def s3_access() -> S3Access:
     """Keys for S3 without Dagster's configuration; called only where S3 is used, since boto3 takes seconds to load."""
     from petpark_assets.resources.s3 import S3Connection

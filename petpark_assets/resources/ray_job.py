@@ -21,7 +21,7 @@ from petpark_assets.domain.files import canonical_json
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.ledger import Ledger
 from petpark_assets.domain.workflow import training
-from petpark_assets.resources.environments import enter_home, open_here, process_variables, read_environment
+from petpark_assets.resources.environments import enter_job, open_here
 from petpark_assets.resources.ray_cluster import started
 
 MARK = "petpark: "
@@ -57,9 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do the work; 0, or 1 with the reason told. It is what was submitted, so a bug's traceback goes to the log."""
     told = _parser().parse_args(arguments)
     try:
-        if not process_variables().get("PETPARK_HOME"):
-            enter_home(told.home)
-        environment = read_environment()
+        environment = enter_job(told.home)
         opened = replace(open_here(environment), run_id=told.run_id)
         home = replace(opened, ledger=ToldLedger(opened, told.ledger_head))
         WORK[told.step](home, told, environment.ray_address)

@@ -27,7 +27,7 @@ from petpark_assets.domain.home import Home
 from petpark_assets.domain.records import AttemptRecord, HyperparameterSearch, TrainedCnn
 from petpark_assets.domain.workflow import training
 from petpark_assets.resources import ray_job, ray_job_reaper
-from petpark_assets.resources.environments import process_variables
+from petpark_assets.resources.environments import job_variables, process_variables
 
 if TYPE_CHECKING:
     from petpark_assets.domain.model.train import Epoch
@@ -114,24 +114,26 @@ class Job:
     def do(self, arguments: list[str], hear: Hear, on_line: Callable[[str], None], *, num_gpus: float = 0.0) -> None:
         """Have the record made: wait for the job that makes it or made it, or for a new one."""
         while True:
-            found, number = self._look()
-            if found is None and self._is_recorded():
+            number, is_found = self._look()
+            if not is_found and self._is_recorded():
                 return
-            job = found or self._submit(number + 1, arguments, num_gpus)
-            on_line(f"Ray job {job} at {self._address} {'was found again' if found else 'submitted'}")
+            job = f"{self._name}-{number}"
+            on_line(f"Ray job {job} at {self._address}{' was found again' if is_found else ''}")
             with ray_job_reaper.standing_by(f"{self._address}/api/jobs/{job}", self._headers):
+                if not is_found:
+                    self._submit(job, arguments, num_gpus)
                 status, message, failure = self._follow(job, hear, on_line)
             if self._is_recorded():
                 return
-            if found is None or status != "STOPPED":
+            if not is_found or status != "STOPPED":
                 raise _error(job, status, message, failure)
             # Stopped with the step that had submitted it, which was killed as this one began.
 
     def _is_recorded(self) -> bool:
         return has_record(self._home.store, self._kind, self._attempt.dataset_version, self._attempt.id)
 
-    def _look(self) -> tuple[str | None, int]:
-        """The newest job of this name if it runs, or made what is recorded; and how many there were.
+    def _look(self) -> tuple[int, bool]:
+        """The number of the newest job of this name, if it runs or made what is recorded; else that of the next.
 
         Names of jobs are used once: Ray does not support another after a deleted one.
         """
@@ -140,11 +142,11 @@ class Job:
             for job in self._ask(self._client.list_jobs)
             if (job.submission_id or "").rpartition("-")[0] == self._name
         }
-        number = max(statuses, default=0)
-        is_wanted = number and (statuses[number] not in ray_job_reaper.ENDED or self._is_recorded())
-        return (f"{self._name}-{number}" if is_wanted else None), number
+        newest = max(statuses, default=0)
+        is_found = newest > 0 and (statuses[newest] not in ray_job_reaper.ENDED or self._is_recorded())
+        return (newest, True) if is_found else (newest + 1, False)
 
-    def _submit(self, number: int, arguments: list[str], num_gpus: float) -> str:
+    def _submit(self, job: str, arguments: list[str], num_gpus: float) -> None:
         told = [
             self._step, "--dataset-version", self._attempt.dataset_version, "--attempt", self._attempt.id,
             "--home", str(self._home.root), "--ledger-head", self._home.ledger.head(), *arguments,
@@ -154,17 +156,16 @@ class Job:
         # The same Python as here where the node has it at the same place, as in one image; else the node's own.
         python = f"$(command -v {shlex.quote(sys.executable)} || echo python)"
         try:
-            job: str = self._client.submit_job(
+            self._client.submit_job(
                 entrypoint=f"exec {python} -m {ray_job.__name__} {shlex.join(told)}",
-                submission_id=f"{self._name}-{number}",
-                runtime_env={"env_vars": _travelling(self._home)},
+                submission_id=job,
+                runtime_env={"env_vars": job_variables(self._home.store.uri, self._home.actor)},
                 entrypoint_num_gpus=num_gpus or None,
             )
         except (OSError, RuntimeError) as error:
             raise TransientError(
                 f"Ray's job server at {self._address} did not take the job ({_first_line(error)}): run it again"
             ) from error
-        return job
 
     def _follow(self, job: str, hear: Hear, on_line: Callable[[str], None]) -> tuple[str, str, Any]:
         """Its last status, Ray's word on it, and what it told of its failure, if it did."""
@@ -228,13 +229,6 @@ def _error(job: str, status: str, message: str, failure: Any) -> Exception:
 
 def _first_line(what: object) -> str:
     return next(iter(str(what).splitlines()), "no reason was given")
-
-
-def _travelling(home: Home) -> dict[str, str]:
-    """What the job is told by variables. Ray shows them, so no secret is among them, nor a URI that may hold one."""
-    told = {"PETPARK_STORE": home.store.uri, "PETPARK_ACTOR": home.actor}
-    registry = process_variables().get("MLFLOW_TRACKING_URI", "")
-    return {**told, "MLFLOW_TRACKING_URI": registry} if registry and "@" not in registry else told
 
 
 def _headers() -> dict[str, str]:
