@@ -44,7 +44,7 @@ def build_defs(
         "home": PetparkHome(root=str(environment.home), actor=environment.actor, store=environment.store, s3=s3),
         "recipe": RunRecipe(recipe=environment.recipe),
         "ray_cluster": RayCluster(address=environment.ray_address),
-        "ray_jobs": RayJobs(address=environment.ray_jobs_address),
+        "ray_jobs": RayJobs(address=environment.ray_jobs_address, gpus_per_training=environment.training_gpus),
         "report_pages": ReportPages(base_url=environment.reports_url),
         "alerts": environment.alerts,
         "lake_watch": LakeWatch(

@@ -42,6 +42,8 @@ class Environment:
     """A Ray cluster to use instead of a Ray of our own."""
     ray_jobs_address: str | None = None
     """The http(s) address of a Ray cluster's job server: searches and trainings are submitted there as jobs."""
+    training_gpus: float = 0.0
+    """GPUs that the job of a training waits for; with 0 it runs on the cluster's head."""
     reports_url: str = "http://127.0.0.1:3001"
     """Where `petpark dev` serves the home's reports: what links in the UI lead to."""
     store: str | None = None
@@ -75,6 +77,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
         ray_jobs_address=_checked_job_server(variables.get("RAY_API_SERVER_ADDRESS")),
+        training_gpus=_number(variables, "PETPARK_TRAINING_GPUS", Environment.training_gpus, least=0),
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
         store=_checked_store(variables.get("PETPARK_STORE")),
         alerts=Alerts(

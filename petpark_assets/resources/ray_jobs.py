@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,7 @@ from pydantic import Field
 from petpark_assets.domain import errors
 from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.errors import PetparkError, TransientError
-from petpark_assets.domain.files import canonical_json, has_record, read_record, sha256
+from petpark_assets.domain.files import canonical_json, digest, has_record, read_record, sha256
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.records import AttemptRecord, HyperparameterSearch, TrainedCnn
 from petpark_assets.domain.workflow import training
@@ -50,7 +51,7 @@ class RayJobs(dg.ConfigurableResource[None]):
         default=None, description="http(s)://host:port of a Ray cluster's job server; RAY_API_SERVER_ADDRESS."
     )
     gpus_per_training: float = Field(
-        default=0.0, description="GPUs that the job of trained_cnn waits for; with 0 it runs on the cluster's head."
+        default=0.0, description="GPUs that trained_cnn's job waits for; 0: it runs on the head; PETPARK_TRAINING_GPUS."
     )
 
     def hyperparameter_search(
@@ -76,6 +77,7 @@ class RayJobs(dg.ConfigurableResource[None]):
         job = Job(self.address, home, attempt, "search", HyperparameterSearch)
         job.do(told, hear, on_line)
         record = read_record(home.store, HyperparameterSearch, attempt.dataset_version, attempt.id)
+        _see_noted(home, attempt, record, "search_done")
         if record.trials:
             home.registry.log_search(record)  # nothing, where the node has the same registry
         return record
@@ -97,7 +99,9 @@ class RayJobs(dg.ConfigurableResource[None]):
 
         job = Job(self.address, home, attempt, "train", TrainedCnn)
         job.do([], {ray_job.EPOCH: on_told}, on_line, num_gpus=self.gpus_per_training)
-        return read_record(home.store, TrainedCnn, attempt.dataset_version, attempt.id)
+        record = read_record(home.store, TrainedCnn, attempt.dataset_version, attempt.id)
+        _see_noted(home, attempt, record, "model_trained")
+        return record
 
 
 class Job:
@@ -122,7 +126,12 @@ class Job:
             with ray_job_reaper.standing_by(f"{self._address}/api/jobs/{job}", self._headers):
                 if not is_found:
                     self._submit(job, arguments, num_gpus)
-                status, message, failure = self._follow(job, hear, on_line)
+                try:
+                    status, message, failure = self._follow(job, hear, on_line)
+                except TransientError:
+                    if self._is_recorded():  # by a job whose node is gone by now, with its log
+                        return
+                    raise
             if self._is_recorded():
                 return
             if not is_found or status != "STOPPED":
@@ -170,7 +179,7 @@ class Job:
     def _follow(self, job: str, hear: Hear, on_line: Callable[[str], None]) -> tuple[str, str, Any]:
         """Its last status, Ray's word on it, and what it told of its failure, if it did."""
         failures: list[Any] = []
-        hear = {ray_job.NEW_EVENT: self._note, ray_job.FAILED: failures.append, **hear}
+        hear = {ray_job.NEW_EVENT: partial(_note, self._home), ray_job.FAILED: failures.append, **hear}
         num_seen = 0
         while True:
             info = self._ask(self._client.get_job_info, job)  # before its log: what it told at its end is read, too
@@ -181,15 +190,6 @@ class Job:
             if info.status.is_terminal():
                 return info.status.value, info.message or "", failures[-1] if failures else None
             time.sleep(POLL_S)
-
-    def _note(self, told: Mapping[str, Any]) -> None:
-        """An event of the job, in our ledger; once, though a job that was found again tells it again."""
-        is_noted = any(
-            event.event == told["event"] and canonical_json(event.subject) == canonical_json(told["subject"])
-            for event in self._home.ledger.events()
-        )
-        if not is_noted:
-            self._home.ledger.append(told["event"], told["subject"])
 
     def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Ask the server, again while it does not answer. Raises TransientError."""
@@ -204,6 +204,21 @@ class Job:
                         "again, a job that still runs is found"
                     ) from error
                 time.sleep(POLL_S)
+
+
+def _note(home: Home, told: Mapping[str, Any]) -> None:
+    """An event of a job, in our ledger; once, though a job that was found again tells it again."""
+    wanted = told["event"], canonical_json(told["subject"])
+    if wanted not in ((event.event, canonical_json(event.subject)) for event in home.ledger.events()):
+        home.ledger.append(told["event"], told["subject"])
+
+
+def _see_noted(home: Home, attempt: Attempt, record: AttemptRecord, event: str) -> None:
+    """Note what a job made whose own words are lost: with it were lost its node, and the step that waited."""
+    made = digest(record)
+    if not any(noted.subject.get(record.asset) == made for noted in home.ledger.events() if noted.event == event):
+        subject = {"dataset_version": record.dataset_version, "attempt": record.attempt, record.asset: made}
+        home.ledger.append(event, {**subject, "seed": attempt.recipe.seed, "code_version": attempt.code_version})
 
 
 def _pass_on(line: str, hear: Hear, on_line: Callable[[str], None]) -> None:

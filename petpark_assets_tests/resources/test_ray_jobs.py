@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from ray.job_submission import JobStatus
 
 from petpark_assets.assets import model
 from petpark_assets.assets.versions import DATASET_VERSIONS
@@ -167,7 +169,8 @@ def test_a_job_ends_with_the_step_that_waits_for_it_and_goes_on_when_that_is_run
     command = [sys.executable, "-c", STEP, str(home.root), job_server]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
         try:
-            assert any("epoch 1 of 400" in line for line in run.stderr)
+            said = []
+            assert any("epoch 1 of 400" in line for line in run.stderr if said.append(line) is None), "".join(said)
             job = jobs_of(job_server)[-1]
             assert job.status == "RUNNING"
             run.send_signal(number)
@@ -213,6 +216,73 @@ def test_what_a_job_raises_the_step_raises(job_server, lake, tmp_path):
 
     with pytest.raises(CorruptData, match="was changed after it was recorded"):
         ray_jobs.RayJobs(address=job_server).trained_cnn(home, attempt, on_epoch=pytest.fail, on_line=print)
+
+
+class Cluster:
+    """A job server in memory: jobs by name, each with its statuses to come, and one log for all."""
+
+    def __init__(self, log):
+        self.log, self.jobs, self.next_statuses = log, {}, []
+
+    def list_jobs(self):
+        """All, as Ray lists them: with one that is a driver's and has no name."""
+        return [SimpleNamespace(submission_id=None), *map(self.get_job_info, self.jobs)]
+
+    def submit_job(self, *, submission_id, **_told):
+        """One that goes through the next statuses."""
+        assert submission_id not in self.jobs
+        self.jobs[submission_id] = [*self.next_statuses]
+
+    def get_job_info(self, name):
+        """Its status, the next one from the second look on."""
+        status = self.jobs[name][0]
+        if len(self.jobs[name]) > 1:
+            self.jobs[name].pop(0)
+        return SimpleNamespace(submission_id=name, status=JobStatus(status), message="stopped by hand")
+
+    def get_job_logs(self, _name):
+        """Whatever it told."""
+        return self.log
+
+
+def job_on(cluster, tmp_path, monkeypatch):
+    """The job of a training there, and its name without the number."""
+    monkeypatch.setattr(ray_jobs, "_client", lambda *_: cluster)
+    monkeypatch.setattr(ray_jobs, "POLL_S", 0)
+    monkeypatch.setattr(ray_jobs.ray_job_reaper, "standing_by", lambda *_: nullcontext())
+    attempt = SimpleNamespace(dataset_version="v0001", id="a" * 16)
+    return ray_jobs.Job("http://head", open_home(tmp_path, actor="tester"), attempt, "train", TrainedCnn)
+
+
+def test_a_job_that_runs_is_found_and_heard_from_its_beginning(tmp_path, monkeypatch, capsys):
+    """A machine that was lost must not cost a second training beside the first; nor may the ledger say it twice."""
+    ray_job.tell(ray_job.NEW_EVENT, {"event": "model_trained", "subject": {"trained_cnn": "d" * 64}})
+    ray_job.tell(ray_job.EPOCH, {"number": 1})
+    cluster, lines, epochs = Cluster(capsys.readouterr().out), [], []
+    job = job_on(cluster, tmp_path, monkeypatch)
+    cluster.jobs[f"{job._name}-7"] = ["RUNNING", "RUNNING", "FAILED"]
+    ledger = open_home(tmp_path, actor="tester").ledger
+    ledger.append("model_trained", {"trained_cnn": "d" * 64})
+
+    with pytest.raises(TransientError, match="-7 ended as FAILED"):
+        job.do([], {ray_job.EPOCH: epochs.append}, lines.append)
+
+    assert list(cluster.jobs) == [f"{job._name}-7"]
+    assert lines == [f"Ray job {job._name}-7 at http://head was found again"]
+    assert epochs == [{"number": 1}]
+    assert len(list(ledger.events())) == 1
+
+
+def test_a_job_that_is_stopped_with_its_killed_step_is_followed_by_another(tmp_path, monkeypatch):
+    """The step that is run again may come while the job of the killed one is still being stopped."""
+    cluster = Cluster("")
+    job = job_on(cluster, tmp_path, monkeypatch)
+    cluster.jobs[f"{job._name}-1"] = ["RUNNING", "STOPPED"]
+    cluster.next_statuses = ["RUNNING", "STOPPED"]
+
+    with pytest.raises(TransientError, match="-2 ended as STOPPED and did not say why"):
+        job.do([], {}, print)
+    assert list(cluster.jobs) == [f"{job._name}-1", f"{job._name}-2"]
 
 
 def test_errors_keep_their_class_and_a_death_without_a_word_may_be_tried_again():
