@@ -1,6 +1,7 @@
 """Claims about the search and the training as Ray jobs, on a real Ray head with its job server on loopback."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -158,29 +159,41 @@ def test_a_training_job_makes_what_the_step_itself_makes_and_tells_it_as_it_goes
     assert [event.event for event in home.ledger.events()].count("model_trained") == 1
 
 
+def first_epoch(run):
+    """The number of the first epoch that a step's log shows."""
+    said = []
+    for line in run.stderr:
+        said.append(line)
+        if found := re.search(r"epoch (\d+) of 400", line):
+            return int(found[1])
+    raise AssertionError("".join(said))
+
+
+def processes_of(attempt):
+    """The ids of the processes of its training's job."""
+    command = ["pgrep", "-f", f"ray_job train .*{attempt.id}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["cancelled", "killed"])
-def test_a_job_ends_with_the_step_that_waits_for_it_and_goes_on_when_that_is_run_again(
-    job_server, lake, tmp_path, number
-):
+def test_a_job_ends_with_the_step_that_waits_for_it_and_goes_on_when_that_is_run_again(job_server, lake, tmp_path):
     """Whoever cancels wants the GPU back; whoever runs it again wants the epochs that were trained."""
     home, attempt = prepare(tmp_path / "home", lake, {**TOLD, "hyperparameters": {"epochs": 400, "width": 4}})
-    environment = {**os.environ, "DAGSTER_HOME": ""}
-    command = [sys.executable, "-c", STEP, str(home.root), job_server]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        try:
-            said = []
-            assert any("epoch 1 of 400" in line for line in run.stderr if said.append(line) is None), "".join(said)
-            job = jobs_of(job_server)[-1]
-            assert job.status == "RUNNING"
-            run.send_signal(number)
-            assert wait_for(lambda: jobs_of(job_server)[-1].status == "STOPPED", 60)
-        finally:
-            run.kill()
-    running = subprocess.run(
-        ["pgrep", "-f", f"ray_job train .*{attempt.id}"], capture_output=True, text=True, check=False
-    )
-    assert running.stdout == ""
+    command, began = [sys.executable, "-c", STEP, str(home.root), job_server], []
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+            try:
+                began.append(first_epoch(run))
+                assert jobs_of(job_server)[-1].status == "RUNNING"
+                assert processes_of(attempt)
+                run.send_signal(number)
+                assert wait_for(lambda: jobs_of(job_server)[-1].status == "STOPPED", 60)
+                assert wait_for(lambda: not processes_of(attempt), 10)
+            finally:
+                run.kill()
+    assert began[0] == 1
+    assert began[1] > 1
+    assert [job.submission_id[-2:] for job in jobs_of(job_server)[-2:]] == ["-1", "-2"]
 
 
 @pytest.mark.long
