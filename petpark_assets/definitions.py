@@ -19,6 +19,7 @@ from petpark_assets.resources.environments import Environment, read_environment
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
+from petpark_assets.resources.ray_jobs import RayJobs
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
 from petpark_assets.resources.s3 import S3Connection
@@ -49,6 +50,7 @@ def build_defs(
         ),
         "recipe": RunRecipe(recipe=environment.recipe),
         "ray_cluster": RayCluster(address=environment.ray_address),
+        "ray_jobs": RayJobs(address=environment.ray_jobs_address, gpus_per_training=environment.training_gpus),
         "report_pages": ReportPages(base_url=environment.reports_url),
         "alerts": environment.alerts,
         "lake_watch": LakeWatch(

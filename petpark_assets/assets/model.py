@@ -12,6 +12,7 @@ from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.workflow import training
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.ray_cluster import RayCluster
+from petpark_assets.resources.ray_jobs import RayJobs
 from petpark_assets.resources.recipe import RunRecipe
 
 if TYPE_CHECKING:
@@ -62,7 +63,11 @@ def feature_scaling(
     pool=TRAINING_POOL,
 )
 def hyperparameter_search(
-    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, ray_cluster: RayCluster
+    context: dg.AssetExecutionContext,
+    home: PetparkHome,
+    recipe: RunRecipe,
+    ray_cluster: RayCluster,
+    ray_jobs: RayJobs,
 ) -> dg.MaterializeResult[None]:
     """Ray Tune looks for better hyperparameters than the recipe's, on short schedules.
 
@@ -84,8 +89,13 @@ def hyperparameter_search(
         live.epoch(number, point)
         context.log.info(_trial_epoch_line(number, point))
 
-    record = training.hyperparameter_search(
-        opened, attempt, running_ray=ray_cluster.running, on_trial=on_trial, on_epoch=on_epoch
+    record = ray_jobs.hyperparameter_search(
+        opened,
+        attempt,
+        running_ray=ray_cluster.running,
+        on_trial=on_trial,
+        on_epoch=on_epoch,
+        on_line=context.log.debug,
     )
     return materialized(
         opened,
@@ -112,7 +122,9 @@ def hyperparameter_search(
     code_version=code_version("model", "recipes", "images")[:12],
     pool=TRAINING_POOL,
 )
-def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe) -> dg.MaterializeResult[None]:
+def trained_cnn(
+    context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, ray_jobs: RayJobs
+) -> dg.MaterializeResult[None]:
     """The convolutional network, trained on the train side with what the search chose, as safetensors.
 
     The epoch that did best on the validation part is kept.
@@ -130,7 +142,7 @@ def trained_cnn(context: dg.AssetExecutionContext, home: PetparkHome, recipe: Ru
             f"validation accuracy {epoch.validation_accuracy:.4f}, {epoch.seconds:.0f} s"
         )
 
-    record = training.trained_cnn(opened, attempt, on_epoch=log_epoch)
+    record = ray_jobs.trained_cnn(opened, attempt, on_epoch=log_epoch, on_line=context.log.debug)
     return materialized(
         opened,
         record,

@@ -80,6 +80,8 @@ TABLE = (
     Variable(
         name="RAY_AUTH_TOKEN", what="its token", default="a new one for a local Ray", is_required=True, is_secret=True
     ),
+    Variable(name="RAY_API_SERVER_ADDRESS", what="its dashboard, which takes jobs", default="none: steps drive Ray"),
+    Variable(name="PETPARK_TRAINING_GPUS", what="GPUs that a training's job waits for", default="0"),
     Variable(name="DAGSTER_HOME", what="the folder of dagster.yaml", default="set by petpark"),
     Variable(name="PETPARK_DAGSTER", what="dagster/ in the home", default="set by petpark"),
 )
@@ -101,6 +103,10 @@ class Environment:
     """A folder of real photos, for tests and benchmarks."""
     ray_address: str | None
     """A Ray cluster to use instead of a Ray of our own."""
+    ray_jobs_address: str | None = None
+    """The http(s) address of a Ray cluster's job server: searches and trainings are submitted there as jobs."""
+    training_gpus: float = 0.0
+    """GPUs that the job of a training waits for; with 0 it runs on the cluster's head."""
     reports_url: str = "http://127.0.0.1:3001"
     """Where `petpark dev` serves the home's reports: what links in the UI lead to."""
     store: str | None = None
@@ -138,6 +144,8 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         actor=variables.get("PETPARK_ACTOR") or _system_user(),
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
+        ray_jobs_address=_checked_job_server(variables.get("RAY_API_SERVER_ADDRESS")),
+        training_gpus=checked_number(variables, "PETPARK_TRAINING_GPUS", Environment.training_gpus, least=0),
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
         store=checked_store(variables.get("PETPARK_STORE"), must_be_shared=name == PRODUCTION),
         alerts=Alerts(
@@ -193,9 +201,29 @@ def instance_folder(profile: str | None) -> Path:
     return PROJECT_FOLDER / "infra" if profile == PRODUCTION else PROJECT_FOLDER
 
 
+def _checked_job_server(address: str | None) -> str | None:
+    """Ray's own variable for its dashboard's address. Without a password, since the UI shows it."""
+    if address and (not address.startswith(("http://", "https://")) or "@" in address):
+        raise InvalidInput("RAY_API_SERVER_ADDRESS must be http(s)://host:port, without a password")
+    return address.rstrip("/") if address else None
+
+
 def process_variables() -> Mapping[str, str]:
     """All variables of this process, for those whom a person tells the name of one."""
     return os.environ
+
+
+def job_variables(store: str, actor: str) -> dict[str, str]:
+    """What a Ray job is told by variables. Ray shows them: no secret is among them, nor an address that holds one."""
+    told = {"PETPARK_STORE": store, "PETPARK_ACTOR": actor}
+    registry = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return {**told, "MLFLOW_TRACKING_URI": registry} if registry and "@" not in registry else told
+
+
+def enter_job(home: Path) -> Environment:
+    """The environment of a Ray job: its node's own, with this home where the node names none."""
+    enter_home(Path(os.environ.get("PETPARK_HOME") or home))
+    return read_environment()
 
 
 def s3_access() -> S3Access:

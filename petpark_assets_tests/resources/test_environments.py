@@ -235,3 +235,14 @@ def test_the_table_is_that_of_infra():
         row.name for row in TABLE if row.is_required
     }
     assert {name for name, line in shown.items() if "secret" in line} == set(SECRETS)
+
+
+def test_the_job_server_is_an_address_without_a_password():
+    """The UI shows it; and Ray would take `host:port` of the cluster itself for its dashboard's."""
+    address = read_environment({"RAY_API_SERVER_ADDRESS": "http://head:8265/"}).ray_jobs_address
+    assert address == "http://head:8265"
+    assert read_environment({"RAY_ADDRESS": "head:6379"}).ray_jobs_address is None
+    for value in ("head:8265", "http://ada:secret@head:8265"):
+        with pytest.raises(InvalidInput, match="without a password") as caught:
+            read_environment({"RAY_API_SERVER_ADDRESS": value})
+        assert "secret" not in str(caught.value)
