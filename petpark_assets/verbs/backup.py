@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.s3.access import SCHEME
 from petpark_assets.resources.environments import Environment, open_here, s3_access
 from petpark_assets.terminal import answering, show_rows, show_sections
@@ -73,8 +74,13 @@ def _open_place(uri: str, environment: Environment) -> "Store":
     return LocalStore(Path(uri).expanduser())
 
 
-def _engines(_environment: Environment) -> "Engines":
-    """Servers that keep a part of the home's state: none in the profiles that there are."""
+def _engines(environment: Environment) -> "Engines":
+    """Servers that keep a part of the home's state: none yet. Raises InvalidInput where there are some."""
     from petpark_assets.domain.backup.snapshot import Engines
 
+    if environment.database is not None or environment.registry is not None:
+        raise InvalidInput(
+            "this home keeps a part of its state in PostgreSQL or MLflow's server, which petpark backup does not copy "
+            "yet: stop the platform, and copy the databases (pg_dump), the buckets and the home by their own means"
+        )
     return Engines()

@@ -1,6 +1,7 @@
 """Claims about backups: all of a home comes back, whatever went on meanwhile, and nothing that was forgotten."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -343,3 +344,13 @@ def test_the_verbs_say_what_they_did(home, tmp_path):
     shutil.rmtree(home.root)
     told = petpark("restore", place, "--number", "1", *where)
     assert (told["home"], told["number"], told["pages_not_drawn"]) == (str(home.root), 1, [])
+
+
+def test_what_servers_keep_is_not_left_out_in_silence(home, tmp_path):
+    """Who deletes a cluster after such a backup would have lost the registry."""
+    command = [sys.executable, "-m", "petpark_assets.cli", "backup", str(tmp_path / "place"), "--home", str(home.root)]
+    server = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    done = subprocess.run(command, env=server, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "PostgreSQL or MLflow's server, which petpark backup does not copy yet" in done.stderr
+    assert not (tmp_path / "place").exists()
