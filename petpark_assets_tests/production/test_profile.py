@@ -51,17 +51,22 @@ LOCALLY = """
 import sys
 from pathlib import Path
 from petpark_assets_tests.test_whole_flow import TINY, House
-house = House(Path(sys.argv[1]), Path(sys.argv[2]))
+house = House(Path(sys.argv[1]), sys.argv[2])
 assert house.ingest().success and house.build(TINY).success
 """
 
 
 @pytest.fixture(scope="module")
-def local(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """The local profile on the same photos; in a process without a browser, whose event loop Ray's would meet."""
+def local(park: Park, lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The local profile on the same lake: a folder has no etags, which a manifest of S3 holds beside the sha256s.
+
+    In a process without a browser, whose event loop Ray's would meet.
+    """
+    upload(park, lake)
     root = tmp_path_factory.mktemp("local") / "home"
-    subprocess.run([sys.executable, "-c", LOCALLY, str(root), str(lake)], check=True, cwd=PROJECT_FOLDER)
-    return open_home(root, actor="tester")
+    command = [sys.executable, "-c", LOCALLY, str(root), park.variables()["PETPARK_LAKE"]]
+    subprocess.run(command, env={**os.environ, **park.s3().variables()}, check=True, cwd=PROJECT_FOLDER)
+    return open_home(root, actor="tester", s3=park.s3().access)
 
 
 def upload(park: Park, folder: Path) -> None:
@@ -137,7 +142,7 @@ def test_the_sensor_builds_what_comes(park, local, lake, tmp_path):
     assert answer["__typename"] == "Sensor", answer
     wait_for_run(park, "new_dataset_version", 2)
     wait_for_run(park, "build", 2, must_succeed=False)  # what its model is worth is not the claim
-    ingestion.new_dataset_version(local, str(lake), RunRecipe(**TINY).resolve().resolution_px)
+    ingestion.new_dataset_version(local, park.variables()["PETPARK_LAKE"], RunRecipe(**TINY).resolve().resolution_px)
     ingestion.split(local, "v0002")
     rooms = ("raw_images", "train_split", "test_split")
     store = store_of(park, tmp_path)
