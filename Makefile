@@ -1,6 +1,6 @@
 # The verbs of this repository, the same on a laptop and in CI. A fresh machine needs Python 3.11+, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove check dev bench bench-gpu lock picture
+.PHONY: help install demo test prove prove-production check dev production bench bench-gpu audit sbom lock picture
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -17,7 +17,7 @@ TEST_WORKERS ?= 2
 PYTEST_FLAGS ?=
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## .venv with everything pinned, and the petpark command in it
 
@@ -28,7 +28,10 @@ test: $(STAMP) ## every test that needs only pip; the others skip and name the p
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work; a quarter of an hour
-	@$(BIN)/python -m pytest --long -m long $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest --long -m "long or production" $(PYTEST_FLAGS)
+
+prove-production: $(STAMP) ## of these, the production profile with all its servers: builds, digests, secrets, stops
+	@$(BIN)/python -m pytest --long -m production --debian $(PYTEST_FLAGS)
 
 check: $(STAMP) ## lint, format, types and import contracts
 	@$(BIN)/ruff check .
@@ -38,6 +41,9 @@ check: $(STAMP) ## lint, format, types and import contracts
 
 dev: $(STAMP) ## the Dagster UI with its daemon
 	@$(BIN)/petpark dev
+
+production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster, the login proxy
+	@$(BIN)/python -m infra.production
 
 bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, crashes, memory, inference, audit, the recipe laptop; two hours
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
@@ -53,6 +59,12 @@ bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, 
 
 bench-gpu: $(STAMP) ## the recipe gpu on one GPU, on PETPARK_PHOTOS: accuracy of 5 seeds, seconds to 0.97, photos a second
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.gpu_training --photos "$${PETPARK_PHOTOS:?set it to a folder of real photos}"
+
+audit: $(STAMP) ## the pinned packages against databases of known holes; fails saying "not audited" where none can be believed
+	@$(BIN)/python -m petpark_assets_tests.security.dependency_audit
+
+sbom: $(STAMP) ## what is installed, with licences, in CycloneDX: build/sbom.cdx.json
+	@$(BIN)/python -m petpark_assets_tests.security.bill_of_materials build/sbom.cdx.json
 
 lock: $(STAMP) ## compile requirements.txt again from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

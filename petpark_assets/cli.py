@@ -15,7 +15,7 @@ import typer
 
 from petpark_assets.resources.environments import PROJECT_FOLDER, Environment, enter_home, open_here
 from petpark_assets.terminal import answering, say, show_build, show_rows, showing_progress, terminal
-from petpark_assets.verbs import audit, lake, registry
+from petpark_assets.verbs import audit, backup, lake, operations, registry
 from petpark_assets.verbs.options import (
     HomeOption,
     JsonOption,
@@ -35,6 +35,8 @@ app = typer.Typer(
 app.add_typer(lake.app, name="lake")
 app.add_typer(registry.app, name="registry")
 app.add_typer(audit.app, name="audit")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 DEMO_HOME = Path(".petpark-demo")
 
@@ -105,6 +107,10 @@ def classify(
         rows = registration.classify(open_here(environment), photos, model, variant="int8" if int8 else "float32")
         answer(rows, show_rows)
     raise typer.Exit(int(any(row["error"] for row in rows)))
+
+
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(operations.serve)
+app.command()(operations.upgrade)
 
 
 def main() -> None:

@@ -41,7 +41,13 @@ def build_defs(
     s3 = S3Connection()
     resources = {
         "s3": s3,
-        "home": PetparkHome(root=str(environment.home), actor=environment.actor, store=environment.store, s3=s3),
+        "home": PetparkHome(
+            root=str(environment.home),
+            actor=environment.actor,
+            store=environment.store,
+            registry=environment.registry,
+            s3=s3,
+        ),
         "recipe": RunRecipe(recipe=environment.recipe),
         "ray_cluster": RayCluster(address=environment.ray_address),
         "ray_jobs": RayJobs(address=environment.ray_jobs_address, gpus_per_training=environment.training_gpus),

@@ -14,11 +14,11 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake.label_specs import SYNTAX
 from petpark_assets.domain.workflow import gate, ingestion, reconciliation, registration
+from petpark_assets.resources import login
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
-from petpark_assets.resources.runs import APPROVER, ROLE_TAG, USER_TAG
 
 MOST_NAMES = 10
 """In one line."""
@@ -45,7 +45,7 @@ def look_at_the_lake(
     ray_cluster: RayCluster,
 ) -> tuple[str, bool]:
     """One version more, if the lake changed; either way the partitions are those of the manifests."""
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     told: set[int] = set()
 
     def tell_each_tenth(done: int, total: int) -> None:
@@ -97,7 +97,7 @@ retrain = dg.define_asset_job(
 @dg.op(description="Compare the lake with the newest version, object by object, and name what differs.")
 def compare_with_the_lake(context: dg.OpExecutionContext, home: PetparkHome, lake_watch: LakeWatch) -> None:
     """Raises Failure, so that whoever is told of failures hears of it."""
-    found = reconciliation.reconcile(home.open(run_id=context.run.run_id), lake_watch.lake)
+    found = reconciliation.reconcile(home.open(context.run), lake_watch.lake)
     counts = ", ".join(f"{found[kind]} {kind}" for kind in reconciliation.KINDS)
     context.log.info(f"{found['lake']} and {found['dataset_version']}: {counts}")
     if not found["is_reconciled"]:
@@ -154,12 +154,10 @@ def let_model_through(context: dg.OpExecutionContext, config: OverrideConfig, ho
 
 def _open_for_a_person(context: dg.OpExecutionContext, home: PetparkHome, by: str | None) -> tuple[Home, str]:
     """The home with the person as the ledger's actor, and that person; who logged in decides in no other's name."""
-    user, role = context.run.tags.get(USER_TAG), context.run.tags.get(ROLE_TAG, APPROVER)
-    if role != APPROVER:
-        raise InvalidInput(f"{user} is {role}, and only an {APPROVER} decides about models: ask one to launch it")
+    user = login.approver_of(context.run.tags)
     if user and by not in {None, "", user}:
         raise InvalidInput(f"you are logged in as {user}, and cannot decide as {by}: leave the field `by` empty")
-    opened = home.open(run_id=context.run.run_id, actor=user)
+    opened = home.open(context.run)
     return opened, user or by or opened.actor
 
 

@@ -65,7 +65,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Proofs marked `long` are for `make prove`, or CI would take half an hour. Files with slow tests come first.
+    """`long` and `production` are for `make prove`, or CI would take half an hour. Files with slow tests come first.
 
     Side by side, nobody then waits at the end for one file alone.
     """
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.path not in slow_files)  # stable: each file keeps its order
     if config.getoption("--long"):
         return
-    left_out = [item for item in items if item.get_closest_marker("long") is not None]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in ("long", "production"))]
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from petpark_assets.definitions import build_defs
-from petpark_assets.resources.environments import ENVIRONMENTS, Environment
+from petpark_assets.resources.environments import PROFILES, Environment
 
 FLOW = {
     "raw_images": ("ingestion", {"lake"}),
@@ -39,7 +39,7 @@ def _definitions(tmp_path: Path, name: str = "local") -> dg.Definitions:
     return build_defs(Environment(name=name, home=tmp_path, actor="tester", photos=None, ray_address=None))
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", PROFILES)
 def test_the_definitions_are_sound_in_every_environment(tmp_path: Path, name: str):
     """A mistake in a job or a resource must show here, not when somebody presses Materialize."""
     dg.Definitions.validate_loadable(_definitions(tmp_path, name))

@@ -1,9 +1,10 @@
-"""The local Dagster instance, dagster.yaml, as Dagster itself reads it."""
+"""The local Dagster instance, dagster.yaml, as Dagster itself reads it; and the settings of that of production."""
 
 import dagster as dg
 import pytest
+from dagster._core.instance.ref import InstanceRef
 
-from petpark_assets.resources.environments import PROJECT_FOLDER, enter_home
+from petpark_assets.resources.environments import PROJECT_FOLDER, enter_home, instance_folder
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +72,31 @@ def test_nothing_is_reported_to_anybody(instance):
     """What a park does with its photos is its own business."""
     assert not instance.telemetry_enabled
     assert not instance.nux_enabled
+
+
+@pytest.fixture
+def production(monkeypatch):
+    """The settings of infra/dagster.yaml, checked by Dagster against its own schema; nothing is connected to."""
+    for name in ("PETPARK_DATABASE", "PETPARK_LOGS_BUCKET", "PETPARK_DAGSTER", "PETPARK_PROXY_SECRET"):
+        monkeypatch.setenv(name, f"/{name}")
+    return InstanceRef.from_dir(str(instance_folder("production")))
+
+
+def test_production_keeps_runs_and_logs_where_all_machines_see_them(production):
+    """The webserver that shows what a step printed is another machine than the one that ran it."""
+    classes = {data.class_name for data in (production.storage_data, production.compute_logs_data)}
+    assert classes == {"DagsterPostgresStorage", "S3ComputeLogManager"}
+    assert "PETPARK_DATABASE" in production.storage_data.config_yaml
+    assert "/PETPARK_DATABASE" not in production.storage_data.config_yaml  # the variable's name, never its value
+
+
+def test_production_gives_places_back_and_retries_crashes_alone(production):
+    """A lost machine must not keep its GPU taken, nor a rejected model be trained for ever."""
+    settings = production.settings
+    assert settings["run_monitoring"]["enabled"]
+    assert settings["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
+    assert settings["run_retries"]["max_retries"] > 0
+    assert settings["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert settings["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+    assert settings["retention"]["sensor"]["purge_after_days"]["skipped"] <= 7
+    assert not settings["telemetry"]["enabled"]

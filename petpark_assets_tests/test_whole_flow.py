@@ -37,9 +37,9 @@ from petpark_assets.domain.workflow import (
     training,
 )
 from petpark_assets.resources.environments import Environment
+from petpark_assets.resources.login import APPROVER, ROLE_TAG, USER_TAG
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe, as_run_config
-from petpark_assets.resources.runs import APPROVER, ROLE_TAG, USER_TAG
 
 TINY = {
     "recipe": "demo",

@@ -37,7 +37,7 @@ def raw_images(
     The version was made by `new_dataset_version`; here its manifest is verified and its pixels are made ready. The
     lake is not looked at again.
     """
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     show_versions(context.instance, opened)
     record = ingestion.raw_images(opened, context.partition_key, recipe.resolve().resolution_px)
     page = ingestion.draw_quarantine(opened, context.partition_key)  # a link: Dagster's own log could forget no photo

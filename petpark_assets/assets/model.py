@@ -37,7 +37,7 @@ def feature_scaling(
 
     Measured on the train side only. This record travels with the weights into the ONNX graph.
     """
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     record = training.feature_scaling(opened, attempt)
     channels = zip(("red", "green", "blue"), record.channel_means, record.channel_deviations, strict=True)
@@ -77,7 +77,7 @@ def hyperparameter_search(
     from petpark_assets.domain.report import search_pictures
     from petpark_assets.domain.report.gain import search_gain
 
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     live = progress.SearchProgress(attempt.recipe)
 
@@ -131,7 +131,7 @@ def trained_cnn(
     """
     from petpark_assets.domain.report import figures
 
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
 
     def log_epoch(epoch: "Epoch") -> None:

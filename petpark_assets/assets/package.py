@@ -24,7 +24,7 @@ def onnx_package(context: dg.AssetExecutionContext, home: PetparkHome, recipe: R
     Proved on the whole test side: the same labels as the network, and the report's accuracy from the photos' own bytes.
     A faster 8 bit variant is beside it where that lost at most 0.2 points on the validation part.
     """
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     record = packaging.onnx_package(opened, attempt)
     return materialized(

@@ -28,7 +28,7 @@ def registered_model(
     It becomes `candidate`, and `champion` when it is clearly better than the champion on the same photos; otherwise it
     waits for a person.
     """
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     record = registration.registered_model(opened, attempt)
     page = pages.draw_page(opened, attempt)

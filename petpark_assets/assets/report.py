@@ -36,7 +36,7 @@ def evaluation_report(
     """
     from petpark_assets.domain.report import figures
 
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     record = testing.evaluation_report(opened, attempt)
     page = testing.draw_page(opened, attempt)

@@ -41,7 +41,7 @@ CODE_VERSION = code_version("splits")[:12]
 )
 def split(context: dg.AssetExecutionContext, home: PetparkHome) -> Iterator[dg.MaterializeResult[None]]:
     """Read both sides from the version's manifest."""
-    opened = home.open(run_id=context.run.run_id)
+    opened = home.open(context.run)
     for record in ingestion.split(opened, context.partition_key):
         yield materialized(
             opened,

@@ -6,7 +6,8 @@
     │   ├── NotFound            what was named does not exist; the message lists what does
     │   ├── Conflict            it exists already, with other content; nothing was overwritten
     │   ├── CorruptData         stored bytes no longer have the digest they were stored under
-    │   └── ModelRejected       the evaluation report's verdict is no: nothing goes on
+    │   ├── ModelRejected       the evaluation report's verdict is no: nothing goes on
+    │   └── NotAllowed          whoever asks may not do it; the message says who may
     └── TransientError          again may help: a full disk, a server that went away
 
 Messages are one line: what was received, and how to mend it. Bugs of our own stay AssertionError.
@@ -39,6 +40,10 @@ class CorruptData(PermanentError):
 
 class ModelRejected(PermanentError):
     """The evaluation report's verdict is no: the model is neither packaged nor registered."""
+
+
+class NotAllowed(PermanentError):
+    """Whoever asks may not do it."""
 
 
 class TransientError(PetparkError):

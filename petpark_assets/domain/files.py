@@ -291,7 +291,7 @@ class LocalStore:
 
     def _check(self, *keys: str) -> None:
         for key in keys:
-            if key.startswith("/") or ".." in key.split("/"):
+            if key.startswith("/") or "\0" in key or ".." in key.split("/"):
                 raise InvalidInput(f"{key!r} is not a key of the store: it would leave {self.uri}")
 
 

@@ -5,7 +5,8 @@
                                                      cache/         copies: all of it can be deleted
     reports/       pages to look at, with photos     dagster/       runs and events
 
-The store, pixels included, may be in a bucket of S3 instead; all the rest stays in the folder.
+The store, pixels included, may be in a bucket of S3 instead, and the registry in MLflow's server; the rest, the ledger
+among it, stays in the folder: runs of one home work on one machine.
 Not here: what the steps do (workflow/), or which home a process uses (resources/environments.py).
 """
 
@@ -103,6 +104,7 @@ def open_home(
     actor: str,
     run_id: str | None = None,
     store_uri: str | None = None,
+    registry_uri: str | None = None,
     s3: Callable[[], S3Access] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Home:
@@ -113,6 +115,7 @@ def open_home(
         actor: Who is noted in records and in the ledger.
         run_id: The Dagster run that works here.
         store_uri: The store, if it is not the folder's `store`: another folder, or `s3://bucket/prefix`.
+        registry_uri: MLflow's server, if the registry is not SQLite in the folder's `mlflow`.
         s3: Looks the keys for S3 up.
         variables: The process's environment.
     """
@@ -124,7 +127,7 @@ def open_home(
         store=store,
         pixels=pixels,
         ledger=ledger,
-        registry=Registry(root / "mlflow", MODEL_NAME, record_event=ledger.append),
+        registry=Registry(root / "mlflow", MODEL_NAME, record_event=ledger.append, tracking_uri=registry_uri),
         actor=actor,
         run_id=run_id,
         s3=s3,

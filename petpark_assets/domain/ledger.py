@@ -48,6 +48,8 @@ EVENTS: Mapping[str, str] = {
     "label_corrected": "a person corrected what a photo shows; who and why",
     "photo_forgotten": "a photo's bytes and pixels were deleted everywhere; by whom and why",
     "ledger_repaired": "a line cut short by a crash was moved beside the ledger",
+    "backup_made": "all of the home, as of an event, was copied elsewhere",
+    "home_restored": "the home was made again from a backup: what happened after that is not in it",
 }
 """Every event there is, and what it says. A new one gets its row here first."""
 
@@ -117,6 +119,20 @@ class Ledger:
                 f"line {num_events + 1} of {self.path} was cut short by a crash and never counted: "
                 "the next event moves it beside the ledger"
             )
+
+    @contextmanager
+    def held(self) -> Iterator[tuple[bytes, list[Event]]]:
+        """The whole lines, and their events, while nobody appends: for moments, since a build waits meanwhile.
+
+        Raises CorruptData at the first bad line.
+        """
+        if not self.path.exists():
+            yield b"", []
+            return
+        with self.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            *lines, _ = file.read().split(b"\n")
+            yield b"".join(line + b"\n" for line in lines), list(self._chained(lines))
 
     def _chained(self, lines: list[bytes]) -> Iterator[Event]:
         previous = START

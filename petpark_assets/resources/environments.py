@@ -1,30 +1,93 @@
 """The one reader of the process's environment: where this process works, as whom, and with which engines.
 
-Not here: what is done with it. A variable gets its row in README before it is read here.
+It holds the whole table of variables. A variable gets its row here and in README before it is read.
+Not here: what a value must be (values.py), where secrets come from (secret_sources.py), or what is done with it.
 """
 
 import getpass
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import find_recipe
-from petpark_assets.domain.s3.access import SCHEME, S3Access, parse_place
+from petpark_assets.domain.s3.access import S3Access
 from petpark_assets.resources.alerts import Alerts, parse_receivers
 from petpark_assets.resources.lake_queue import check_queue
+from petpark_assets.resources.secret_sources import FROM_AWS, FROM_FILE, fetched
+from petpark_assets.resources.values import (
+    checked_database,
+    checked_lake,
+    checked_number,
+    checked_registry,
+    checked_store,
+)
 
 if TYPE_CHECKING:
     from petpark_assets.domain.home import Home
 
-ENVIRONMENTS = ("local", "ci")
-"""`local` is a person's machine; `ci` is the same with nothing that asks or draws."""
+PROFILES = ("local", "ci", "production")
+"""`local` is a person's machine; `ci` the same with nothing that asks or draws; `production` is many machines."""
+
+PRODUCTION = "production"
 
 PROJECT_FOLDER = Path(__file__).resolve().parents[2]
-"""The checkout: holds dagster.yaml and workspace.yaml."""
+"""The checkout: holds dagster.yaml and workspace.yaml, and those of production in `infra/`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """One row of the table."""
+
+    name: str
+    what: str
+    default: str = "none"
+    """In words; what holds where it is not set."""
+    is_required: bool = False
+    """Whether production does not work without it; nothing is required elsewhere."""
+    is_secret: bool = False
+
+
+TABLE = (
+    Variable(name="PETPARK_ENV", what="the profile: local, ci or production", default="local"),
+    Variable(name="PETPARK_HOME", what="the home: all local state", default=".petpark"),
+    Variable(name="PETPARK_STORE", what="where what must last is kept", default="store/ in the home", is_required=True),
+    Variable(name="PETPARK_LAKE", what="the lake that sensors look at", default="that of the newest version"),
+    Variable(name="PETPARK_LAKE_QUEUE", what="the queue of that lake's events", default="none: the lake is listed"),
+    Variable(name="PETPARK_RECIPE", what="recipe of runs that are not told another", default="laptop"),
+    Variable(name="PETPARK_ARRIVALS", what="photos that make a version at once", default="100"),
+    Variable(name="PETPARK_ARRIVALS_WAIT_H", what="hours after which fewer do", default="6"),
+    Variable(name="PETPARK_ACTOR", what="who, in records and in the ledger", default="the system's user"),
+    Variable(name="PETPARK_SIGNING_KEY", what="the private key's file that signs packages", default="the home's own"),
+    Variable(name="PETPARK_PROXY_SECRET", what="what the login proxy is known by", is_secret=True),
+    Variable(name="PETPARK_PHOTOS", what="a folder of real photos, for tests and benchmarks"),
+    Variable(name="PETPARK_REPORTS_URL", what="where links find the reports", default="http://127.0.0.1:3001"),
+    Variable(name="PETPARK_UI_URL", what="the UI that links in alerts lead to", default="http://127.0.0.1:3000"),
+    Variable(name="PETPARK_ALERT_WEBHOOK", what="an address that is told of failed runs", is_secret=True),
+    Variable(name="PETPARK_ALERT_EMAIL", what="who is told by e-mail, and by whose server", is_secret=True),
+    Variable(name="PETPARK_DATABASE", what="PostgreSQL of Dagster", default="SQLite", is_required=True, is_secret=True),
+    Variable(name="PETPARK_LOGS_BUCKET", what="bucket of what steps print", default="the home", is_required=True),
+    Variable(name="PETPARK_CODE_HOST", what="where Dagster's code server is", default="127.0.0.1"),
+    Variable(name="PETPARK_CODE_PORT", what="and its port", default="4000"),
+    Variable(name="MLFLOW_TRACKING_URI", what="MLflow's server", default="SQLite in the home", is_required=True),
+    Variable(name="MLFLOW_BACKEND_STORE_URI", what="the database of MLflow's server, for that alone", is_secret=True),
+    Variable(name="MLFLOW_ARTIFACTS_DESTINATION", what="where that server keeps files"),
+    Variable(name="PETPARK_SIGNING_KEY", what="file of the key that bundles are signed with", default="the home's own"),
+    Variable(name="PETPARK_PROXY_SECRET", what="what the login proxy shares", is_required=True, is_secret=True),
+    Variable(name="RAY_ADDRESS", what="the Ray cluster", default="a local Ray", is_required=True),
+    Variable(
+        name="RAY_AUTH_TOKEN", what="its token", default="a new one for a local Ray", is_required=True, is_secret=True
+    ),
+    Variable(name="RAY_API_SERVER_ADDRESS", what="its dashboard, which takes jobs", default="none: steps drive Ray"),
+    Variable(name="PETPARK_TRAINING_GPUS", what="GPUs that a training's job waits for", default="0"),
+    Variable(name="DAGSTER_HOME", what="the folder of dagster.yaml", default="set by petpark"),
+    Variable(name="PETPARK_DAGSTER", what="dagster/ in the home", default="set by petpark"),
+)
+"""Every variable that is ours or that we read. AWS's own are read by boto3 (resources/s3.py)."""
+
+SECRETS = tuple(row.name for row in TABLE if row.is_secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +123,20 @@ class Environment:
     """New, changed or removed photos for which a version is made at once ..."""
     arrivals_wait_h: float = 6.0
     """... and the hours after which fewer do."""
+    registry: str | None = None
+    """MLflow's server, `http(s)://host:port`, without a password; None for SQLite in the home."""
+    database: str | None = field(default=None, repr=False)
+    """PostgreSQL of Dagster in production, with its driver and its password."""
+    code_server: tuple[str, int] = ("127.0.0.1", 4000)
+    """Where the webserver and the daemon find Dagster's code server in production."""
     signing_key: Path | None = None
     """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
 
 
 def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of this process. Raises InvalidInput, naming the variable whose value cannot be used."""
-    name = variables.get("PETPARK_ENV", "local")
-    if name not in ENVIRONMENTS:
-        raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(ENVIRONMENTS)}")
+    """The environment of this process. Raises InvalidInput: what is missing, or whose value cannot be used."""
+    variables = fetched(variables, SECRETS)
+    name = _checked_profile(variables)
     photos = variables.get("PETPARK_PHOTOS")
     return Environment(
         name=name,
@@ -77,41 +145,60 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
         ray_jobs_address=_checked_job_server(variables.get("RAY_API_SERVER_ADDRESS")),
-        training_gpus=_number(variables, "PETPARK_TRAINING_GPUS", Environment.training_gpus, least=0),
+        training_gpus=checked_number(variables, "PETPARK_TRAINING_GPUS", Environment.training_gpus, least=0),
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
-        store=_checked_store(variables.get("PETPARK_STORE")),
+        store=checked_store(variables.get("PETPARK_STORE"), must_be_shared=name == PRODUCTION),
         alerts=Alerts(
             receivers=parse_receivers(variables.get("PETPARK_ALERT_WEBHOOK"), variables.get("PETPARK_ALERT_EMAIL")),
             ui_url=variables.get("PETPARK_UI_URL", Alerts.ui_url).rstrip("/"),
         ),
-        lake=_checked_lake(variables.get("PETPARK_LAKE")),
+        lake=checked_lake(variables.get("PETPARK_LAKE")),
         lake_queue=check_queue(variables.get("PETPARK_LAKE_QUEUE")),
         recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
-        arrivals=int(_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
-        arrivals_wait_h=_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
+        arrivals=int(checked_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
+        arrivals_wait_h=checked_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
+        registry=checked_registry(variables.get("MLFLOW_TRACKING_URI")),
+        database=checked_database("PETPARK_DATABASE", variables.get("PETPARK_DATABASE")),
+        code_server=(
+            variables.get("PETPARK_CODE_HOST") or Environment.code_server[0],
+            int(checked_number(variables, "PETPARK_CODE_PORT", Environment.code_server[1], least=1)),
+        ),
         signing_key=Path(variables["PETPARK_SIGNING_KEY"]).absolute() if variables.get("PETPARK_SIGNING_KEY") else None,
     )
 
 
-def _checked_store(uri: str | None) -> str | None:
-    if not uri:
-        return None
-    if uri.startswith(SCHEME):
-        return parse_place(uri, "store").uri
-    if not Path(uri).is_absolute():  # Dagster's processes work in other folders
-        raise InvalidInput("PETPARK_STORE must be s3://bucket/prefix, or an absolute folder")
-    return uri
+def mlflow_database(environment: Environment) -> str:
+    """The database of MLflow's server, or the home's own where there is no server. Raises InvalidInput."""
+    variables, name = fetched(os.environ, SECRETS), "MLFLOW_BACKEND_STORE_URI"
+    if environment.registry is None and not variables.get(name):
+        return f"sqlite:///{environment.home / 'mlflow' / 'mlflow.db'}"
+    _require(variables, [name], f"MLflow's server is {environment.registry}")
+    return str(checked_database(name, variables[name]))
 
 
-def _checked_lake(uri: str | None) -> str | None:
-    """Absolute, since Dagster's processes work in other folders; never with a secret, since the UI shows it."""
-    if not uri or uri.startswith("file://"):
-        return uri or None
-    if uri.startswith(SCHEME):
-        return parse_place(uri, "lake").uri
-    if "://" in uri:
-        raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
-    return str(Path(uri).expanduser().absolute())
+def _checked_profile(variables: Mapping[str, str]) -> str:
+    """The profile's name. Raises InvalidInput for an unknown one, or with the list of all that it misses."""
+    name = variables.get("PETPARK_ENV") or PROFILES[0]
+    if name not in PROFILES:
+        raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(PROFILES)}")
+    if name == PRODUCTION:
+        _require(variables, (row.name for row in TABLE if row.is_required), f"PETPARK_ENV is {name}")
+    return name
+
+
+def _require(variables: Mapping[str, str], names: Iterable[str], why: str) -> None:
+    """Raise InvalidInput, in one line, with every one of these variables that is not set."""
+    missing = [name for name in names if not variables.get(name, "").strip()]
+    if missing:
+        raise InvalidInput(
+            f"{why}, and these are not set: {', '.join(missing)}; a secret may also be given by its name with "
+            f"{FROM_FILE} or {FROM_AWS} behind it (infra/README.md has the table)"
+        )
+
+
+def instance_folder(profile: str | None) -> Path:
+    """The folder of a profile's dagster.yaml and workspace.yaml."""
+    return PROJECT_FOLDER / "infra" if profile == PRODUCTION else PROJECT_FOLDER
 
 
 def _checked_job_server(address: str | None) -> str | None:
@@ -119,16 +206,6 @@ def _checked_job_server(address: str | None) -> str | None:
     if address and (not address.startswith(("http://", "https://")) or "@" in address):
         raise InvalidInput("RAY_API_SERVER_ADDRESS must be http(s)://host:port, without a password")
     return address.rstrip("/") if address else None
-
-
-def _number(variables: Mapping[str, str], name: str, default: float, *, least: float) -> float:
-    try:
-        value = float(variables.get(name) or default)
-    except ValueError:
-        value = math.nan
-    if not least <= value < math.inf:
-        raise InvalidInput(f"{name} is {variables[name]!r}: it must be a number, {least} or more")
-    return value
 
 
 def process_variables() -> Mapping[str, str]:
@@ -164,6 +241,7 @@ def open_here(environment: Environment) -> "Home":
         environment.home,
         actor=environment.actor,
         store_uri=environment.store,
+        registry_uri=environment.registry,
         s3=s3_access,
         variables=process_variables(),
     )
@@ -183,5 +261,49 @@ def enter_home(home: Path, *, reports_url: str | None = None, ui_url: str | None
     if ui_url is not None:
         os.environ.setdefault("PETPARK_UI_URL", ui_url)  # a proxy in front has its own address
     os.environ["PETPARK_HOME"] = str(home.absolute())
-    os.environ["DAGSTER_HOME"] = str(PROJECT_FOLDER)
+    os.environ["DAGSTER_HOME"] = str(instance_folder(os.environ.get("PETPARK_ENV")))
     os.environ["PETPARK_DAGSTER"] = str(home.absolute() / "dagster")  # dagster.yaml cannot join a folder to a variable
+
+
+def enter_profile(home: Path | None = None) -> Environment:
+    """Point this process, and whatever it starts, at a home and at the engines of its profile; what it now is.
+
+    Secrets are fetched once, here, and are then variables of this process: Dagster's configuration and Ray know no
+    other place. Raises what `read_environment` raises.
+    """
+    _settle_secrets()
+    if home is not None:
+        enter_home(home)
+    environment = read_environment()
+    enter_home(environment.home)
+    if environment.name == PRODUCTION:
+        assert environment.database is not None  # production requires it
+        host, port = environment.code_server
+        os.environ |= {
+            "PETPARK_DATABASE": environment.database,
+            "PETPARK_CODE_HOST": host,
+            "PETPARK_CODE_PORT": str(port),
+            "RAY_AUTH_MODE": "token",  # or clients say no more than that they failed to connect
+        }
+    return environment
+
+
+def _settle_secrets() -> None:
+    settled = fetched(os.environ, SECRETS)
+    for name in SECRETS:
+        for place in (name + FROM_FILE, name + FROM_AWS):
+            os.environ.pop(place, None)
+        if name in settled:
+            os.environ[name] = settled[name]
+
+
+def enter_mlflow() -> None:
+    """Give MLflow's own server what it reads from the environment: a command line, and a password in it, all can see.
+
+    Raises InvalidInput with all that is missing.
+    """
+    database, files = "MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION"
+    _require(os.environ, (database, files), "MLflow's server needs a database and a place for files")
+    os.environ[database] = str(checked_database(database, os.environ[database]))
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes, 1.2 GiB, for what we do not use

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from petpark_assets.domain.home import Home, open_home
 from petpark_assets.resources.environments import process_variables
+from petpark_assets.resources.login import USER_TAG
 from petpark_assets.resources.s3 import S3Connection
 
 
@@ -18,15 +19,20 @@ class PetparkHome(dg.ConfigurableResource[Home]):
     store: str | None = Field(
         default=None, description="Where what must last is kept, if not in the home: s3://bucket/prefix; PETPARK_STORE."
     )
+    registry: str | None = Field(
+        default=None, description="MLflow's server, if the registry is not in the home; MLFLOW_TRACKING_URI."
+    )
     s3: S3Connection
 
-    def open(self, *, run_id: str | None = None, actor: str | None = None) -> Home:
-        """The home as the domain knows it; `run_id` is noted beside what the run makes, `actor` in place of ours."""
+    def open(self, run: dg.DagsterRun | None = None) -> Home:
+        """The home as the domain knows it; for a step of a run, in the name of who launched it, where people log in."""
+        tags = {} if run is None else run.tags
         return open_home(
             Path(self.root),
-            actor=actor or self.actor,
-            run_id=run_id,
+            actor=tags.get(USER_TAG) or self.actor,
+            run_id=None if run is None else run.run_id,
             store_uri=self.store,
+            registry_uri=self.registry,
             s3=self.s3.access,
             variables=process_variables(),
         )

@@ -30,15 +30,15 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serve_reports(folder: Path, port: int) -> Iterator[str]:
-    """Serve a folder on loopback while the block runs; gives the base URL. Port 0 takes any free one."""
+def serve_reports(folder: Path, port: int, *, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve a folder, on loopback, while the block runs; gives the base URL. Port 0 takes any free one."""
     folder.mkdir(parents=True, exist_ok=True)
     handler = functools.partial(_Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+    with http.server.ThreadingHTTPServer((host, port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield f"http://{host}:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()

@@ -18,10 +18,6 @@ IN_PROCESS = {"petpark/in_process": "true"}
 """The tag of runs in the process of a terminal: they are dead when it is."""
 HOST_TAG = "petpark/host"
 """The machine of such a run: only there its process can be looked for."""
-USER_TAG = "petpark/user"
-"""Who launched a run, where people log in."""
-ROLE_TAG, APPROVER = "petpark/role", "approver"
-"""As what; and the role that decides about models."""
 OUR_ERRORS = f"{PetparkError.__module__}."
 PROC = Path("/proc")
 CLOCK_SLACK_S = 5.0

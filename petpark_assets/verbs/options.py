@@ -10,7 +10,7 @@ import typer
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import RECIPES
-from petpark_assets.resources.environments import Environment, enter_home, read_environment
+from petpark_assets.resources.environments import Environment, enter_profile
 from petpark_assets.terminal import terminal
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="The home, instead of PETPARK_HOME.")]
@@ -33,11 +33,7 @@ ModelArgument = Annotated[str, typer.Argument(help="A model version (3 or v3) or
 def enter(home: Path | None) -> Environment:
     """Work in a home: this process, and whatever it starts."""
     try:
-        if home is not None:
-            enter_home(home)
-        environment = read_environment()
+        return enter_profile(home)
     except InvalidInput as error:
         terminal.print(f"petpark: {error}", markup=False, soft_wrap=True, style="red")
         raise typer.Exit(1) from None
-    enter_home(environment.home)
-    return environment

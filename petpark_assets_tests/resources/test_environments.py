@@ -1,11 +1,18 @@
 """Claims about the environment: read once, checked, and refused with the received value."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import boto3
 import pytest
 
+from petpark_assets.definitions import build_defs
 from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.resources.environments import PROJECT_FOLDER, read_environment
+from petpark_assets.resources.environments import PROJECT_FOLDER, SECRETS, TABLE, read_environment
+from petpark_assets.resources.secret_sources import fetched
+from petpark_assets_tests.servers import S3Server
 
 
 def test_defaults_are_one_persons_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -19,7 +26,7 @@ def test_defaults_are_one_persons_machine(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_an_unknown_environment_is_refused_with_the_list():
     """A typo in a deployment must not silently be the default."""
-    with pytest.raises(InvalidInput, match="PETPARK_ENV is 'prod': it must be one of local, ci"):
+    with pytest.raises(InvalidInput, match="PETPARK_ENV is 'prod': it must be one of local, ci, production"):
         read_environment({"PETPARK_ENV": "prod"})
 
 
@@ -97,6 +104,137 @@ def test_a_threshold_that_is_none_is_refused_by_name(name, value):
     """A sensor that never fires, or with every tick, would be found out late."""
     with pytest.raises(InvalidInput, match=value if name == "PETPARK_RECIPE" else name):
         read_environment({name: value})
+
+
+def test_the_signing_key_is_the_homes_own_unless_another_is_named():
+    """A command that is run in another folder must not make another key there."""
+    assert read_environment({}).signing_key is None
+    assert read_environment({"PETPARK_SIGNING_KEY": "park.pem"}).signing_key == Path("park.pem").absolute()
+
+
+WHOLE = {
+    "PETPARK_ENV": "production",
+    "PETPARK_STORE": "s3://park/store",
+    "PETPARK_DATABASE": "postgresql://dagster:hunter2@db.park:5432/dagster",
+    "PETPARK_LOGS_BUCKET": "park-logs",
+    "MLFLOW_TRACKING_URI": "http://mlflow.park:5000/",
+    "RAY_ADDRESS": "ray.park:6379",
+    "RAY_AUTH_TOKEN": "hunter3",
+    "PETPARK_PROXY_SECRET": "hunter5" * 5,
+}
+"""All that production requires."""
+
+
+def test_production_lists_all_that_is_missing_in_one_line():
+    """Who sets up a machine must not find out about its variables one by one."""
+    given = {"PETPARK_ENV": "production", "PETPARK_DATABASE": "postgresql://dagster:hunter2@db/dagster"}
+    with pytest.raises(InvalidInput) as caught:
+        read_environment(given)
+    said = str(caught.value)
+    assert "PETPARK_STORE, PETPARK_LOGS_BUCKET, MLFLOW_TRACKING_URI, PETPARK_PROXY_SECRET, RAY_ADDRESS" in said
+    assert "PETPARK_DATABASE" not in said
+    assert "hunter2" not in said
+    assert "\n" not in said
+
+
+def test_production_needs_no_more_than_the_table_says():
+    """And whoever prints the environment prints no password."""
+    environment = read_environment(WHOLE)
+    assert environment.database == "postgresql+psycopg2://dagster:hunter2@db.park:5432/dagster"
+    assert environment.registry == "http://mlflow.park:5000"
+    assert "hunter2" not in repr(environment)
+    assert {row.name for row in TABLE if row.is_required} == WHOLE.keys() - {"PETPARK_ENV"}
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE.keys() - {"PETPARK_ENV"}))
+def test_each_of_them_is_required(name):
+    """An empty variable, as a template leaves it, is a missing one."""
+    with pytest.raises(InvalidInput, match=name):
+        read_environment({**WHOLE, name: " "})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PETPARK_STORE", "/mnt/store"),
+        ("PETPARK_DATABASE", "mysql://park:hunter2@db/dagster"),
+        ("MLFLOW_TRACKING_URI", "http://park:hunter2@mlflow:5000"),
+        ("MLFLOW_TRACKING_URI", "sqlite:///hunter2.db"),
+        ("PETPARK_CODE_PORT", "four"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_and_no_secret_repeated(name, value):
+    """Logs are read by more people than passwords may be."""
+    with pytest.raises(InvalidInput, match=name) as caught:
+        read_environment({**WHOLE, name: value})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path):
+    """As Docker, Kubernetes and systemd hand them over, with the line's end that an editor leaves."""
+    (tmp_path / "token").write_text("hunter4\n")
+    told = {name: value for name, value in WHOLE.items() if name != "RAY_AUTH_TOKEN"}
+    assert fetched({**told, "RAY_AUTH_TOKEN_FILE": str(tmp_path / "token")}, SECRETS)["RAY_AUTH_TOKEN"] == "hunter4"
+    read_environment({**told, "RAY_AUTH_TOKEN_FILE": str(tmp_path / "token")})
+    with pytest.raises(InvalidInput, match=r"RAY_AUTH_TOKEN_FILE names .*/none, which cannot be read: No such file"):
+        read_environment({**told, "RAY_AUTH_TOKEN_FILE": str(tmp_path / "none")})
+
+
+def test_a_secret_given_twice_is_refused():
+    """Which of them holds would be found out when one of them is changed."""
+    with pytest.raises(InvalidInput, match="RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_FILE are set") as caught:
+        read_environment({**WHOLE, "RAY_AUTH_TOKEN_FILE": "/run/secrets/token"})
+    assert "hunter3" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_secret_may_lie_in_aws_secrets_manager(aws_server: S3Server, monkeypatch: pytest.MonkeyPatch):
+    """Fetched when a process starts, so that no machine's settings hold it; what is not there is named."""
+    for name, value in aws_server.variables().items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("secretsmanager", region_name="us-east-1")
+    client.create_secret(Name="park/database", SecretString=WHOLE["PETPARK_DATABASE"])
+    told = {name: value for name, value in WHOLE.items() if name != "PETPARK_DATABASE"} | {"AWS_REGION": "us-east-1"}
+    environment = read_environment({**told, "PETPARK_DATABASE_SECRET": "park/database"})
+    assert environment.database.endswith("hunter2@db.park:5432/dagster")
+    with pytest.raises(InvalidInput, match=r"names park/none, which AWS Secrets Manager does not give \(ResourceNot"):
+        read_environment({**told, "PETPARK_DATABASE_SECRET": "park/none"})
+
+
+def test_a_process_and_its_children_are_told_once(tmp_path: Path):
+    """Dagster's configuration and Ray read the environment alone: a secret from a file is there, its path no more."""
+    (tmp_path / "database").write_text(WHOLE["PETPARK_DATABASE"])
+    variables = {**WHOLE, "PETPARK_HOME": str(tmp_path), "PETPARK_DATABASE_FILE": str(tmp_path / "database")}
+    del variables["PETPARK_DATABASE"]
+    script = (
+        "import json, os; from petpark_assets.resources import environments as here; here.enter_profile();"
+        "here.enter_profile(); print(json.dumps(dict(os.environ)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["DAGSTER_HOME"] == str(PROJECT_FOLDER / "infra")
+    assert told["PETPARK_DATABASE"].startswith("postgresql+psycopg2://dagster:hunter2@")
+    assert (told["PETPARK_CODE_HOST"], told["PETPARK_CODE_PORT"]) == ("127.0.0.1", "4000")
+    assert "PETPARK_DATABASE_FILE" not in told
+
+
+def test_definitions_of_production_hold_no_secret():
+    """Dagster shows resources in the UI and keeps the configuration of runs."""
+    definitions = build_defs(read_environment(WHOLE))
+    shown = json.dumps([str(resource) for resource in definitions.resources.values()], default=str)
+    assert "http://mlflow.park:5000" in shown
+    assert "hunter" not in shown
+
+
+def test_the_table_is_that_of_infra():
+    """Who sets up a machine reads it there: the name of every variable, and whether production needs it."""
+    lines = (PROJECT_FOLDER / "infra" / "README.md").read_text().splitlines()
+    shown = {line.split("`")[1]: line for line in lines if line.startswith("| `") and line.split("`")[1].isupper()}
+    assert shown.keys() == {row.name for row in TABLE}
+    assert {name for name, line in shown.items() if "| required" in line} == {
+        row.name for row in TABLE if row.is_required
+    }
+    assert {name for name, line in shown.items() if "secret" in line} == set(SECRETS)
 
 
 def test_the_job_server_is_an_address_without_a_password():

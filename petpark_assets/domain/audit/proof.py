@@ -18,6 +18,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow.compute as pc
+
 from petpark_assets.domain import splits
 from petpark_assets.domain.audit.trail import (
     OF_VERSION,
@@ -56,7 +58,7 @@ NAMED_BY_EVENTS = {
 """By event: the asset whose record it announces, and the field of its subject that says which."""
 
 
-_OF_MEMBERS = ["sha256", "label", "group", "split"]
+_OF_MEMBERS = ["sha256", "label", "split"]
 """The columns of a manifest that tell who is on a side."""
 
 
@@ -205,7 +207,8 @@ def _members(home: Home, trail: Trail) -> Iterator[Finding]:
         return
     for name in sides:
         side: splits.Side = "train" if name == "train_split" else "test"
-        if splits.members_digest(splits.members(manifest, side)) != trail.content(name)["members"]:
+        members = manifest.filter(pc.equal(manifest["split"], side)).sort_by("sha256")
+        if splits.members_digest(members) != trail.content(name)["members"]:
             where, detail = trail.documents[name].key, f"the manifest has other members of the {side} side"
             yield Finding(claim="splits_are_the_manifests", where=where, detail=detail)
 

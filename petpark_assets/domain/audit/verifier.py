@@ -76,11 +76,18 @@ def read(where: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
             if entry.filename in files:
                 problems.append((entry.filename, "it is there twice"))
             try:
-                files[entry.filename] = archive.read(entry)
+                files[entry.filename] = read_entry(archive, entry)
             except Exception as error:  # noqa: BLE001  a damaged zip fails in many ways, and each is a refusal
                 files[entry.filename] = b""
                 problems.append((entry.filename, f"it cannot be read: {error}"))
     return files, problems
+
+
+def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """One file of a zip. Bundles are stored as they are: what is packed may unpack to any size, and is no bundle's."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > entry.compress_size:
+        raise ValueError("it is packed, and a bundle's files are not")
+    return archive.read(entry)
 
 
 def verify(files: Mapping[str, bytes]) -> list[tuple[str, str]]:

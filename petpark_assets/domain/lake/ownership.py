@@ -21,21 +21,26 @@ def claim(store: files.Store, lake: Lake) -> None:
 
 def check(store: files.Store, lake: Lake) -> None:
     """Raises Conflict with the remedy when a store belongs to another lake; one that belongs to none is fine."""
+    found = owner(store, lake.identity)
+    if found not in {None, lake.identity}:
+        raise Conflict(
+            f"the store {store.uri} belongs to the lake {found}, not to {lake.identity}: choose another home (--home "
+            f"DIR, PETPARK_HOME) or store (PETPARK_STORE), or, if the lake has moved, write its new address to {KEY}"
+        )
+
+
+def owner(store: files.Store, expected: str = "ADDRESS") -> str | None:
+    """The lake that a store belongs to, by its identity (Lake.identity); None before the first version."""
     try:
         claimed = store.read(KEY)
     except NotFound:
-        return
+        return None
     try:
-        owner = json.loads(claimed)["lake"]
+        return str(json.loads(claimed)["lake"])
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptData(
-            f'{KEY} in {store.uri} does not name a lake any more: write {{"lake":"{lake.identity}"}} to it'
+            f'{KEY} in {store.uri} does not name a lake any more: write {{"lake":"{expected}"}} to it'
         ) from error
-    if owner != lake.identity:
-        raise Conflict(
-            f"the store {store.uri} belongs to the lake {owner}, not to {lake.identity}: choose another home (--home "
-            f"DIR, PETPARK_HOME) or store (PETPARK_STORE), or, if the lake has moved, write its new address to {KEY}"
-        )
 
 
 def refuse_inside(store_uri: str, home: Path, lake: Lake) -> None:

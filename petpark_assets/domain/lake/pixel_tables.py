@@ -40,6 +40,9 @@ MANY_FRAGMENTS = 100
 READERS_TIME = timedelta(days=1)
 """How long files stay that a compaction made needless, for readers who opened the table before."""
 
+_LAST_VERSION = 2**64 - 1
+"""Lance counts its files' names down from here, so that the newest version is listed first."""
+
 _SYSTEM_ERROR = re.compile(r"os error (\d+)\)")
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -135,6 +138,18 @@ class PixelTable:
             self._commit(lance.LanceOperation.Append(added), self.open())
             if self._drop_lost():
                 raise self._overtaken()
+
+    def file_names(self) -> list[str]:
+        """The files, below the table, that make it up as it is now: a copy of them is a table with its rows alone.
+
+        Forgetting, and tidying a day later, delete some of them: a copy that misses one is to be begun again.
+        """
+        dataset = self.open()
+        if dataset is None:
+            return []
+        with self._named_errors():
+            rows = {name for fragment in dataset.get_fragments() for name in _files_of(fragment)}
+        return [*sorted(rows), f"_versions/{_LAST_VERSION - dataset.version:020}.manifest"]
 
     def tidy(self) -> bool:
         """Join small fragments where there are many; returns whether it did. Safe beside readers and writers.

@@ -67,6 +67,10 @@ class PixelStore:
         found = (_TABLE.fullmatch(name) for name in self._table_names())
         return sorted(int(name[1]) for name in found if name)
 
+    def file_names(self, resolution_px: int) -> list[str]:
+        """The files, below the store, whose copies are the table of a resolution as it is now (pixel_tables.py)."""
+        return [f"{resolution_px}px.lance/{name}" for name in self._table(resolution_px).file_names()]
+
     def stored(self, resolution_px: int) -> pa.Array:
         """The sha256s of all photos at a resolution, strings, some perhaps twice."""
         table = self._table(resolution_px)

@@ -227,10 +227,9 @@ def _watcher(end: End, on_epoch: Callable[[int, dict[str, Any]], None]) -> Any:
 
 def _process_failure(trial: Any) -> Exception:
     """Why a trial's process died, as far as Ray knows."""
-    from ray import cloudpickle
-
-    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())  # trial.get_pickled_error() lags behind
+    # Its text: the error itself is there only as a pickle, and those are never loaded.
+    reasons = Path(trial.error_file).read_text().rpartition("Failure # ")[2].splitlines()[1:]
     return TransientError(
-        f"the trial's process ended {NUM_RESTARTS + 1} times ({str(error).splitlines()[0]}): "
+        f"the trial's process ended {NUM_RESTARTS + 1} times ({reasons[0] if reasons else 'nothing is known'}): "
         "it may have run out of memory"
     )

@@ -48,7 +48,7 @@ FORMAT = 1
 """Of the folder; a reader that meets a higher one must refuse it. Another variant of the model is no other format:
 who does not know its file answers rightly without it."""
 
-_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)\n")
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)\n")  # no name that leads out of the folder
 
 
 @dataclass(frozen=True, kw_only=True)

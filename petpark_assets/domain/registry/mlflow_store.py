@@ -49,6 +49,11 @@ _QUIET = {
 """MLflow reads these while it is imported: reporting to its makers, bars and links are off before they can begin."""
 
 
+def be_quiet() -> None:
+    """Before the first import of MLflow in a process."""
+    os.environ.update(_QUIET)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RegisteredVersion:
     """What the registry says about one version."""
@@ -141,7 +146,7 @@ class MlflowStore:
 
             source = f"{self._location(found)}/{name}"
             try:
-                return Path(download_artifacts(artifact_uri=source, dst_path=scratch)).read_bytes()
+                return Path(download_artifacts(source, dst_path=scratch, tracking_uri=self._tracking_uri)).read_bytes()
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     raise CorruptData(f"{name} of version {found.version} is gone from the registry") from error
@@ -213,7 +218,7 @@ class MlflowStore:
 
     @cached_property
     def _client(self) -> "MlflowClient":
-        os.environ.update(_QUIET)
+        be_quiet()
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)  # when somebody else imported it first, as Ray Tune does
@@ -259,7 +264,7 @@ class MlflowStore:
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
         """MLflow's refusals in one line."""
-        os.environ.update(_QUIET)
+        be_quiet()
         from mlflow.exceptions import MlflowException
 
         try:

@@ -41,6 +41,7 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
         models: each that learned from it or was examined on it, with its side.
         near_duplicates: photos that share its group in any version; they were not forgotten.
         pages_not_drawn: versions whose pages could not be drawn again without it, and why.
+        backups: places whose backups hold it until `petpark backup` to each is run again, which removes it there.
 
     Raises:
         InvalidInput: without a reason, the name fits several photos, or the store's bucket keeps old versions.
@@ -57,7 +58,7 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
     home.store.delete(original_key(sha256))
     home.pixels.forget([sha256])
     copies.delete(home, sha256)
-    _note(home, tombstone)
+    note(home, tombstone)
     failures = _draw_pages(home, seen)
     return {
         **vars(tombstone),
@@ -67,6 +68,7 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
         "models": _models(home, seen, sha256),
         "near_duplicates": _near_duplicates(home.store, seen, sha256),
         "pages_not_drawn": failures,
+        "backups": _backups_with(home, sha256),
     }
 
 
@@ -87,12 +89,24 @@ def _tombstone(home: Home, sha256: str, seen: pa.Table, reason: str) -> Tombston
     )
 
 
-def _note(home: Home, tombstone: Tombstone) -> None:
+def note(home: Home, tombstone: Tombstone) -> None:
     """One event in the ledger, however often this was run."""
     for event in home.ledger.events():
         if event.event == "photo_forgotten" and event.subject["sha256"] == tombstone.sha256:
             return
     home.ledger.append("photo_forgotten", vars(tombstone))
+
+
+def _backups_with(home: Home, sha256: str) -> list[str]:
+    """Places whose last backup, as far as this home knows, was made before a photo was forgotten."""
+    last: dict[str, int] = {}
+    forgotten = 0
+    for event in home.ledger.events():
+        if event.event in {"backup_made", "home_restored"}:
+            last[event.subject["place"]] = event.subject["num_events"]
+        elif event.event == "photo_forgotten" and event.subject["sha256"] == sha256:
+            forgotten = event.number
+    return sorted(place for place, num_events in last.items() if num_events < forgotten)
 
 
 def _draw_pages(home: Home, seen: pa.Table) -> list[str]:
@@ -101,7 +115,7 @@ def _draw_pages(home: Home, seen: pa.Table) -> list[str]:
     for version in dict.fromkeys(seen["dataset_version"].to_pylist()):
         is_on_sheet = version in copies.quarantined(seen)["dataset_version"].to_pylist()
         try:
-            _draw_reports(home, version)
+            draw_reports(home, version)
             if is_on_sheet:
                 contact_sheets.write_page(home.store, home.reports, version)
         except PermanentError as error:  # the photo is gone; a damaged report must not hide that
@@ -109,7 +123,8 @@ def _draw_pages(home: Home, seen: pa.Table) -> list[str]:
     return failures
 
 
-def _draw_reports(home: Home, version: str) -> None:
+def draw_reports(home: Home, version: str) -> None:
+    """Draw the page of each of a version's exams again."""
     for attempt in list_attempts(home.store, EvaluationReport, version):
         from petpark_assets.domain.workflow.testing import draw_page
 

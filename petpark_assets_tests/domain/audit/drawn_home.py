@@ -36,11 +36,16 @@ FIRST, REJECTED, SECOND = "1111111111111111", "2222222222222222", "3333333333333
 def photo(number: int) -> dict[str, Any]:
     """An accepted photo: every fifth is on the test side."""
     label = "cat" if number % 2 else "dog"
-    name = sha256(f"photo {number}".encode())
+    name = sha256(photo_bytes(number))
     return {
         "key": f"{label}/{number:03}.jpg", "sha256": name, "size_bytes": 9, "label": label, "group": name,
         "split": "test" if number % 5 == 0 else "train", "state": "accepted", "first_version": "v0001",
     }  # fmt: skip
+
+
+def photo_bytes(number: int) -> bytes:
+    """What would be in a photo's file."""
+    return f"photo {number}".encode()
 
 
 def build(root: Path, **engines: Any) -> Home:

@@ -8,6 +8,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,3 +101,14 @@ def test_workers_get_what_a_node_has_for_each_of_them(tmp_path):
     assert search_tune._resources(pair) == {"cpu": 4, "gpu": 1}
     with pytest.raises(InvalidInput, match="workers_per_trial is 5: no node has as many cores"):
         afford(toy(workers_per_trial=5))
+
+
+def test_why_a_trials_process_ended_is_read_as_text(tmp_path):
+    """Ray writes the error as a pickle too; pickles are never loaded, and its text names the last end."""
+    file = tmp_path / "error.txt"
+    file.write_text(
+        "Failure # 1 (occurred at noon)\nThe actor died.\nFailure # 2 (occurred at one)\nOut of memory.\nMore.\n"
+    )
+    told = str(search_tune._process_failure(SimpleNamespace(error_file=str(file))))
+    assert "(Out of memory.)" in told
+    assert "\n" not in told

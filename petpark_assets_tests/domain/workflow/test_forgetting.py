@@ -252,7 +252,7 @@ def _side_of(home, sha256):
     return next(row["split"] for row in rows if row["sha256"] == sha256 and row["split"])
 
 
-STEPS = ("store.delete", "pixels.forget", "copies.delete", "_note", "_draw_pages")
+STEPS = ("store.delete", "pixels.forget", "copies.delete", "note", "_draw_pages")
 
 
 @pytest.mark.parametrize("step", STEPS)

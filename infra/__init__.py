@@ -1,0 +1,1 @@
+"""What the platform runs on. Not here: the platform (petpark_assets/)."""

@@ -1,0 +1,1 @@
+"""Copies of a whole home elsewhere, and a home made again from one."""

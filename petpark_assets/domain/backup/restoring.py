@@ -1,0 +1,234 @@
+"""A home made again from a backup: every digest is verified, and it appears whole or not at all.
+
+Forgotten photos stay forgotten: what the newest backup of the place knows as forgotten is left out of an older one too,
+its tombstones come along, and the ledger says so. Pixels are then the newest backup's, which has them all.
+Killed meanwhile, there is a hidden folder beside the home and no home: the same command begins anew.
+Not here: the proof that all of it fits together (`petpark audit verify`, `petpark lake verify`).
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petpark_assets.domain import files
+from petpark_assets.domain.attempts import find_attempt
+from petpark_assets.domain.audit import pages
+from petpark_assets.domain.backup import databases, places
+from petpark_assets.domain.backup.places import Backup, Files, Kept
+from petpark_assets.domain.backup.snapshot import ARTIFACTS, NONE_ELSE, Engines
+from petpark_assets.domain.errors import Conflict, InvalidInput, PermanentError
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
+from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.records import EvaluationReport
+from petpark_assets.domain.workflow import copies, forgetting
+
+OpenHome = Callable[[Path], Home]
+Progress = Callable[[int, int], None]
+
+BATCH_BYTES = 64 * 2**20
+"""Of files in memory at once, or one file."""
+_STORE = "store/"
+
+
+def restore(
+    place: files.Store,
+    root: Path,
+    open_at: OpenHome,
+    engines: Engines = NONE_ELSE,
+    *,
+    number: int | None = None,
+    on_progress: Progress = lambda _done, _all: None,
+) -> dict[str, Any]:
+    """Make the home `root`, which must not be there yet, from a backup.
+
+    Args:
+        place: Where the backup is.
+        root: The home; an empty folder is fine.
+        open_at: Opens the home in a folder, with the store that it shall have.
+        engines: Servers that shall keep what they kept in the home that was backed up, empty.
+        number: Of the backup; None for the last.
+        on_progress: Is given the number of bytes done and of all.
+
+    Returns:
+        home, place, number, made_at, num_files, size_bytes, num_events: of the backup; forgotten: photos of it that
+        were left out, since they were forgotten later; private_keys_left_out; pages_not_drawn: and why.
+
+    Raises:
+        NotFound: there is no such backup.
+        Conflict: the home or its store is not empty.
+        CorruptData: bytes of the backup were changed; nothing was made.
+        InvalidInput: the backup has databases for which no address was given, or the other way round.
+    """
+    backup, root = places.find(place, number), root.absolute()
+    plan = _plan(place, backup)
+    _check_databases(backup, engines.postgresql)
+    _check_empty(root)
+    unfinished = root.with_name(f".{root.name}.restoring")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        home = open_at(unfinished)
+        parts = _parts(home, plan, engines)
+        for store, keys in parts:
+            _check_store(store, keys, plan)
+        _write(place, parts, plan, on_progress)
+        _forget(home, plan)
+        told = {"place": place.uri, "number": backup.number}
+        home.ledger.append("home_restored", {**told, "num_events": backup.num_events, "files": backup.files})
+        for name, url in engines.postgresql.items():
+            databases.restore_postgresql(url, _read(place, *_dump(plan, name)))
+        with files.named_disk_errors(root):
+            files.sync_disk(unfinished)
+            unfinished.rename(root)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return {
+        "home": str(root),
+        **told,
+        "made_at": backup.made_at,
+        "num_files": len(plan.files),
+        "size_bytes": sum(kept.size_bytes for kept in plan.files.values()),
+        "num_events": backup.num_events,
+        "forgotten": sorted(plan.forgotten_since),
+        "private_keys_left_out": list(backup.left_out),
+        "pages_not_drawn": _draw_pages(open_at(root)),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is written."""
+
+    files: Files
+    forgotten: frozenset[str]
+    """Photos that no home may have."""
+    forgotten_since: frozenset[str]
+    """Those of them that the backup does not know as forgotten."""
+
+
+def _plan(place: files.Store, backup: Backup) -> _Plan:
+    """The backup's files, without what was forgotten since."""
+    newest, own = places.find(place), places.read_files(place, backup)
+    later = own if newest == backup else places.read_files(place, newest)
+    buried, forgotten = _tombstones(own), _tombstones(later)
+    gone = {_STORE + original_key(sha256) for sha256 in forgotten}
+    chosen = {path: kept for path, kept in own.items() if path not in gone}
+    if forgotten:
+        chosen = {path: kept for path, kept in chosen.items() if not _is_pixels(path)}
+        chosen |= {path: kept for path, kept in later.items() if _is_pixels(path)}
+    chosen |= {path: later[path] for sha256, path in forgotten.items()}
+    return _Plan(
+        files=chosen, forgotten=frozenset(forgotten), forgotten_since=frozenset(forgotten.keys() - buried.keys())
+    )
+
+
+def _tombstones(listed: Files) -> dict[str, str]:
+    """Paths by photo."""
+    folder = f"{_STORE}{tombstones.FOLDER}/"
+    return {path.removeprefix(folder).removesuffix(".json"): path for path in listed if path.startswith(folder)}
+
+
+def _is_pixels(path: str) -> bool:
+    return path.startswith(f"{places.PIXELS}/")
+
+
+def _check_databases(backup: Backup, urls: Mapping[str, str]) -> None:
+    if set(backup.databases) != set(urls):
+        has = ", ".join(backup.databases) or "none"
+        given = ", ".join(urls) or "none"
+        raise InvalidInput(
+            f"backup {backup.number} has these databases of PostgreSQL: {has}; this home is set up with {given}: "
+            "set it up as the home that was backed up"
+        )
+
+
+def _check_empty(root: Path) -> None:
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+        raise Conflict(
+            f"the home {root} is not empty, and nothing was written: move it away, or choose another (--home)"
+        )
+
+
+def _parts(home: Home, plan: _Plan, engines: Engines) -> list[tuple[files.Store, dict[str, str]]]:
+    """Where files go: keys by path, of the home's store, of MLflow's server, and of the folder that has the rest."""
+    stored = {path: path.removeprefix(_STORE) for path in plan.files if path.startswith(_STORE)}
+    artifacts = {path: path.removeprefix(ARTIFACTS) for path in plan.files if path.startswith(ARTIFACTS)}
+    dumps = {path for path in plan.files if path.startswith("postgresql/")}
+    rest = {path: path for path in plan.files if path not in stored.keys() | artifacts.keys() | dumps}
+    if artifacts and engines.artifacts is None:
+        raise InvalidInput("the backup has files of MLflow's server: set this home up with one, as that home was")
+    served = [(engines.artifacts, artifacts)] if engines.artifacts is not None else []
+    return [(home.store, stored), *served, (files.LocalStore(home.root), rest)]
+
+
+def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan) -> None:
+    """One outside of the home may have what an interrupted restore has put there, and nothing else."""
+    paths = {key: path for path, key in keys.items()}
+    for key in store.list_keys(""):
+        if key not in paths:
+            raise Conflict(f"{store.uri} has {key}, which is not in the backup: choose an empty place for the store")
+        if files.sha256(store.read(key)) != plan.files[paths[key]].sha256:
+            raise Conflict(f"{key} in {store.uri} is not as in the backup: choose an empty place for the store")
+
+
+def _write(
+    place: files.Store, parts: list[tuple[files.Store, dict[str, str]]], plan: _Plan, on_progress: Progress
+) -> None:
+    """Every file, verified, to where it belongs."""
+    done, num_bytes = 0, sum(kept.size_bytes for kept in plan.files.values())
+    for store, keys in parts:
+        for together in _batches({path: plan.files[path] for path in keys}):
+            contents = {keys[path]: _read(place, path, kept) for path, kept in together.items()}
+            store.write_many(contents)
+            done += sum(map(len, contents.values()))
+            on_progress(done, num_bytes)
+        store.sync()
+
+
+def _batches(listed: Files) -> Iterator[dict[str, Kept]]:
+    together: dict[str, Kept] = {}
+    num_bytes = 0
+    for path, kept in sorted(listed.items()):
+        if together and num_bytes + kept.size_bytes > BATCH_BYTES:
+            yield together
+            together, num_bytes = {}, 0
+        together[path] = kept
+        num_bytes += kept.size_bytes
+    if together:
+        yield together
+
+
+def _read(place: files.Store, path: str, kept: Kept) -> bytes:
+    return files.get_verified(place, places.object_key(path, kept.sha256), kept.sha256)
+
+
+def _dump(plan: _Plan, name: str) -> tuple[str, Kept]:
+    path = f"postgresql/{name}.dump"
+    return path, plan.files[path]
+
+
+def _forget(home: Home, plan: _Plan) -> None:
+    """What was being forgotten while the backup was made may have pixels yet; what was forgotten later, no event."""
+    for resolution_px in home.pixels.resolutions():
+        stored = plan.forgotten & set(home.pixels.stored(resolution_px).to_pylist())
+        if stored:
+            home.pixels.forget(sorted(stored))
+    for sha256 in sorted(plan.forgotten_since):
+        forgetting.note(home, tombstones.read(home.store, sha256))
+    copies.follow(home)  # there are none yet; without its note, the pages below would be taken for older ones
+
+
+def _draw_pages(home: Home) -> list[str]:
+    """Reports, and sheets of what was set aside, which no backup has; returns what could not be drawn, and why."""
+    failures = []
+    for version in catalogue.list_versions(home.store):
+        try:
+            contact_sheets.write_page(home.store, home.reports, version)
+            forgetting.draw_reports(home, version)
+            for attempt in files.list_attempts(home.store, EvaluationReport, version):
+                pages.draw_page(home, find_attempt(home.store, version, attempt))
+        except PermanentError as error:  # the home is whole without them
+            failures.append(f"{version}: {error}")
+    return failures

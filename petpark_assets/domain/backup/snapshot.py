@@ -1,0 +1,208 @@
+"""What of a home is backed up, in an order in which it fits together though a build goes on meanwhile.
+
+First what only tells of the rest: Dagster's databases. Then, at one moment, the ledger, the registry and the list of
+records: nobody appends to the ledger meanwhile, so that no record knows an event that the copy lacks, and records that
+its events announce are waited for. Then the files behind the records, which were there before them and never change;
+then pixels. What a build adds between these is left out, or nothing refers to it.
+
+Left out: caches and pages, which are made again; the demo's lake; locks; private keys, which are a person's to keep.
+Not here: where the copies go (places.py, making.py).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from petpark_assets.domain.audit.proof import NAMED_BY_EVENTS
+from petpark_assets.domain.audit.trail import FLOW
+from petpark_assets.domain.backup import databases
+from petpark_assets.domain.files import Store, folder_key
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.lake import ownership
+from petpark_assets.domain.ledger import START, Event
+from petpark_assets.domain.records import RawImages
+
+NOT_KEPT = frozenset({"cache", "reports", "lake", "store"})
+"""Folders of a home: the store has its own part here, since it may be in a bucket."""
+
+ARTIFACTS = "artifacts/"
+"""In a backup: below it are the files of MLflow's server, if there is one."""
+
+_REGISTRY = "mlflow/mlflow.db"
+_PRIVATE_KEY = b"PRIVATE KEY-----"
+_NUM_TRIES, _PAUSE_S = 20, 0.25
+"""A step appends its event some milliseconds before its record; one that was killed between the two never writes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """What of the home's state other servers keep; by default all of it is in the home and its store."""
+
+    postgresql: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """URLs with passwords, of the databases of `dagster` and of `mlflow`, of either, or of none."""
+    artifacts: Store | None = None
+    """Where MLflow's server keeps the files of registered versions."""
+
+
+NONE_ELSE = Engines()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file to be copied."""
+
+    path: str
+    """In the backup."""
+    read: Callable[[], bytes]
+    """Raises NotFound or FileNotFoundError when it is gone by now."""
+    is_fixed: bool = False
+    """Whether nothing else is ever stored under this path."""
+    is_small: bool = False
+    """Whether many may be in memory at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """What must fit together exactly."""
+
+    ledger: bytes
+    events: Sequence[Event]
+    registry: tuple[Source, ...]
+    """Already read."""
+    keys: frozenset[str]
+    """In the store, of all assets that have records."""
+
+    @property
+    def ledger_head(self) -> str:
+        """Digest of the last event."""
+        return self.events[-1].digest if self.events else START
+
+    def sources(self) -> list[Source]:
+        """The ledger and the registry's database."""
+        ledger = [Source(path="ledger.jsonl", read=lambda: self.ledger)] if self.ledger else []
+        return [*ledger, *self.registry]
+
+
+def history(home: Home, engines: Engines) -> list[Source]:
+    """Dagster's runs and events, read before all else: they may tell less than the records, never more."""
+    if "dagster" in engines.postgresql:
+        return [_dumped("dagster", engines)]
+    return list(_folder_sources(home.root, home.root / "dagster"))
+
+
+def take(home: Home, engines: Engines) -> Moment:
+    """Ledger, registry and records of one moment. Raises CorruptData, TransientError."""
+    for _ in range(_NUM_TRIES):
+        moment = _take(home, engines)
+        if _announced(moment.events) <= moment.keys:
+            break
+        time.sleep(_PAUSE_S)
+    return moment
+
+
+def _take(home: Home, engines: Engines) -> Moment:
+    with home.ledger.held() as (ledger, events):
+        # Children before their parents: what is written while these are listed then lacks none of its own.
+        keys = frozenset(key for asset in reversed(FLOW) for key in home.store.list_keys(asset))
+        return Moment(ledger=ledger, events=events, registry=_registry(home, engines), keys=_recorded(events, keys))
+
+
+def kept(home: Home, moment: Moment, engines: Engines) -> Iterator[Source]:
+    """Everything else but Dagster's databases and pixels."""
+    for key in home.store.list_keys(""):
+        if not key.startswith("pixels.lance/") and (key in moment.keys or key.split("/")[0] not in FLOW):
+            yield _stored(home, key, is_fixed=key != ownership.KEY)
+    if engines.artifacts is not None:
+        for key in engines.artifacts.list_keys(""):
+            yield Source(path=f"{ARTIFACTS}{key}", read=partial(engines.artifacts.read, key))
+    for path in _entries(home.root):
+        if path.name not in {*NOT_KEPT, "dagster", "ledger.jsonl"}:
+            yield from _folder_sources(home.root, path)
+
+
+def pixels(home: Home) -> Iterator[Source]:
+    """The pixel tables, each as of now."""
+    for resolution_px in home.pixels.resolutions():
+        for name in home.pixels.file_names(resolution_px):
+            yield _stored(home, f"pixels.lance/{name}", is_fixed="/_versions/" not in name)
+
+
+def private_keys(home: Home) -> list[str]:
+    """Files of the home that are not kept, since whoever reads a backup could sign with them."""
+    paths = (path for folder in _entries(home.root) if folder.name not in NOT_KEPT for path in _files(folder))
+    return [path.relative_to(home.root).as_posix() for path in paths if _is_private(path)]
+
+
+def _announced(events: Sequence[Event]) -> set[str]:
+    """The records that events say were made."""
+    return {
+        _record_key(NAMED_BY_EVENTS[event.event][0], event.subject["dataset_version"], event.subject.get("attempt"))
+        for event in events
+        if event.event in NAMED_BY_EVENTS
+    }
+
+
+def _recorded(events: Sequence[Event], keys: frozenset[str]) -> frozenset[str]:
+    """Without the files of a version that no record and no event names: it was being made."""
+    announced, asset = _announced(events) | keys, RawImages.asset
+
+    def is_made(key: str) -> bool:
+        return (
+            not key.startswith(f"{asset}/") or _record_key(asset, key.split("/")[1].removesuffix(".json")) in announced
+        )
+
+    return frozenset(filter(is_made, keys))
+
+
+def _record_key(asset: str, version: str, attempt: str | None = None) -> str:
+    return f"{folder_key(asset, version, attempt)}.json"
+
+
+def _registry(home: Home, engines: Engines) -> tuple[Source, ...]:
+    if "mlflow" in engines.postgresql:
+        found = _dumped("mlflow", engines)
+    elif (home.root / _REGISTRY).exists():
+        found = Source(path=_REGISTRY, read=partial(databases.copy_sqlite, home.root / _REGISTRY))
+    else:
+        return ()
+    data = found.read()
+    return (Source(path=found.path, read=lambda: data),)
+
+
+def _dumped(name: str, engines: Engines) -> Source:
+    return Source(path=f"postgresql/{name}.dump", read=partial(databases.dump_postgresql, engines.postgresql[name]))
+
+
+def _stored(home: Home, key: str, *, is_fixed: bool) -> Source:
+    is_small = key.startswith("originals/") or key.endswith(".json")
+    return Source(path=f"store/{key}", read=partial(home.store.read, key), is_fixed=is_fixed, is_small=is_small)
+
+
+def _folder_sources(root: Path, folder: Path) -> Iterator[Source]:
+    for path in _files(folder):
+        name = path.relative_to(root).as_posix()
+        if name == _REGISTRY or _is_private(path):
+            continue
+        yield Source(path=name, read=partial(databases.read_file, path))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """A file, or all in a folder, but those that belong to a moment: unfinished ones, locks, SQLite's own."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+        is_passing = path.name.startswith(".") or path.suffix == ".lock" or databases.is_companion(path)
+        if path.is_file() and not is_passing:
+            yield path
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_private(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _PRIVATE_KEY in file.read(200)
+    except FileNotFoundError:  # deleted since it was listed, as those who read it will find
+        return False

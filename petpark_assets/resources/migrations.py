@@ -1,0 +1,58 @@
+"""The databases of Dagster and MLflow brought to the schema of the versions that are installed.
+
+Both keep a version of their schema by alembic and refuse to work on an older one. An upgrade of an empty database makes
+it. Not here: a backup, which comes first (README).
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.registry.mlflow_store import be_quiet
+
+
+def upgrade_dagster() -> str:
+    """Migrate the storage of this process's instance and move its data; the schema's version then."""
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with (
+        _one_line("Dagster's database", (SQLAlchemyError, DagsterPostgresException)),
+        dg.DagsterInstance.get() as instance,
+    ):
+        instance.upgrade()
+        instance.reindex()
+        schema = instance.event_log_storage.alembic_version()
+    return str(schema[0] if schema else "")
+
+
+def upgrade_mlflow(database: str) -> str:
+    """Migrate MLflow's database, a URL of SQLAlchemy; the schema's version then.
+
+    In this process: `mlflow db upgrade URL` would show the password to everybody who lists processes.
+    """
+    be_quiet()
+    from alembic.runtime.migration import MigrationContext
+    from mlflow.db import upgrade
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with _one_line("MLflow's database", (SQLAlchemyError, MlflowException)):
+        assert upgrade.callback is not None  # it is a command of click
+        upgrade.callback(database)
+        with create_engine(database).connect() as connection:
+            return str(MigrationContext.configure(connection).get_current_revision())
+
+
+@contextmanager
+def _one_line(what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    try:
+        yield
+    except errors as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise TransientError(f"{what} was not upgraded: {reason}: nothing else was touched, try again") from None

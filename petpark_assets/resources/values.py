@@ -1,0 +1,74 @@
+"""What the value of a variable must be: each is checked once, and refused in one line without repeating a secret.
+
+Not here: which variables there are, or reading them (environments.py).
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.s3.access import SCHEME, parse_place
+
+POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg2://")
+_DRIVER = POSTGRES[-1]
+"""The one that dagster-postgres is written for; SQLAlchemy 2.1 would take another by itself."""
+
+
+def checked_store(uri: str | None, *, must_be_shared: bool) -> str | None:
+    """Where many machines reach it, if they must; the same for Dagster's processes, which work in other folders."""
+    if not uri:
+        return None
+    if uri.startswith(SCHEME):
+        return parse_place(uri, "store").uri
+    if must_be_shared:
+        raise InvalidInput("PETPARK_STORE must be s3://bucket/prefix in production: all nodes read and write it")
+    if not Path(uri).is_absolute():
+        raise InvalidInput("PETPARK_STORE must be s3://bucket/prefix, or an absolute folder")
+    return uri
+
+
+def checked_registry(uri: str | None) -> str | None:
+    """Without a password, since the UI shows what resources are told."""
+    if not uri:
+        return None
+    parts = urlsplit(uri)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise InvalidInput(
+            "MLFLOW_TRACKING_URI must be http(s)://HOST:PORT of MLflow's server; a user and a password are given as "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    return uri.rstrip("/")
+
+
+def checked_database(name: str, url: str | None) -> str | None:
+    """With the driver that is installed."""
+    if not url:
+        return None
+    for start in POSTGRES:
+        if url.startswith(start):
+            return _DRIVER + url.removeprefix(start)
+    raise InvalidInput(f"{name} must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+
+
+def checked_lake(uri: str | None) -> str | None:
+    """Absolute, since Dagster's processes work in other folders; never with a secret, since the UI shows it."""
+    if not uri or uri.startswith("file://"):
+        return uri or None
+    if uri.startswith(SCHEME):
+        return parse_place(uri, "lake").uri
+    if "://" in uri:
+        raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
+    return str(Path(uri).expanduser().absolute())
+
+
+def checked_number(variables: Mapping[str, str], name: str, default: float, *, least: float) -> float:
+    """A variable's number, or the default where it is not set."""
+    try:
+        value = float(variables.get(name) or default)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise InvalidInput(f"{name} is {variables[name]!r}: it must be a number, {least} or more")
+    return value

@@ -1,0 +1,80 @@
+"""`petpark backup` and `petpark restore`: nothing is lost."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from petpark_assets.domain.s3.access import SCHEME
+from petpark_assets.resources.environments import Environment, open_here, s3_access
+from petpark_assets.terminal import answering, show_rows, show_sections
+from petpark_assets.verbs.options import HomeOption, JsonOption, enter
+
+if TYPE_CHECKING:
+    from petpark_assets.domain.backup.snapshot import Engines
+    from petpark_assets.domain.files import Store
+
+PlaceArgument = Annotated[
+    str, typer.Argument(metavar="PLACE", help="A folder or s3://bucket/prefix with nothing but backups of one home.")
+]
+
+
+def backup(
+    place: PlaceArgument,
+    is_list: Annotated[bool, typer.Option("--list", help="Only list what backups there are.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy what is new of the whole home to a place, while a build may run; forgotten photos are removed there."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.backup import making, places
+
+        opened = _open_place(place, environment)
+        if is_list:
+            names = ("number", "made_at", "made_by", "num_events", "num_files", "size_bytes")
+            found = places.list_backups(opened)
+            answer([{name: getattr(known, name) for name in names} for known in found], show_rows)
+        else:
+            answer(making.make(open_here(environment), opened, _engines(environment)), show_sections)
+
+
+def restore(
+    place: PlaceArgument,
+    number: Annotated[int | None, typer.Option("--number", help="Of the backup; without it: the last.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the home again from a backup, every digest verified; there must be none."""
+    environment = enter(home)
+    with answering(as_json=as_json, errors_folder=environment.home.parent) as answer:
+        from petpark_assets.domain.backup import restoring
+
+        answer(
+            restoring.restore(
+                _open_place(place, environment),
+                environment.home,
+                lambda root: open_here(dataclasses.replace(environment, home=root)),
+                _engines(environment),
+                number=number,
+            ),
+            show_sections,
+        )
+
+
+def _open_place(uri: str, environment: Environment) -> "Store":
+    if uri.startswith(SCHEME):
+        from petpark_assets.domain.s3.store import S3Store
+
+        return S3Store(uri, s3_access(), environment.home / "cache" / "backup")
+    from petpark_assets.domain.files import LocalStore
+
+    return LocalStore(Path(uri).expanduser())
+
+
+def _engines(_environment: Environment) -> "Engines":
+    """Servers that keep a part of the home's state: none in the profiles that there are."""
+    from petpark_assets.domain.backup.snapshot import Engines
+
+    return Engines()

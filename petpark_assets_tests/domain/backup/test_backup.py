@@ -1,0 +1,345 @@
+"""Claims about backups: all of a home comes back, whatever went on meanwhile, and nothing that was forgotten."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from itertools import count
+
+import pytest
+
+from petpark_assets.domain.audit import proof
+from petpark_assets.domain.backup import making, places, restoring
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
+from petpark_assets.domain.files import LocalStore
+from petpark_assets.domain.home import open_home
+from petpark_assets.domain.lake import catalogue, tombstones
+from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.s3.store import S3Store
+from petpark_assets.domain.workflow import forgetting, ingestion, verification
+from petpark_assets_tests import releases
+from petpark_assets_tests.domain.workflow import scan
+
+SIDE_PX = 16
+BUILDER = """
+import shutil, sys
+from pathlib import Path
+from petpark_assets.domain.home import open_home
+from petpark_assets.domain.workflow import ingestion
+root, more = Path(sys.argv[1]), Path(sys.argv[2])
+home = open_home(root / "home", actor="builder")
+for photo in sorted(more.glob("cat/*.jpg")):
+    shutil.copy(photo, root / "lake/cat")
+    version = ingestion.new_dataset_version(home, str(root / "lake"), 16).dataset_version
+    ingestion.raw_images(home, version, 16)
+    ingestion.split(home, version)
+    print(version, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A lake of 20 drawn photos and two broken ones, and a home with two versions of it; no model, which takes time."""
+    folder = tmp_path_factory.mktemp("made")
+    draw_lake(folder / "lake", num_images=20, num_broken=2)
+    home = at(folder / "home")
+    for _ in range(2):
+        version = ingestion.new_dataset_version(home, str(folder / "lake"), SIDE_PX).dataset_version
+        ingestion.split(home, version)
+        (folder / "lake/cat/00000.jpg").unlink(missing_ok=True)
+    return folder
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy of both."""
+    shutil.copytree(made, tmp_path / "park")
+    releases.move(tmp_path / "park")
+    return tmp_path / "park"
+
+
+@pytest.fixture
+def home(folder):
+    """The home of that copy."""
+    return at(folder / "home")
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A home with all that there is in one, as the first release left it: models, registry, Dagster's runs."""
+    return at(releases.unpack(tmp_path) / "home")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Where backups go."""
+    return LocalStore(tmp_path / "place")
+
+
+def at(root):
+    """A home in a folder."""
+    return open_home(root, actor="Kim")
+
+
+def restore(place, root, **which):
+    """The home that a backup gives, proved as a person is told to."""
+    restoring.restore(place, root, at, **which)
+    assert proof.verify(at(root))["offending"] == []
+    assert verification.verify_versions(at(root))["offending"] == []
+    return at(root)
+
+
+def contents(store):
+    """What a store has, but for the tables of pixels, whose log differs."""
+    return {key: store.read(key) for key in store.list_keys("") if not key.startswith("pixels.lance/")}
+
+
+def test_all_of_a_home_comes_back(finished, place, tmp_path):
+    """Every byte of the store, every event, the registry with its files, Dagster's runs, and pages to look at."""
+    made = making.make(finished, place)
+    before, events = contents(finished.store), list(finished.ledger.events())
+    shutil.rmtree(finished.root)
+    again = restore(place, tmp_path / "elsewhere/home")
+    assert contents(again.store) == before
+    *same, restored = again.ledger.events()
+    assert same == events[: made["num_events"]]
+    assert (restored.event, restored.subject["number"]) == ("home_restored", 1)
+    again.registry.download("champion", tmp_path / "model")
+    assert (again.root / "dagster/history/runs.db").is_file()
+    assert len(list((again.root / "reports").rglob("*.html"))) == 6
+
+
+def home_photos(home):
+    """The photos of all versions that were not forgotten."""
+    tables = [catalogue.read_manifest(home.store, version) for version in catalogue.list_versions(home.store)]
+    rows = [row for table in tables for row in table.to_pylist() if row["state"] == "accepted"]
+    return sorted({row["sha256"] for row in rows} - tombstones.forgotten(home.store))
+
+
+def test_a_second_backup_adds_only_what_is_new_and_the_first_can_still_be_restored(home, folder, place, tmp_path):
+    """Whoever pays for every byte each night backs up once a month."""
+    first = making.make(home, place)
+    again = making.make(home, place)
+    assert (first["number"], again["number"], again["num_new"]) == (1, 2, 1), "only the ledger has a new line"
+    grow(home, folder, tmp_path)
+    third = making.make(home, place)
+    assert third["num_new"] < 15 < first["num_new"]
+    assert [backup.number for backup in places.list_backups(place)] == [1, 2, 3]
+    assert catalogue.list_versions(restore(place, tmp_path / "one", number=1).store) == ["v0001", "v0002"]
+    assert catalogue.list_versions(restore(place, tmp_path / "three").store) == ["v0001", "v0002", "v0003"]
+
+
+def grow(home, folder, tmp_path):
+    """A photo more, in a version more."""
+    draw_lake(tmp_path / "more", num_images=24, num_broken=0)
+    shutil.copy(tmp_path / "more/dog/00021.jpg", folder / "lake/dog")
+    version = ingestion.new_dataset_version(home, str(folder / "lake"), SIDE_PX).dataset_version
+    ingestion.split(home, version)
+
+
+class DiesAfter(LocalStore):
+    """A place whose writer dies after some writes."""
+
+    writes_left = 0
+
+    def write_many(self, items):
+        """See Store."""
+        self._count()
+        super().write_many(items)
+
+    def write_new(self, key, data):
+        """See Store."""
+        self._count()
+        return super().write_new(key, data)
+
+    def _count(self):
+        self.writes_left -= 1
+        if self.writes_left < 0:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_backup_is_none_and_the_next_goes_on(home, place, tmp_path):
+    """What was being written when the power went must not be what a park is restored from."""
+    for writes in count():
+        dying = DiesAfter(place.root)
+        dying.writes_left = writes
+        try:
+            assert making.make(home, dying)["number"] == 1
+            break
+        except KeyboardInterrupt:
+            with pytest.raises(NotFound, match="there is none; one that was interrupted is none"):
+                places.find(place)
+    assert writes > 5
+    restore(place, tmp_path / "again")
+
+
+def test_the_last_write_says_that_all_is_there(home, place):
+    """Nothing may follow it: an error after it would leave a backup that is called whole and is not."""
+    order = []
+
+    class Noting(LocalStore):
+        def write_many(self, items):
+            order.extend(items)
+            super().write_many(items)
+
+        def write_new(self, key, data):
+            order.append(key)
+            return super().write_new(key, data)
+
+        def sync(self):
+            order.append("sync")
+            super().sync()
+
+    making.make(home, Noting(place.root))
+    assert order[-2:] == ["sync", "backups/000001.json"]
+
+
+def test_a_forgotten_photo_goes_from_older_backups_and_never_comes_back(home, place, tmp_path):
+    """Its owner asked: neither the place, nor a home restored from before, may have a byte of it."""
+    making.make(home, place)
+    photo = home_photos(home)[0]
+    data = home.store.read(original_key(photo))
+    pixels = home.pixels.read([photo], SIDE_PX).tobytes()
+    wanted = scan.blocks(data[700:-32]) | scan.blocks(pixels)
+    told = forgetting.forget(home, photo, "its owner asked")
+    assert told["backups"] == [place.uri]
+    assert scan.files_with(wanted, [place.root]) != [], "the scan does not see it, so it proves nothing"
+    assert making.make(home, place)["num_removed"] >= 2
+    assert forgetting.forget(home, photo, "its owner asked")["backups"] == []
+    assert scan.files_with(wanted, [place.root]) == []
+    for number in (1, 2):
+        again = restore(place, tmp_path / str(number), number=number)
+        assert photo in tombstones.forgotten(again.store)
+        assert scan.files_with(wanted, [again.root]) == []
+        assert [event.subject["sha256"] for event in again.ledger.events() if event.event == "photo_forgotten"][
+            -1
+        ] == photo
+
+
+def test_a_changed_byte_is_found_and_nothing_is_made(home, place, tmp_path):
+    """A home that is nearly right is worse than none."""
+    making.make(home, place)
+    for key in (
+        places.numbers(place) and "backups/000001.json",
+        place.list_keys("lists")[0],
+        place.list_keys("pixels")[0],
+    ):
+        path = place.root / key
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
+        with pytest.raises(CorruptData, match=key):
+            restoring.restore(place, tmp_path / "again", at)
+        path.write_bytes(whole)
+    assert not list(tmp_path.glob("*again*"))
+    restore(place, tmp_path / "again")
+
+
+def test_what_would_overwrite_or_mix_is_refused(home, folder, place, tmp_path):
+    """A home that is there, a place within what is copied, a folder of other things, another home's backups."""
+    making.make(home, place)
+    with pytest.raises(Conflict, match="is not empty, and nothing was written"):
+        restoring.restore(place, home.root, at)
+    for inside in (home.root / "backups", folder / "lake/backups"):
+        with pytest.raises(InvalidInput, match="choose a place outside"):
+            making.make(home, LocalStore(inside))
+    with pytest.raises(InvalidInput, match="holds other things than backups"):
+        making.make(home, LocalStore(folder.parent))
+    with pytest.raises(NotFound, match="has nothing to back up"):
+        making.make(at(tmp_path / "typo"), place)
+    older = restore(place, tmp_path / "older")
+    making.make(home, place)
+    home.ledger.append("label_corrected", {})
+    making.make(home, place)
+    with pytest.raises(Conflict, match="of another home, or of a later state"):
+        making.make(older, place)
+
+
+def test_a_private_key_stays_where_it_is_and_is_named(home, place, tmp_path):
+    """Whoever reads backups must not be able to sign in the park's name."""
+    key = home.root / "keys/private_key.pem"
+    key.parent.mkdir()
+    key.write_text("-----BEGIN PRIVATE KEY-----\nkeep-me-here\n")
+    (key.parent / "public_key.pem").write_text("-----BEGIN PUBLIC KEY-----\n")
+    assert making.make(home, place)["private_keys_left_out"] == ["keys/private_key.pem"]
+    assert all(b"keep-me-here" not in path.read_bytes() for path in place.root.rglob("*") if path.is_file())
+    again = restore(place, tmp_path / "again")
+    assert [path.name for path in (again.root / "keys").iterdir()] == ["public_key.pem"]
+
+
+def test_a_record_that_its_event_announces_is_waited_for(home, place, tmp_path):
+    """Between an event and its record a crash, or a backup, would find a ledger that says more than there is."""
+    record = home.store.root / "raw_images/v0002.json"
+    aside = record.rename(tmp_path / "aside.json")
+    late = subprocess.Popen(["sh", "-c", f"sleep 0.7; mv {aside} {record}"])
+    making.make(home, place)
+    late.wait()
+    restore(place, tmp_path / "again")
+
+
+def test_a_home_is_backed_up_while_it_grows_and_goes_on_after_all_is_deleted(home, folder, place, tmp_path):
+    """The drill: another process makes versions, backups of meanwhile are proved, all is deleted, all comes back."""
+    draw_lake(tmp_path / "more", num_images=36, num_broken=0)
+    for known in range(0, 20, 2):
+        (tmp_path / f"more/cat/{known:05}.jpg").unlink()
+    command = [sys.executable, "-c", BUILDER, str(folder), str(tmp_path / "more")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as builder:
+        builder.stdout.readline()
+        while builder.poll() is None:
+            making.make(home, place)
+            time.sleep(0.02)
+        assert builder.returncode == 0
+    making.make(home, place)
+    versions = catalogue.list_versions(home.store)
+    before = contents(home.store)
+    shutil.rmtree(home.root)
+    numbers, seen = places.numbers(place), set()
+    for number in sorted({*numbers[:: len(numbers) // 4 or 1], numbers[-1]}):
+        again = restore(place, tmp_path / f"again/{number}", number=number)
+        seen.add(len(catalogue.list_versions(again.store)))
+    assert len(seen) > 2, "no backup was made while it grew, so it proves nothing"
+    assert contents(again.store) == before
+    result = ingestion.new_dataset_version(again, str(folder / "lake"), SIDE_PX)
+    assert (result.is_new, result.dataset_version) == (False, versions[-1])
+
+
+def test_two_backups_at_once_are_one_too_many(home, place):
+    """They would take each other's objects for leftovers."""
+    with making._alone(home), pytest.raises(TransientError, match=r"another backup of .* is being made"):
+        making.make(home, place)
+
+
+@pytest.mark.debian
+def test_a_bucket_is_a_place_and_a_store_in_a_bucket_is_backed_up(s3_server, bucket, home, tmp_path):
+    """The same by one protocol, there and back: to a bucket, and into the store of a home that has it in a bucket."""
+
+    def there(root):
+        return open_home(root, actor="Kim", store_uri=f"s3://{bucket}/store", s3=s3_server.access)
+
+    place = S3Store(f"s3://{bucket}/backups", s3_server.access(), tmp_path / "cache")
+    making.make(home, place)
+    restoring.restore(place, tmp_path / "there", there)
+    assert contents(there(tmp_path / "there").store) == contents(home.store)
+    assert verification.verify_versions(there(tmp_path / "there"))["offending"] == []
+    assert making.make(there(tmp_path / "there"), place)["num_new"] < 10
+    there(tmp_path / "there").store.write_new("more", b"1")
+    with pytest.raises(Conflict, match="is not in the backup"):
+        restoring.restore(place, tmp_path / "third", there)
+    restore(place, tmp_path / "back")
+
+
+def test_the_verbs_say_what_they_did(home, tmp_path):
+    """From the terminal, as one document each."""
+
+    def petpark(*words):
+        command = [sys.executable, "-m", "petpark_assets.cli", *words, "--json"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    place = str(tmp_path / "place")
+    where = ("--home", str(home.root))
+    assert petpark("backup", place, *where)["number"] == 1
+    assert [row["number"] for row in petpark("backup", place, "--list", *where)] == [1]
+    shutil.rmtree(home.root)
+    told = petpark("restore", place, "--number", "1", *where)
+    assert (told["home"], told["number"], told["pages_not_drawn"]) == (str(home.root), 1, [])

@@ -1,0 +1,163 @@
+"""Claims about the container files and the compose files, asked of their text: no Docker runs here.
+
+The compose file's structure was compared once with the published schema (infra/README.md); here it is parsed, every
+name that it uses is looked up, and the claims that matter are asked of every service.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from petpark_assets_tests.infra.stack import INFRA, TEMPLATE
+from petpark_assets_tests.postgres import PASSWORD, Postgres
+
+PROJECT = INFRA.parent
+ENVIRONMENTS = (PROJECT / "petpark_assets" / "resources" / "environments.py").read_text()
+PROXY = INFRA / "proxy" / "proxy.sh"
+OF_OTHERS = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "MLFLOW_SERVER_ALLOWED_HOSTS", "AWS_REGION"}
+"""Variables of Ray, MLflow and AWS that they read by themselves."""
+OF_POSTGRES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE"}
+"""Of the image `postgres`."""
+
+
+def compose(name="compose.yaml"):
+    """The file as data."""
+    return yaml.safe_load((INFRA / name).read_text())
+
+
+def services():
+    """Every container by name."""
+    return compose()["services"]
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.proxy"])
+def test_no_container_runs_as_root(name):
+    """The last USER is a number, which a cluster can compare with 0, and what is copied is root's."""
+    lines = (INFRA / name).read_text().splitlines()
+    users = [line for line in lines if line.startswith("USER ")]
+    assert users == ["USER 10001:10001"]
+    assert not any("--chown" in line for line in lines)
+
+
+def test_images_are_pinned_by_the_lock_and_name_no_registry():
+    """The same packages as everywhere, each with its hash; a base image by its name alone."""
+    text = (INFRA / "Dockerfile").read_text()
+    assert "--require-hashes" in text
+    assert "--constraint /opt/petpark/requirements.txt" in text
+    makefile = (PROJECT / "Makefile").read_text()
+    assert re.search(r"uv==([\d.]+)", text)[1] == re.search(r"UV_VERSION := ([\d.]+)", makefile)[1]
+    for name in ("Dockerfile", "Dockerfile.proxy"):
+        bases = re.findall(r"^FROM (\S+)", (INFRA / name).read_text(), re.MULTILINE)
+        assert all(re.fullmatch(r"[a-z]+:[a-z0-9.-]+", base) and not base.endswith(":latest") for base in bases)
+        assert "://" not in (INFRA / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.proxy"])
+def test_what_is_copied_is_there_and_no_secret_is_sent_to_a_builder(name):
+    """A file that is not there fails a build; one too many lies in an image for ever."""
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (INFRA / name).read_text(), re.MULTILINE)
+    ignored = (INFRA / f"{name}.dockerignore").read_text().splitlines()
+    assert ignored[-1] != "*"
+    assert "*" in ignored
+    for path in " ".join(copied).split():
+        if path != "infra/proxy":  # made beside this
+            assert (PROJECT / path).exists()
+        assert f"!{path}" in ignored
+
+
+def test_the_console_script_of_the_image_is_the_one_of_the_project():
+    """The image writes it by hand, since its code is not to be installed by a build backend."""
+    text = (INFRA / "Dockerfile").read_text()
+    script = re.search(r"printf '(#![^']+)' > /opt/venv/bin/petpark", text)[1].replace("\\n", "\n")
+    module, function = re.search(r'petpark = "([\w.]+):(\w+)"', (PROJECT / "pyproject.toml").read_text()).groups()
+    assert f"from {module} import {function}\n{function}()" in script
+    compile(script, "petpark", "exec")
+
+
+@pytest.mark.parametrize("name", services())
+def test_every_container_is_closed_in(name):
+    """No root, no capability, no new privilege, no file system to write to: what breaks in finds little."""
+    told = services()[name]
+    assert told["user"] not in {"root", "0", "0:0"}
+    assert told["cap_drop"] == ["ALL"]
+    assert told["security_opt"] == ["no-new-privileges:true"]
+    assert told["read_only"] is True
+    assert "privileged" not in told
+    assert not any("docker.sock" in str(volume) for volume in told.get("volumes", []))
+
+
+def test_only_the_proxy_can_be_reached_from_outside():
+    """Everything else has no login."""
+    assert [name for name, told in services().items() if "ports" in told] == ["proxy"]
+    assert [name for name, told in services().items() if told.get("network_mode") == "host"] == []
+
+
+def test_no_secret_is_in_a_file_or_in_the_environment_of_the_compose_file():
+    """Variables of a container are shown to whoever may describe it; secrets are files."""
+    text = (INFRA / "compose.yaml").read_text()
+    assert not re.search(r"(PASSWORD|TOKEN|SECRET|DATABASE|_URI)\w*: (?!/|http|\$\{PETPARK_STORE\}/)\S", text)
+    named = {secret for told in services().values() for secret in told.get("secrets", [])}
+    assert named == set(compose()["secrets"])
+    ignored = (PROJECT / ".gitignore").read_text().split()
+    assert {"infra/secrets/", "infra/.env"} <= set(ignored)
+
+
+def test_every_name_is_one_that_exists():
+    """A container that waits for another under a name that was changed waits for ever."""
+    told = services()
+    assert {other for service in told.values() for other in service.get("depends_on", {})} <= told.keys()
+    shared = {service[key].removeprefix("service:") for service in told.values() for key in ("network_mode", "ipc")
+              if str(service.get(key, "")).startswith("service:")}  # fmt: skip
+    assert shared <= told.keys()
+    volumes = {str(volume).split(":")[0] for service in told.values() for volume in service.get("volumes", [])}
+    assert {volume for volume in volumes if not volume.startswith((".", "/"))} == set(compose()["volumes"])
+    assert set(compose("compose.cloud.yaml")["services"]) <= told.keys()
+    for command in (service["command"] for service in told.values() if service.get("command", [""])[0] == "python"):
+        assert (PROJECT / command[1]).exists()
+
+
+def test_variables_of_containers_are_those_that_the_platform_reads():
+    """A misspelt variable is one that is silently not set."""
+    told = {variable for service in services().values() for variable in service.get("environment", {})}
+    told -= OF_OTHERS | OF_POSTGRES
+    proxys = {name for name in told if name.startswith("PETPARK_PROXY_") and not name.endswith("_FILE")}
+    read = set(re.findall(r'"([A-Z][A-Z_]+)"', ENVIRONMENTS))
+    assert {re.sub(r"_FILE$", "", name) for name in told - proxys} - read == set()
+    assert {name for name in proxys if name not in PROXY.read_text()} == set()
+
+
+def test_the_machine_in_the_cloud_sets_what_the_compose_file_asks_for():
+    """What `:?` demands, and nothing that nobody reads."""
+    text = (INFRA / "compose.yaml").read_text()
+    script = re.search(r"cat > \.env <<'END'\n(.+?) END\n", TEMPLATE.read_text(), re.DOTALL)[1]
+    told = set(re.findall(r"^ +([A-Z_]+)=", script, re.MULTILINE)) - {"COMPOSE_FILE"}
+    assert set(re.findall(r"\$\{([A-Z_]+):\?", text)) <= told
+    assert told <= set(re.findall(r"\$\{([A-Z_]+)", text))
+    started = re.search(r"--wait (.+)", TEMPLATE.read_text())[1].split()
+    assert set(started) == services().keys() - {"postgres", "proxy"}
+
+
+@pytest.mark.debian
+def test_the_databases_are_made_once(postgres: Postgres):
+    """Every start of the platform runs it again."""
+    psql = [postgres.programs / "psql", "--set", "ON_ERROR_STOP=1", "--file", INFRA / "databases.sql", postgres.address]
+    try:
+        for created in (2, 0):
+            made = subprocess.run(
+                psql, capture_output=True, text=True, check=False, env={**os.environ, "PGPASSWORD": PASSWORD}
+            )
+            assert made.returncode == 0, made.stderr
+            assert made.stdout.count("CREATE DATABASE") == created
+    finally:
+        postgres.run("DROP DATABASE IF EXISTS dagster", "DROP DATABASE IF EXISTS mlflow")
+
+
+def test_the_proxys_image_starts_what_is_there():
+    """Its entry point is the script that infra/proxy/ has."""
+    text = (INFRA / "Dockerfile.proxy").read_text()
+    assert re.search(r'ENTRYPOINT \["/opt/petpark/(.+)"\]', text)[1] == PROXY.relative_to(PROJECT).as_posix()
+    assert Path(PROXY).exists()

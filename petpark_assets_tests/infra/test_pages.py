@@ -1,0 +1,44 @@
+"""Claims about the pages of infra/: the tests that SECURITY.md names are there, and so are SCALING.md's figures."""
+
+import json
+import re
+from pathlib import Path
+
+from petpark_assets_tests.infra.stack import INFRA
+
+TESTS = Path(__file__).parents[1]
+RESULTS = TESTS / "benchmarks" / "results"
+
+
+def test_every_claim_of_security_names_tests_that_exist():
+    """A claim whose test was renamed away is one that nobody shows any more."""
+    text = (INFRA / "SECURITY.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 40
+    missing = [
+        f"{path}::{name}" for path, name in named
+        if not (TESTS / path).exists() or f"\ndef {name}(" not in (TESTS / path).read_text()
+    ]  # fmt: skip
+    assert missing == []
+    shown, uncovered = text.split("## What is not covered")
+    claims = [
+        line for line in shown.splitlines() if line.startswith("| ") and not line.startswith(("| claim", "| ---"))
+    ]
+    assert [line for line in claims if "::test_" not in line] == []
+    assert len(uncovered) > 200
+
+
+def test_measured_figures_of_scaling_are_those_of_the_result_files():
+    """A page that was measured once and never again is a promise about another program."""
+    text = (INFRA / "SCALING.md").read_text()
+    sizes = json.loads((RESULTS / "ingestion.json").read_text())["by_size"]
+    ticks = json.loads((RESULTS / "arrivals.json").read_text())["objects"]
+    laptop = json.loads((RESULTS / "laptop.json").read_text())["seconds_by_asset"]
+    first = "; ".join(f"{sizes[size]['first_seconds']['mean']:.3g}" for size in ("1000", "10000", "100000"))
+    memory = "; ".join(f"{sizes[size]['first_peak_mb']['mean']:,.0f}" for size in ("1000", "10000", "100000"))
+    tick = "; ".join(f"{ticks[size]['tick_s']['mean']:.2g}" for size in ("10000", "100000", "1000000"))
+    assert f"| {first} s |" in text
+    assert f"| {memory} MB |" in text
+    assert tick.replace("0.074", "0.07") in text
+    assert f"{laptop['hyperparameter_search']:,.0f} and {laptop['trained_cnn']:,.0f} s" in text
+    assert set(re.findall(r"`(\w+\.json)`", text)) <= {path.name for path in RESULTS.glob("*.json")}

@@ -1,0 +1,47 @@
+"""Claims about infra/ray-cluster.yaml: Ray's own validation takes it, and its nodes ask for a token."""
+
+import pytest
+import yaml
+
+from petpark_assets_tests.infra.stack import INFRA
+
+
+@pytest.fixture
+def cluster():
+    """The file as data."""
+    return yaml.safe_load((INFRA / "ray-cluster.yaml").read_text())
+
+
+def validated(cluster):
+    """What `ray up` would work with, or its refusal."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(cluster)
+    validate_config(prepared)
+    return prepared
+
+
+def test_ray_takes_the_file(cluster):
+    """Every machine is a node, and no more are ever asked for."""
+    prepared = validated(cluster)
+    (nodes,) = prepared["available_node_types"].values()
+    assert nodes["max_workers"] == prepared["max_workers"] == len(cluster["provider"]["worker_ips"])
+
+
+@pytest.mark.parametrize("wrong", [{"max_workerz": 4}, {"docker": {"image": 1}}, {"provider": {"type": "locl"}}])
+def test_and_refuses_a_wrong_one(cluster, wrong):
+    """A validation that takes everything shows nothing."""
+    with pytest.raises(Exception, match=r"max_workerz|docker|container|locl|provider"):
+        validated({**cluster, **wrong})
+
+
+def test_every_node_asks_for_the_token_and_none_is_root(cluster):
+    """Whoever reaches an open cluster runs code on it."""
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        starts = [command for command in cluster[commands] if "ray start" in command]
+        assert len(starts) == 1
+        assert all(
+            command.startswith("RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/petpark/ray_token") for command in starts
+        )
+    assert cluster["auth"]["ssh_user"] != "root"
+    assert {"--cap-drop ALL", "--security-opt no-new-privileges"} <= set(cluster["docker"]["run_options"])

@@ -1,0 +1,139 @@
+"""The whole production profile for tests, as a person starts and stops it: `python -m infra.production`.
+
+Not here: claims about it (test_profile.py), or its databases' upgrade (test_upgrade.py).
+"""
+
+import base64
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.production.ceph import S3Server
+from petpark_assets.resources.environments import PROJECT_FOLDER
+
+READY_S = 500
+"""Until all parts answer: a minute on idle cores."""
+STOPPED_S = 120
+MARK = "OF_ONE_TEST"
+"""A variable that every process below inherits, whoever its parent is by then."""
+SETTINGS = {"PETPARK_RECIPE": "demo", "PETPARK_ARRIVALS": "1"}
+
+
+class Park:
+    """A started profile."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark = uuid.uuid4().hex
+        self.log = folder / "production.log"
+        variables = {**os.environ, **SETTINGS, MARK: self.mark}
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "infra.production"],
+                cwd=PROJECT_FOLDER, env=variables, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+
+    def wait_until_ready(self) -> None:
+        """Until it says so."""
+        deadline = time.monotonic() + READY_S
+        while "to stop:" not in self.said():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.5)
+
+    def said(self) -> str:
+        """All that a person read."""
+        return self.log.read_text()
+
+    def address(self, name: str) -> str:
+        """Where a part listens, or the password of a user, as printed."""
+        return re.search(rf"^  {name} +(\S+)$", self.said(), re.MULTILINE)[1]
+
+    @property
+    def folder(self) -> Path:
+        """Of its data, as printed."""
+        return Path(re.search(r"until it stops: (\S+)$", self.said(), re.MULTILINE)[1])
+
+    def variables(self) -> dict[str, str]:
+        """What a person's terminal gets by the printed command."""
+        lines = (self.folder / "variables").read_text().splitlines()
+        return {name: shlex.split(value)[0] for name, _, value in (line.partition("=") for line in lines)}
+
+    def s3(self) -> S3Server:
+        """Its S3 and its keys."""
+        told = self.variables()
+        keys = {"access_key": told["AWS_ACCESS_KEY_ID"], "secret_key": told["AWS_SECRET_ACCESS_KEY"]}
+        return S3Server(endpoint_url=told["AWS_ENDPOINT_URL"], **keys)
+
+    def petpark(self, *words: str) -> dict:
+        """`petpark` in that terminal; the document it prints."""
+        command = [sys.executable, "-m", "petpark_assets.cli", *words, "--json"]
+        variables = {**os.environ, **self.variables()}
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, cwd=PROJECT_FOLDER)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def ask(self, query: str, **variables: object) -> dict:
+        """The data of a GraphQL answer of the UI, by the login proxy and as an operator."""
+        asked = json.dumps({"query": query, "variables": variables}).encode()
+        login = base64.b64encode(f"operator:{self.address('operator')}".encode()).decode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
+        request = urllib.request.Request(f"{self.address('login')}/graphql", asked, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["data"]
+        except OSError as error:
+            if self.process.poll() is None:
+                raise
+            raise AssertionError(self.said()) from error
+
+    def processes(self) -> dict[int, str]:
+        """Of all that came of it: command lines by id."""
+        mark, found = f"{MARK}={self.mark}".encode(), {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it ended meanwhile
+                continue
+        return found
+
+    def wait(self) -> int:
+        """Until it has ended; its exit code. What is left of it then is killed, and must be nothing."""
+        try:
+            return self.process.wait(STOPPED_S)
+        finally:
+            self.left = self.processes()
+            for pid in self.left:
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Park]:
+    """The profile, ready; stopped by SIGTERM if a test did not."""
+    park = Park(folder)
+    try:
+        park.wait_until_ready()
+        yield park
+    finally:
+        if park.process.poll() is None:
+            park.process.send_signal(signal.SIGTERM)
+        park.wait()
+
+
+@pytest.fixture(scope="module")
+def park(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Park]:
+    """One for all claims about builds."""
+    with started(tmp_path_factory.mktemp("production")) as park:
+        yield park

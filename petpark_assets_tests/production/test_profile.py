@@ -1,0 +1,242 @@
+"""Claims about the production profile: the same code on other engines builds the same, shows no secret, and stops.
+
+Nine minutes on two cores: `make prove-production`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+
+from petpark_assets.domain.files import Store
+from petpark_assets.domain.home import Home, open_home
+from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.s3.store import S3Store
+from petpark_assets.domain.workflow import ingestion
+from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets_tests.browser import browser  # noqa: F401  a fixture
+from petpark_assets_tests.production.conftest import Park, started
+from petpark_assets_tests.test_whole_flow import TINY
+
+pytestmark = [pytest.mark.production, pytest.mark.debian, pytest.mark.timeout(1800)]
+
+BUILT_S = 900
+RUNS = """query ($job: String!) { runsOrError(filter: {pipelineName: $job}) { ... on Runs { results {
+    runId status tags { key value } } } } }"""
+LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+START_SENSOR = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
+    __typename ... on PythonError { message } } }"""
+LOCATION = {"repositoryLocationName": "petpark_assets", "repositoryName": "__repository__"}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty drawn photos and two broken ones, in a folder."""
+    folder = tmp_path_factory.mktemp("drawn") / "photos"
+    draw_lake(folder, num_images=40, num_broken=2)
+    return folder
+
+
+LOCALLY = """
+import sys
+from pathlib import Path
+from petpark_assets_tests.test_whole_flow import TINY, House
+house = House(Path(sys.argv[1]), Path(sys.argv[2]))
+assert house.ingest().success and house.build(TINY).success
+"""
+
+
+@pytest.fixture(scope="module")
+def local(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The local profile on the same photos; in a process without a browser, whose event loop Ray's would meet."""
+    root = tmp_path_factory.mktemp("local") / "home"
+    subprocess.run([sys.executable, "-c", LOCALLY, str(root), str(lake)], check=True, cwd=PROJECT_FOLDER)
+    return open_home(root, actor="tester")
+
+
+def upload(park: Park, folder: Path) -> None:
+    """Put a folder's photos into the lake's bucket."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            key = f"photos/{path.relative_to(folder).as_posix()}"
+            park.s3().client().put_object(Bucket="petpark-lake", Key=key, Body=path.read_bytes())
+
+
+def wait_for_run(park: Park, job: str, number: int, *, must_succeed: bool = True) -> list[dict]:
+    """The runs of a job, newest first, once there are so many and all have ended."""
+    deadline = time.monotonic() + BUILT_S
+    while time.monotonic() < deadline:
+        runs = []
+        with contextlib.suppress(ConnectionError):  # on a busy machine Apache reset one connection of hundreds
+            runs = park.ask(RUNS, job=job)["runsOrError"]["results"]
+        statuses = {run["status"] for run in runs}
+        assert not (must_succeed and statuses & {"FAILURE", "CANCELED"}), park.said()
+        if len(runs) >= number and statuses <= {"SUCCESS", "FAILURE"}:
+            return runs
+        time.sleep(1)
+    pytest.fail(f"{job} is not done after {BUILT_S} s")
+
+
+def digests(store: Store, version: str, rooms: tuple[str, ...] = ()) -> dict[str, str]:
+    """Of every record of a version, by its key."""
+    keys = [key for key in store.list_keys("") if f"/{version}" in key and key.endswith(".json")]
+    documents = {key: json.loads(store.read(key)) for key in keys if not rooms or key.startswith(rooms)}
+    return {key: document["digest"] for key, document in documents.items() if "digest" in document}
+
+
+def store_of(park: Park, folder: Path) -> S3Store:
+    """The store in its bucket."""
+    return S3Store(park.variables()["PETPARK_STORE"], park.s3().access(), folder)
+
+
+def test_a_person_makes_a_version_in_the_browser(park, lake, browser):  # noqa: F811  a fixture
+    """What an operator does: the launchpad, the lake's address, the button."""
+    upload(park, lake)
+    config = {"ops": {"look_at_the_lake": {"config": {"lake": park.variables()["PETPARK_LAKE"]}}}}
+    told = {**config, "resources": {"recipe": {"config": TINY}}}
+    words = urlencode({"mode": "default", "config": json.dumps(told)})
+    login = {"username": "operator", "password": park.address("operator")}
+    page = browser.new_page(viewport={"width": 1600, "height": 1000}, http_credentials=login)
+    page.goto(f"{park.address('login')}/locations/petpark_assets/jobs/new_dataset_version/playground/setup?{words}")
+    page.get_by_role("button", name="Launch Run").click(timeout=120_000)
+    (run,) = wait_for_run(park, "new_dataset_version", 1)
+    assert {"key": "petpark/user", "value": "operator"} in run["tags"]
+
+
+def test_it_is_built_to_the_same_digests_as_on_one_machine(park, local, tmp_path):
+    """Manifests, splits and every record, the search on the Ray cluster and the network among them."""
+    params = {
+        "selector": {**LOCATION, "jobName": "build"},
+        "runConfigData": {"resources": {"recipe": {"config": TINY}}},
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "v0001"}]},
+    }
+    launched = park.ask(LAUNCH, params=params)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    wait_for_run(park, "build", 1)
+    found, expected = digests(store_of(park, tmp_path), "v0001"), digests(local.store, "v0001")
+    assert len(expected) >= 9
+    assert found == expected
+
+
+def test_the_sensor_builds_what_comes(park, local, lake, tmp_path):
+    """Copies with a byte more come: the daemon sees them on S3, and the next version is the same as on one machine."""
+    for path in sorted((lake / "cat").glob("*.*"))[:3]:
+        (lake / "cat" / f"again-{path.name}").write_bytes(path.read_bytes() + b"\0")
+    upload(park, lake)
+    answer = park.ask(START_SENSOR, selector={**LOCATION, "sensorName": "lake_arrivals"})["startSensor"]
+    assert answer["__typename"] == "Sensor", answer
+    wait_for_run(park, "new_dataset_version", 2)
+    wait_for_run(park, "build", 2, must_succeed=False)  # what its model is worth is not the claim
+    ingestion.new_dataset_version(local, str(lake), RunRecipe(**TINY).resolve().resolution_px)
+    ingestion.split(local, "v0002")
+    rooms = ("raw_images", "train_split", "test_split")
+    store = store_of(park, tmp_path)
+    assert digests(store, "v0002", rooms) == digests(local.store, "v0002", rooms) != {}
+    assert any(key.startswith("evaluation_report/v0002/") for key in digests(store, "v0002"))
+
+
+def test_engines_hold_what_they_are_for(park, tmp_path):
+    """Runs in PostgreSQL, files and logs on S3, models in MLflow's server; the home keeps neither."""
+    assert park.petpark("registry", "list")[0]["version"] == 1
+    downloaded = park.petpark("registry", "download", "1", "--to", str(tmp_path))
+    assert downloaded
+    logs = park.s3().client().list_objects_v2(Bucket="petpark-logs", Prefix="dagster/")
+    assert logs["KeyCount"] > 0
+    home = park.folder / "home"
+    assert not list(home.rglob("*.db"))
+    assert not (home / "store").exists()
+    assert (home / "ledger.jsonl").exists()
+    park.petpark("audit", "verify")
+
+
+def test_no_secret_is_shown(park):
+    """Not in what Dagster keeps of runs, nor in logs, nor in the home, nor on a command line."""
+    told = park.variables()
+    database = told["PETPARK_DATABASE"].replace("+psycopg2", "")
+    secrets = [told["AWS_SECRET_ACCESS_KEY"], told["RAY_AUTH_TOKEN"], database.split(":")[2].split("@")[0]]
+    with psycopg.connect(database) as connection:
+        for table, column in (("event_logs", "event"), ("runs", "run_body"), ("job_ticks", "tick_body")):
+            for secret in secrets:
+                query = f"SELECT count(*) FROM {table} WHERE position(%s in {column}) > 0"  # noqa: S608 - our words
+                assert connection.execute(query, (secret,)).fetchone() == (0,), table
+    shown = [*park.folder.glob("*.log"), *(path for path in (park.folder / "home").rglob("*") if path.is_file())]
+    assert len(shown) > 10
+    assert [path for path in shown if any(secret.encode() in path.read_bytes() for secret in secrets)] == []
+    assert [line for line in park.processes().values() if any(secret in line for secret in secrets)] == []
+
+
+def test_everything_listens_on_loopback_and_fits(park):
+    """Nobody outside the machine can ask a server that has no login; and eight GiB are enough for all of it."""
+    assert {address.rpartition("/")[2].split(":")[0] for address in _listeners(park)} == {"127.0.0.1"}
+    shares = [_memory_bytes(pid) for pid in park.processes()]
+    assert sum(shares) < 8 * 1024**3, sum(shares)
+    print(f"{len(shares)} processes, {sum(shares) / 1024**3:.2f} GiB")  # noqa: T201 - a figure for the README
+
+
+def test_it_stops_and_leaves_nothing(park):
+    """SIGTERM, as systemd sends it: every process, also those of runs, is gone, and the folder with its keys."""
+    folder = park.folder
+    assert len(park.processes()) > 10
+    park.process.send_signal(signal.SIGTERM)
+    assert park.wait() == 0
+    assert park.left == {}
+    assert not folder.exists()
+
+
+def test_a_part_that_dies_ends_all_and_is_named(tmp_path):
+    """Half a platform would take requests and answer none."""
+    with started(tmp_path) as park:
+        daemon = next(pid for pid, line in park.processes().items() if "dagster._daemon run" in line)
+        os.kill(daemon, signal.SIGKILL)
+        assert park.wait() == 1
+        assert "daemon ended with -9; its log ends:" in park.said()
+        assert park.left == {}
+
+
+def _listeners(park: Park) -> set[str]:
+    """Local addresses of the TCP sockets that processes of the park listen on."""
+    inodes = set()
+    for pid in park.processes():
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                target = str(file.readlink())
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.add(_spelled(fields[1]))
+    return found
+
+
+def _spelled(address: str) -> str:
+    """Of /proc/net/tcp: the bytes of an address of IPv4 backwards, in hexadecimal; others as they are."""
+    host, _, port = address.partition(":")
+    if len(host) == 8:
+        return f"{'.'.join(str(byte) for byte in reversed(bytes.fromhex(host)))}:{int(port, 16)}"
+    if host == "00000000000000000000000001000000":
+        return f"127.0.0.1:{int(port, 16)}"
+    return f"{host}:{int(port, 16)}"
+
+
+def _memory_bytes(pid: int) -> int:
+    """Its share of the memory: pages that several use are divided between them."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
