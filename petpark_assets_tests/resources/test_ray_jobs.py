@@ -65,7 +65,7 @@ def materialize(root, address, instance=None):
         "home": PetparkHome(root=str(root), actor="tester", s3=s3), "s3": s3, "recipe": RunRecipe(recipe="demo"),
         "ray_jobs": ray_jobs.RayJobs(address=address),
     }  # fmt: skip
-    instance = instance or dg.DagsterInstance.ephemeral()
+    instance = instance or dg.DagsterInstance.ephemeral(tempdir=str(root))
     instance.add_dynamic_partitions(str(DATASET_VERSIONS.name), ["v0001"])
     return dg.materialize(
         [model.trained_cnn], resources=resources, partition_key="v0001", instance=instance, raise_on_error=False
@@ -138,7 +138,7 @@ def test_a_training_job_makes_what_the_step_itself_makes_and_tells_it_as_it_goes
     home, attempt = prepare(tmp_path / "far", lake, TOLD)
     shutil.copytree(tmp_path / "far", tmp_path / "here")
     here = training.trained_cnn(open_home(tmp_path / "here", actor="tester"), attempt)
-    instance = dg.DagsterInstance.ephemeral()
+    instance = dg.DagsterInstance.ephemeral(tempdir=str(tmp_path))
 
     result = materialize(home.root, job_server, instance)
 
