@@ -10,6 +10,8 @@ import signal
 import sys
 from typing import Any
 
+from infra.production.processes import free_port
+
 NUM_NODES = 2
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Of each node: trials are handed paths, never photos."""
@@ -25,10 +27,10 @@ def main() -> int:
     size = {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": "127.0.0.1"}
     port, dashboard_port = map(int, sys.argv[1:])
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": dashboard_port}
-    head = {**size, "gcs_server_port": port, **dashboard}
+    head = {**size, "gcs_server_port": port, **dashboard, "dashboard_agent_listen_port": free_port()}
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(1, NUM_NODES):
-        cluster.add_node(**size)
+        cluster.add_node(**size, dashboard_agent_listen_port=free_port())
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # not before: Ray's processes would inherit it
     print(f"{NUM_NODES} nodes are up", flush=True)  # noqa: T201 - what the starter waits for
     try:
