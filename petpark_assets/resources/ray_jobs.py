@@ -164,17 +164,18 @@ class Job:
             told += ["--run-id", self._home.run_id]
         # The same Python as here where the node has it at the same place, as in one image; else the node's own.
         python = f"$(command -v {shlex.quote(sys.executable)} || echo python)"
-        try:
-            self._client.submit_job(
-                entrypoint=f"exec {python} -m {ray_job.__name__} {shlex.join(told)}",
-                submission_id=job,
-                runtime_env={"env_vars": job_variables(self._home.store.uri, self._home.actor)},
-                entrypoint_num_gpus=num_gpus or None,
-            )
-        except (OSError, RuntimeError) as error:
-            raise TransientError(
-                f"Ray's job server at {self._address} did not take the job ({_first_line(error)}): run it again"
-            ) from error
+        request = {
+            "entrypoint": f"exec {python} -m {ray_job.__name__} {shlex.join(told)}",
+            "submission_id": job,
+            "runtime_env": {"env_vars": job_variables(self._home.store.uri, self._home.actor)},
+            "entrypoint_num_gpus": num_gpus or None,
+        }
+
+        def submit() -> None:
+            if job not in [known.submission_id for known in self._client.list_jobs()]:  # an answer may have been lost
+                self._client.submit_job(**request)
+
+        self._ask(submit)  # a head that has just started has no agent yet that would take it
 
     def _follow(self, job: str, hear: Hear, on_line: Callable[[str], None]) -> tuple[str, str, Any]:
         """Its last status, Ray's word on it, and what it told of its failure, if it did."""
@@ -200,7 +201,7 @@ class Job:
             except (OSError, RuntimeError) as error:
                 if time.monotonic() > deadline:
                     raise TransientError(
-                        f"Ray's job server at {self._address} does not answer ({_first_line(error)}): run the same "
+                        f"Ray's job server at {self._address} does not work ({_first_line(error)}): run the same "
                         "again, a job that still runs is found"
                     ) from error
                 time.sleep(POLL_S)

@@ -95,6 +95,7 @@ def job_server(tmp_path_factory):
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2", f"--port={gcs}",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
         "--object-store-memory=104857600", f"--temp-dir={folder}", "--disable-usage-stats",
+        f"--dashboard-agent-listen-port={free_port()}",  # by default one of all clusters of a machine has it
     ]  # fmt: skip
     log = (tmp_path_factory.mktemp("log") / "head.log").open("w+")
     with log, subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True) as head:
