@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,10 @@ print(json.dumps([result.raw_images.manifest, result.num_decoded]))
 
 @dataclass(frozen=True)
 class Witnessed:
-    """A function that notes on which node it ran, and whose worker dies the first time."""
+    """A function that notes on which node it ran, waits for the other node's first note, and once dies with its worker.
+
+    Without the waiting one node might be done with all before the other's worker has started.
+    """
 
     function: object
     notes: Path
@@ -57,6 +61,9 @@ class Witnessed:
             os.kill(os.getpid(), signal.SIGKILL)
         except FileExistsError:
             (self.notes / f"{ray.get_runtime_context().get_node_id()}.{shard[0].key.replace('/', '.')}").touch()
+        end = time.monotonic() + 60
+        while len({path.name.split(".")[0] for path in self.notes.iterdir()} - {"died"}) < 2 and time.monotonic() < end:
+            time.sleep(0.1)
         return answer
 
 

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
-from ray.job_submission import JobStatus
 
 from petpark_assets.assets import model
 from petpark_assets.assets.versions import DATASET_VERSIONS
@@ -35,6 +34,14 @@ from petpark_assets_tests.resources.test_cancelled_step import wait_for
 
 TOLD = {"hyperparameters": {"epochs": 3, "width": 4}, "search": {"algorithm": "none"}}
 SECRET = "hunter2hunter2hunter2hunter2hunter2"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ray_on_loopback():
+    """Ray reads once, on import, where it listens; tests of this process that start one come after these."""
+    with ray_cluster._environment(ray_cluster._local_settings()):
+        import ray.job_submission  # noqa: F401
+
 
 STEP = """
 import signal, sys
@@ -252,6 +259,8 @@ class Cluster:
         status = self.jobs[name][0]
         if len(self.jobs[name]) > 1:
             self.jobs[name].pop(0)
+        from ray.job_submission import JobStatus
+
         return SimpleNamespace(submission_id=name, status=JobStatus(status), message="stopped by hand")
 
     def get_job_logs(self, _name):

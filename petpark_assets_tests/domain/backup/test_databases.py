@@ -83,6 +83,7 @@ def test_a_database_of_postgresql_comes_back_whole_or_not_at_all(postgres):
 def _url(postgres, name):
     from urllib.parse import quote
 
-    from petpark_assets_tests.postgres import PASSWORD, USER
+    from infra.production.postgres import USER
+    from petpark_assets_tests.postgres import PASSWORD
 
     return f"postgresql+psycopg://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{postgres.port}/{name}"

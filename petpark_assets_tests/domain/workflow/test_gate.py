@@ -215,7 +215,8 @@ def test_a_rule_makes_no_champion_of_swapped_bytes_either(copy):
     path = copy.root / "store" / "registered_model" / "v0002" / f"{SECOND}.json"
     path.unlink()
     (run_id,) = [known.run_id for known in copy.registry.list_versions() if known.version == 2]
-    copy.registry._store._client.set_registered_model_alias(copy.registry.model_name, "candidate", "1")
+    for alias in ("candidate", "champion"):
+        copy.registry._store._client.set_registered_model_alias(copy.registry.model_name, alias, "1")
     with (
         _swapped(copy, f"mlflow/artifacts/{run_id}/artifacts/package/model.onnx", _one_more),
         pytest.raises(CorruptData, match=r"model\.onnx"),
