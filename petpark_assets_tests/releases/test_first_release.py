@@ -115,6 +115,7 @@ def test_its_runs_are_seen_in_dagster(folder, monkeypatch):
     assert event.asset_materialization.tags["dagster/data_version"]
 
 
+@pytest.mark.long
 def test_a_further_photo_is_built(home, folder, tmp_path):
     """The home is no museum: the next version keeps the old sides, and its model meets the old champion."""
     draw_lake(tmp_path / "more", num_images=22, num_broken=0)
