@@ -164,8 +164,10 @@ class Job:
             told += ["--run-id", self._home.run_id]
         # The same Python as here where the node has it at the same place, as in one image; else the node's own.
         python = f"$(command -v {shlex.quote(sys.executable)} || echo python)"
+        # Ray sets one thread for whoever asks for no core of its own, as a job's starter does.
+        all_threads = '[ "$OMP_NUM_THREADS" != 1 ] || unset OMP_NUM_THREADS'
         request = {
-            "entrypoint": f"exec {python} -m {ray_job.__name__} {shlex.join(told)}",
+            "entrypoint": f"{all_threads}; exec {python} -m {ray_job.__name__} {shlex.join(told)}",
             "submission_id": job,
             "runtime_env": {"env_vars": job_variables(self._home.store.uri, self._home.actor)},
             "entrypoint_num_gpus": num_gpus or None,
