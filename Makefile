@@ -27,7 +27,7 @@ demo: $(STAMP) ## the whole graph on a small drawn lake, in .petpark-demo/
 test: $(STAMP) ## every test that needs only pip; the others skip and name the program they miss
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
-prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work; a quarter of an hour
+prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work, and the production profile
 	@$(BIN)/python -m pytest --long -m "long or production" $(PYTEST_FLAGS)
 
 prove-production: $(STAMP) ## of these, the production profile with all its servers: builds, digests, secrets, stops
