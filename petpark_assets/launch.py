@@ -3,7 +3,6 @@
 The runs are the same as those from the UI and are seen there. Not here: what a person types and reads (cli.py).
 """
 
-import fcntl
 import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +13,9 @@ import dagster as dg
 
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.definitions import build_defs
+from petpark_assets.domain import files
 from petpark_assets.domain.attempts import Attempt, new_attempt
-from petpark_assets.domain.errors import PermanentError, PetparkError, TransientError
-from petpark_assets.domain.files import named_disk_errors
+from petpark_assets.domain.errors import PermanentError, PetparkError
 from petpark_assets.domain.lake import label_specs
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.recipes import find_recipe
@@ -118,15 +117,8 @@ def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
     A run whose process was killed stays started and keeps its place in the training pool: nothing watches over a run
     in the process of a terminal. Whoever holds the lock knows that such runs are dead, and ends them first.
     """
-    path = environment.home / "launch.lock"
-    with named_disk_errors(path):
-        environment.home.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TransientError(f"another petpark builds in the home {environment.home}: wait for its end") from error
+    busy = f"another petpark builds in the home {environment.home}: wait for its end"
+    with files.alone(environment.home / "launch.lock", busy):
         instance = dg.DagsterInstance.get()
         for run in instance.get_runs(dg.RunsFilter(tags=IN_PROCESS, statuses=[dg.DagsterRunStatus.STARTED])):
             instance.report_run_failed(run, "the process that ran it is gone")

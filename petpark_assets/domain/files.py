@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -94,6 +95,23 @@ def named_disk_errors(target: Path) -> Iterator[None]:
                 f"not allowed to write {target}: give write permission or choose another home"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def alone(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file, which the system lets go of when its process is killed; its folder is made.
+
+    Raises TransientError saying `busy` while another process holds it.
+    """
+    with named_disk_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TransientError(busy) from error
+        yield
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> bool:

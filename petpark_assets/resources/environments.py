@@ -15,12 +15,13 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.s3.access import S3Access
 from petpark_assets.resources.alerts import Alerts, parse_receivers
-from petpark_assets.resources.lake_queue import check_queue
 from petpark_assets.resources.secret_sources import FROM_AWS, FROM_FILE, fetched
 from petpark_assets.resources.values import (
     checked_database,
+    checked_job_server,
     checked_lake,
     checked_number,
+    checked_queue,
     checked_registry,
     checked_store,
 )
@@ -144,7 +145,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         actor=variables.get("PETPARK_ACTOR") or _system_user(),
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,
-        ray_jobs_address=_checked_job_server(variables.get("RAY_API_SERVER_ADDRESS")),
+        ray_jobs_address=checked_job_server(variables.get("RAY_API_SERVER_ADDRESS")),
         training_gpus=checked_number(variables, "PETPARK_TRAINING_GPUS", Environment.training_gpus, least=0),
         reports_url=variables.get("PETPARK_REPORTS_URL", Environment.reports_url),
         store=checked_store(variables.get("PETPARK_STORE"), must_be_shared=name == PRODUCTION),
@@ -153,7 +154,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
             ui_url=variables.get("PETPARK_UI_URL", Alerts.ui_url).rstrip("/"),
         ),
         lake=checked_lake(variables.get("PETPARK_LAKE")),
-        lake_queue=check_queue(variables.get("PETPARK_LAKE_QUEUE")),
+        lake_queue=checked_queue(variables.get("PETPARK_LAKE_QUEUE")),
         recipe=find_recipe(variables.get("PETPARK_RECIPE") or Environment.recipe).name,
         arrivals=int(checked_number(variables, "PETPARK_ARRIVALS", Environment.arrivals, least=1)),
         arrivals_wait_h=checked_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
@@ -199,13 +200,6 @@ def _require(variables: Mapping[str, str], names: Iterable[str], why: str) -> No
 def instance_folder(profile: str | None) -> Path:
     """The folder of a profile's dagster.yaml and workspace.yaml."""
     return PROJECT_FOLDER / "infra" if profile == PRODUCTION else PROJECT_FOLDER
-
-
-def _checked_job_server(address: str | None) -> str | None:
-    """Ray's own variable for its dashboard's address. Without a password, since the UI shows it."""
-    if address and (not address.startswith(("http://", "https://")) or "@" in address):
-        raise InvalidInput("RAY_API_SERVER_ADDRESS must be http(s)://host:port, without a password")
-    return address.rstrip("/") if address else None
 
 
 def process_variables() -> Mapping[str, str]:

@@ -31,17 +31,16 @@ NUM_THREADS = 8
 
 _KEYS = "check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _MISSING = "there is no such queue", "make it, or mend PETPARK_LAKE_QUEUE"
+_DENIED = "these keys may not do this", "grant them sqs:ReceiveMessage and sqs:DeleteMessage on it"
+_UNKNOWN = "it does not know the access key", _KEYS
 _EXPIRED = "the credentials have expired", "log in again (aws sso login) or give new keys"
 _REFUSALS = {
     "AWS.SimpleQueueService.NonExistentQueue": _MISSING,
     "QueueDoesNotExist": _MISSING,
-    "AccessDenied": ("these keys may not do this", "grant them sqs:ReceiveMessage and sqs:DeleteMessage on it"),
-    "AccessDeniedException": (
-        "these keys may not do this",
-        "grant them sqs:ReceiveMessage and sqs:DeleteMessage on it",
-    ),
-    "InvalidClientTokenId": ("it does not know the access key", _KEYS),
-    "UnrecognizedClientException": ("it does not know the access key", _KEYS),
+    "AccessDenied": _DENIED,
+    "AccessDeniedException": _DENIED,
+    "InvalidClientTokenId": _UNKNOWN,
+    "UnrecognizedClientException": _UNKNOWN,
     "SignatureDoesNotMatch": ("the secret key is not the access key's", _KEYS),
     "ExpiredToken": _EXPIRED,
     "ExpiredTokenException": _EXPIRED,
@@ -100,17 +99,6 @@ class LakeQueue:
         else:
             return
         raise _explain(self.url, str(code), status)
-
-
-def check_queue(url: str | None) -> str | None:
-    """The address of a queue, if any. Raises InvalidInput for what is none; one with a password is not repeated."""
-    if not url:
-        return None
-    if "@" in url or not re.fullmatch(r"https?://[^/?#\s]+/[^?#\s]+", url):
-        raise InvalidInput(
-            "PETPARK_LAKE_QUEUE must be a queue's address, like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
-        )
-    return url
 
 
 def _explain(url: str, code: str, status: int | None) -> PetparkError:

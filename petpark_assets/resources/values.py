@@ -4,6 +4,7 @@ Not here: which variables there are, or reading them (environments.py).
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,6 +62,24 @@ def checked_lake(uri: str | None) -> str | None:
     if "://" in uri:
         raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
     return str(Path(uri).expanduser().absolute())
+
+
+def checked_queue(url: str | None) -> str | None:
+    """The address of a queue, without a password."""
+    if not url:
+        return None
+    if "@" in url or not re.fullmatch(r"https?://[^/?#\s]+/[^?#\s]+", url):
+        raise InvalidInput(
+            "PETPARK_LAKE_QUEUE must be a queue's address, like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
+        )
+    return url
+
+
+def checked_job_server(address: str | None) -> str | None:
+    """Ray's own variable for its dashboard's address. Without a password, since the UI shows it."""
+    if address and (not address.startswith(("http://", "https://")) or "@" in address):
+        raise InvalidInput("RAY_API_SERVER_ADDRESS must be http(s)://host:port, without a password")
+    return address.rstrip("/") if address else None
 
 
 def checked_number(variables: Mapping[str, str], name: str, default: float, *, least: float) -> float:

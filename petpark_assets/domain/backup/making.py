@@ -6,10 +6,8 @@ the older backups too, so that none of them can bring them back (restoring.py).
 In memory are a list of all files, some hundred bytes each, and a file at a time or 64 small ones.
 """
 
-import fcntl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,7 +57,7 @@ def make(
         TransientError: another backup is being made, or photos keep being forgotten.
     """
     _check_place(home, place)
-    with _alone(home):
+    with files.alone(home.root / "backup.lock", f"another backup of {home.root} is being made: wait for its end"):
         places.claim(place)
         last = places.newest(place)
         known = places.read_files(place, last) if last else {}
@@ -231,16 +229,3 @@ def _remove_forgotten(home: Home, place: files.Store, listed: places.Files) -> i
     for key in gone:
         place.delete(key)
     return len(gone)
-
-
-@contextmanager
-def _alone(home: Home) -> Iterator[None]:
-    path = home.root / "backup.lock"
-    with files.named_disk_errors(path):
-        lock = path.open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TransientError(f"another backup of {home.root} is being made: wait for its end") from error
-        yield

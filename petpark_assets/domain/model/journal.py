@@ -9,7 +9,6 @@ Each file appears whole or not at all. One process at a time works in the folder
 Not here: what is proposed (proposals.py), or who trains (trial.py).
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from petpark_assets.domain.errors import CorruptData, TransientError
-from petpark_assets.domain.files import canonical_json, named_disk_errors, replace
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import CorruptData
+from petpark_assets.domain.files import canonical_json, replace
 from petpark_assets.domain.model import space
 from petpark_assets.domain.model.proposals import Tried
 
@@ -97,14 +97,7 @@ class Journal:
 @contextmanager
 def alone(folder: Path) -> Iterator[Journal]:
     """The journal of the search in a folder, for one process at a time. Raises TransientError when it is in use."""
-    with named_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TransientError(f"another process runs the search in {folder}: wait for its end") from error
+    with files.alone(folder / "lock", f"another process runs the search in {folder}: wait for its end"):
         shutil.rmtree(folder / "tune", ignore_errors=True)
         yield Journal(folder)
 

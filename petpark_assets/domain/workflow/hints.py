@@ -5,15 +5,13 @@ bounded size: what there is no room for is found by a listing that begins anew.
 Not here: how hints come about, and whether they are true (arrivals_by_queue.py).
 """
 
-import fcntl
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import TransientError
 
 FILE_NAME, LOCK_NAME = "lake_hints.json", "lake_hints.lock"
 MAX_KEYS = 10_000
@@ -73,19 +71,9 @@ def list_anew(hints: Hints, now: float) -> Hints:
     return replace(hints, listed_to="", listed_since=now)
 
 
-@contextmanager
-def alone(cache: Path) -> Iterator[None]:
+def alone(cache: Path) -> AbstractContextManager[None]:
     """No other process looks meanwhile. Raises TransientError where one does: Dagster gave its tick up, and it goes on.
 
     Two of them would each put what it read of the queue in the place of the other's.
     """
-    path = cache / LOCK_NAME
-    with files.named_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TransientError("another look at the lake has not ended yet: it is tried again later") from error
-        yield
+    return files.alone(cache / LOCK_NAME, "another look at the lake has not ended yet: it is tried again later")

@@ -3,6 +3,7 @@
 Records, manifests, ledger and registry are real and linked by their digests; only photos and networks never were.
 """
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,3 +185,12 @@ def register(home: Home, version: str, attempt: str) -> None:
     with home.noting() as circumstances:
         write_record(home.store, record, circumstances())
     registration.registered_model(home, named)
+
+
+def let_through(home: Home, folder: Path, because: str) -> Home:
+    """A copy of a drawn home in which olga let the rejected model through, and it was packaged and registered."""
+    shutil.copytree(home.root, folder / "home")
+    opened = open_home(folder / "home", actor="eve")
+    gate.let_through(opened, "v0002", REJECTED, by="olga", because=because)
+    register(opened, "v0002", REJECTED)
+    return opened

@@ -9,9 +9,9 @@ import pytest
 
 from petpark_assets.domain.audit import bundle, changes, models, pages, photos, timeline, trail, verifier
 from petpark_assets.domain.files import canonical_json
-from petpark_assets.domain.home import Home, open_home
+from petpark_assets.domain.home import Home
 from petpark_assets.domain.package.contents import write_sums
-from petpark_assets.domain.workflow import gate, registration
+from petpark_assets.domain.workflow import registration
 from petpark_assets_tests.domain.audit import drawn_home
 from petpark_assets_tests.domain.audit.drawn_home import REJECTED, SECOND
 
@@ -21,11 +21,7 @@ BECAUSE = "the <park> opens on Monday"
 @pytest.fixture(scope="module")
 def overridden(home, tmp_path_factory) -> Home:
     """The drawn home, in which olga let the rejected model through, and mia promoted it: version 3."""
-    root = tmp_path_factory.mktemp("overridden") / "home"
-    shutil.copytree(home.root, root)
-    opened = open_home(root, actor="eve")
-    gate.let_through(opened, "v0002", REJECTED, by="olga", because=BECAUSE)
-    drawn_home.register(opened, "v0002", REJECTED)
+    opened = drawn_home.let_through(home, tmp_path_factory.mktemp("overridden"), BECAUSE)
     registration.promote(opened, "3", by="mia", because="olga is right")
     return opened
 

@@ -10,6 +10,7 @@ from itertools import count
 
 import pytest
 
+from petpark_assets.domain import files
 from petpark_assets.domain.audit import proof
 from petpark_assets.domain.backup import making, places, restoring
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
@@ -307,7 +308,10 @@ def test_a_home_is_backed_up_while_it_grows_and_goes_on_after_all_is_deleted(hom
 
 def test_two_backups_at_once_are_one_too_many(home, place):
     """They would take each other's objects for leftovers."""
-    with making._alone(home), pytest.raises(TransientError, match=r"another backup of .* is being made"):
+    with (
+        files.alone(home.root / "backup.lock", "busy"),
+        pytest.raises(TransientError, match=r"another backup of .* is being made"),
+    ):
         making.make(home, place)
 
 

@@ -230,12 +230,7 @@ def test_a_rule_makes_no_champion_of_swapped_bytes_either(copy):
 @pytest.fixture(scope="module")
 def overridden(home, tmp_path_factory) -> Home:
     """A home in which olga let the rejected model through, and it was packaged and registered."""
-    root = tmp_path_factory.mktemp("overridden") / "home"
-    shutil.copytree(home.root, root)
-    opened = open_home(root, actor="eve")
-    gate.let_through(opened, "v0002", REJECTED, by="olga", because=BECAUSE)
-    drawn_home.register(opened, "v0002", REJECTED)
-    return opened
+    return drawn_home.let_through(home, tmp_path_factory.mktemp("overridden"), BECAUSE)
 
 
 def test_an_overridden_model_is_registered_and_says_so_everywhere_in_the_registry(overridden):
