@@ -31,6 +31,9 @@ from petpark_assets.sensors.stuck_runs import stuck_runs
 
 SENSORS = (lake_arrivals, run_failures, stuck_runs, rejected_models)
 
+FORKED = dg.multiprocess_executor.configured({"start_method": {"forkserver": {}}}, name="forked")
+"""A process a step, forked from one a run that has imported this module: Dagster's default imports it nine times."""
+
 
 def build_defs(
     environment: Environment,
@@ -70,6 +73,7 @@ def build_defs(
         schedules=[daily_reconcile],
         resources={**resources, **(overrides or {})},
         loggers=loggers,
+        executor=FORKED,
     )
 
 

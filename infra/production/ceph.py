@@ -100,8 +100,8 @@ class S3Server:
 
     def client(self) -> Any:
         """A boto3 client, for what only an owner needs: to make buckets, and keys that are no paths."""
-        import boto3  # type: ignore[import-untyped]
-        from botocore.config import Config  # type: ignore[import-untyped]
+        import boto3
+        from botocore.config import Config
 
         return boto3.client(
             "s3",

@@ -88,7 +88,7 @@ class LakeQueue:
 
     @contextmanager
     def _refusals_explained(self) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             yield
@@ -113,8 +113,8 @@ def _explain(url: str, code: str, status: int | None) -> PetparkError:
 @functools.lru_cache(maxsize=4)
 def _client(url: str, access: S3Access) -> Any:
     """A client of this process, told all that it would otherwise take from the environment."""
-    import boto3  # type: ignore[import-untyped]
-    from botocore.config import Config  # type: ignore[import-untyped]
+    import boto3
+    from botocore.config import Config
 
     parts = urlsplit(url)
     region = _REGION.search(parts.netloc)

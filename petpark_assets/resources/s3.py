@@ -16,7 +16,7 @@ from petpark_assets.domain.s3.access import DEFAULT_REGION, S3Access
 from petpark_assets.resources.environments import process_variables
 
 if TYPE_CHECKING:
-    from botocore.credentials import ReadOnlyCredentials  # type: ignore[import-untyped]
+    from botocore.credentials import ReadOnlyCredentials
 
 _NO_KEYS = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, then run the same command again"
 _LOGIN = "the login has expired", "log in again (aws sso login), then run the same command again"
@@ -42,7 +42,7 @@ class S3Connection(dg.ConfigurableResource[S3Access]):
 
     def access(self) -> S3Access:
         """Endpoint and keys as they are now, frozen. Raises InvalidInput with the remedy when there are none."""
-        from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+        from botocore.exceptions import BotoCoreError
 
         try:
             endpoint_url, region, keys = self._look_up()
@@ -62,7 +62,7 @@ class S3Connection(dg.ConfigurableResource[S3Access]):
         raise InvalidInput(f"there are no keys for S3 ({problem}): {reason}: {remedy}")
 
     def _look_up(self) -> tuple[str, str, "ReadOnlyCredentials | None"]:
-        import boto3  # type: ignore[import-untyped]
+        import boto3
         from dagster_aws.s3 import S3Resource
 
         # boto3 alone among AWS's tools reads AWS_DEFAULT_REGION only.

@@ -44,7 +44,7 @@ def _from_file(name: str, path: Path) -> str:
 
 def _from_aws(name: str, secret: str, region: str | None) -> str:
     """Its SecretString, by AWS's own chain of keys. boto3 takes seconds to load: only those who use it pay."""
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+    from botocore.exceptions import BotoCoreError, ClientError
     from dagster_aws.secretsmanager import SecretsManagerResource
 
     try:

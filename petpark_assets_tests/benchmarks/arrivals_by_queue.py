@@ -17,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from infra.production.ceph import S3Server
+from infra.production.processes import free_port, is_listening
 from petpark_assets_tests.benchmarks.arrivals import _in_process, _rows, _spread
 from petpark_assets_tests.benchmarks.laptop import describe_run
-from petpark_assets_tests.servers import S3Server, _free_port, _is_listening
+from petpark_assets_tests.servers import ACCESS_KEY
 
 RESULT = Path(__file__).parent / "results" / "arrivals_by_queue.json"
 NUM_OBJECTS = 1_000_000
@@ -32,11 +34,11 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     result = {**describe_run("python -m petpark_assets_tests.benchmarks.arrivals_by_queue"), "n": rounds}
     result |= {"objects": NUM_OBJECTS, "limit_s": 60, "come": {}}
-    port = _free_port()
+    port = free_port()
     moto = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
-    os.environ |= S3Server(endpoint_url=f"http://127.0.0.1:{port}").variables()
+    os.environ |= _server(f"http://127.0.0.1:{port}").variables()
     try:
-        while not _is_listening(port):
+        while not is_listening(port):
             time.sleep(0.1)
         with tempfile.TemporaryDirectory(prefix="arrivals-") as folder:
             _here("prepare", folder)
@@ -103,8 +105,9 @@ def _home(folder: Path) -> tuple[Any, str]:
     return open_home(folder / "home", actor="bench", s3=_server().access), f"s3://{BUCKET}"
 
 
-def _server() -> S3Server:
-    return S3Server(endpoint_url=os.environ["AWS_ENDPOINT_URL"], secret_key=os.environ["AWS_SECRET_ACCESS_KEY"])
+def _server(endpoint_url: str | None = None) -> S3Server:
+    url = endpoint_url or os.environ["AWS_ENDPOINT_URL"]
+    return S3Server(endpoint_url=url, access_key=ACCESS_KEY, secret_key=ACCESS_KEY)
 
 
 def _sqs() -> Any:
@@ -121,7 +124,11 @@ def _answer(what: str, arguments: list[str]) -> None:
     """One part, in this process: its seconds and this process's peak of memory."""
     import resource
 
-    seconds = _tick(Path(arguments[0]), int(arguments[1])) if what == "tick" else _prepare(Path(arguments[0]))
+    seconds = None
+    if what == "tick":
+        seconds = _tick(Path(arguments[0]), int(arguments[1]))
+    else:
+        _prepare(Path(arguments[0]))
     peak_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     print(json.dumps({"seconds": seconds, "peak_mb": peak_mb}))  # noqa: T201 - what the parent reads
 

@@ -23,7 +23,7 @@ TINY = {
 }
 """Two trials on Ray and two epochs: what is learned does not matter here, that it is the same does."""
 
-importlib.import_module("petpark_assets.sensors.lake_arrivals").SETTLE_S = SETTLE_S
+vars(importlib.import_module("petpark_assets.sensors.lake_arrivals"))["SETTLE_S"] = SETTLE_S
 for sensor in SENSORS:
     sensor._min_interval = INTERVAL_S
     if sensor.name in ON:

@@ -102,9 +102,10 @@ class Build:
     def _find(self) -> dict[str, list[int]]:
         """The processes that there are of each kind."""
         known, services = table(), {name: process.pid for name, process in self.services.running.items()}
-        self._workers |= _spawned(known, services["code server"])
+        self._workers |= _started(known, services["code server"], "spawn_main")
         workers = self._workers & known.keys()  # those of a code server that was killed, too
-        steps = {pid for worker in workers for pid in _spawned(known, worker)}
+        forking = {pid for worker in workers for pid in _started(known, worker, "forkserver")}
+        steps = {pid for server in forking for pid in _started(known, server, "forkserver")}
         ray = [pid for pid in children(known, *steps) if any(name in known[pid].command for name in RAY)]
         found = {
             **{name: [pid] for name, pid in services.items()},
@@ -147,9 +148,9 @@ class Build:
         return [command for command in found if "resource_tracker" not in command] + holding
 
 
-def _spawned(known: Mapping[int, Process], parent: int) -> set[int]:
-    """Processes that Python's multiprocessing started for one: run workers, steps."""
-    return {pid for pid, process in known.items() if process.parent == parent and "spawn_main" in process.command}
+def _started(known: Mapping[int, Process], parent: int, how: str) -> set[int]:
+    """Processes that Python's multiprocessing started for one: run workers, what forks their steps, steps."""
+    return {pid for pid, process in known.items() if process.parent == parent and how in process.command}
 
 
 def _runs(instance: dg.DagsterInstance) -> list[tuple[str, str]]:

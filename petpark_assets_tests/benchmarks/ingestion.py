@@ -117,7 +117,7 @@ def growth(photos: Path, folder: Path) -> dict[str, Any]:
     """First ingestion and an unchanged lake by size; then a few new photos on top of nearly all."""
     lakes = folder / "mosaics"
     draw_mosaics(photos, lakes, max(SIZES))
-    sizes = {}
+    sizes = dict[str, dict[str, Any]]()
     for size, repeats in SIZES.items():
         lake = _take(lakes, folder / f"lake-{size}", size)
         homes = [folder / f"home-{size}-{number}" for number in range(repeats)]

@@ -55,7 +55,7 @@ def _draw_part(job: tuple[int, Sequence[Path], Path]) -> None:
     _write(folder / "luminance.npy", rows, luminance)
     _write(folder / "pixels.npy", rows, np.stack([resize(np.asarray(photo), CHECKED_PX) for photo in photos]))
     _write(signatures_of(folder, ORIGINAL), rows, signatures(luminance))
-    for name, alter in (SIX | MIXED).items():
+    for name, alter in {**SIX, **MIXED}.items():
         copies = [images.decode(alter(photo)) for photo in photos]
         _write(signatures_of(folder, name), rows, signatures(_luminance(copies)))
         if name in SIX:

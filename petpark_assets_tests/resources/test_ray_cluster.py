@@ -48,7 +48,6 @@ def is_alive(pid):
 def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_path, monkeypatch):
     """A Ray that others reach runs their code; daemons and gigabytes of logs left behind fill the machine."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    before = set(Path(tempfile.gettempdir()).glob("petpark-ray-*"))
     environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
     began = time.time()
 
@@ -56,6 +55,7 @@ def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_pat
         import psutil
         import ray
 
+        folder = Path(ray._private.worker._global_node.temp_dir)
         where = ray.get(ray.remote(lambda: __import__("petpark_assets").__file__).remote())
         # Other tests' children are not Ray's: servers, and multiprocessing's tracker.
         children = psutil.Process().children(recursive=True)
@@ -68,7 +68,8 @@ def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_pat
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
     assert len(processes) > 3
     assert not [process for process in processes if is_alive(process.pid)]
-    assert set(Path(tempfile.gettempdir()).glob("petpark-ray-*")) == before
+    assert folder.parent == Path(tempfile.gettempdir())
+    assert not folder.exists()
     assert dict(os.environ) == environment
     assert list(tmp_path.iterdir()) == []
 

@@ -125,9 +125,9 @@ def _text(page: ET.Element, name: str) -> str | None:
 
 def _signed(url: str, access: S3Access) -> dict[str, str]:
     """Headers of a GET, signed by botocore."""
-    from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
-    from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-    from botocore.credentials import ReadOnlyCredentials  # type: ignore[import-untyped]
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import ReadOnlyCredentials
 
     request = AWSRequest(method="GET", url=url)
     keys = ReadOnlyCredentials(access.access_key_id, access.secret_access_key, access.session_token)
