@@ -86,7 +86,7 @@ TABLE = (
     Variable(name="DAGSTER_HOME", what="the folder of dagster.yaml", default="set by petpark"),
     Variable(name="PETPARK_DAGSTER", what="dagster/ in the home", default="set by petpark"),
 )
-"""Every variable that is ours or that we read. AWS's own are read by boto3 (resources/s3.py)."""
+"""Every variable that is ours or that we read. AWS's own are read by boto3 (aws.py)."""
 
 SECRETS = tuple(row.name for row in TABLE if row.is_secret)
 
@@ -221,10 +221,10 @@ def enter_job(home: Path) -> Environment:
 
 
 def s3_access() -> S3Access:
-    """Keys for S3 without Dagster's configuration; called only where S3 is used, since boto3 takes seconds to load."""
-    from petpark_assets.resources.s3 import S3Connection
+    """Keys for S3 without Dagster; called only where S3 is used, since boto3 takes half a second to load."""
+    from petpark_assets.resources import aws
 
-    return S3Connection().access()
+    return aws.s3_access()
 
 
 def open_here(environment: Environment) -> "Home":

@@ -17,6 +17,7 @@ import json, os, time
 from pathlib import Path
 
 import dagster as dg
+from petpark_assets.definitions import FORKED
 from petpark_assets.resources.ray_cluster import RayCluster
 
 @dg.op
@@ -32,7 +33,7 @@ def search(ray_cluster: RayCluster):
         Path("told.part").rename("told.json")
         ray.get(worker)
 
-@dg.job(resource_defs={"ray_cluster": RayCluster(num_cpus=1)}, executor_def=dg.multiprocess_executor)
+@dg.job(resource_defs={"ray_cluster": RayCluster(num_cpus=1)}, executor_def=FORKED)
 def job():
     search()
 """

@@ -1,5 +1,6 @@
 """Claims about where keys for S3 come from: AWS's own places, one clear line when there are none, nothing shown."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.s3.access import parse_place
 from petpark_assets.domain.s3.bucket import Bucket
+from petpark_assets.resources.aws import s3_access
 from petpark_assets.resources.s3 import S3Connection
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret+key/of+nobody"}
@@ -39,7 +41,7 @@ def test_keys_and_endpoint_come_from_the_environment(variables, s3_server, bucke
     """The variables that every tool for S3 knows; asked for real."""
     variables(s3_server.variables())
     access = S3Connection().access()
-    assert access == s3_server.access()
+    assert access == s3_access() == s3_server.access()
     assert list(Bucket(place=parse_place(f"s3://{bucket}", "lake"), access=access).list_objects()) == []
 
 
@@ -50,9 +52,10 @@ def test_a_profile_is_as_good(variables):
         write_aws_file("credentials", "[park]\naws_access_key_id = AKIDPARK\naws_secret_access_key = park+secret\n"),
     ]
     variables({"AWS_PROFILE": "park"})
-    access = S3Connection().access()
+    access, from_a_terminal = S3Connection().access(), s3_access()
     for file in files:
         file.unlink()
+    assert access == from_a_terminal
     assert (access.endpoint, access.region, access.secret_access_key) == (
         "http://127.0.0.1:7480", "eu-central-1", "park+secret",
     )  # fmt: skip
@@ -70,9 +73,11 @@ def test_without_an_endpoint_it_is_aws(variables):
     """Of the region, as AWS's own tools choose it."""
     variables({**KEYS, "AWS_REGION": "eu-central-1", "AWS_SESSION_TOKEN": "token"})
     access = S3Connection().access()
+    assert access == s3_access()
     assert (access.endpoint, access.session_token) == ("https://s3.eu-central-1.amazonaws.com", "token")
 
 
+@pytest.mark.parametrize("find", [s3_access, S3Connection().access], ids=["terminal", "step"])
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -83,11 +88,11 @@ def test_without_an_endpoint_it_is_aws(variables):
         ({**KEYS, "AWS_ENDPOINT_URL": "http://anna:geheim@h"}, "has a user or password in it"),
     ],
 )
-def test_no_keys_end_in_one_clear_line(variables, settings, words):
+def test_no_keys_end_in_one_clear_line(variables, settings, words, find):
     """What is missing, and where to put it."""
     variables(settings)
     with pytest.raises(InvalidInput, match=words) as caught:
-        S3Connection().access()
+        find()
     assert "\n" not in str(caught.value)
     assert not any(secret in str(caught.value) for secret in (KEYS["AWS_SECRET_ACCESS_KEY"], "geheim"))
 
@@ -103,3 +108,16 @@ def test_a_home_without_s3_looks_for_no_keys(tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
+
+
+def test_a_terminal_reaches_s3_without_dagster():
+    """An auditor's question of a store on S3 would spend 2 s of imports on a connection that Dagster's steps need."""
+    code = (
+        "import sys\n"
+        "from petpark_assets.resources.environments import s3_access\n"
+        "s3_access()\n"
+        "print(*sorted({'dagster', 'dagster_aws', 'torch', 'mlflow'} & set(sys.modules)))\n"
+    )
+    command, variables = [sys.executable, "-c", code], {**os.environ, **KEYS}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

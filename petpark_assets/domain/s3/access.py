@@ -1,6 +1,6 @@
 """How a server of S3 is reached and as whom, and which part of a bucket is meant.
 
-Not here: where the keys come from (resources/s3.py), or what is asked of the server (bucket.py, listing.py).
+Not here: where the keys come from (resources/aws.py), or what is asked of the server (bucket.py, listing.py).
 """
 
 import re
