@@ -42,6 +42,7 @@ from petpark_assets_tests.benchmarks.services import Process, Services, children
 
 RESULT = Path(__file__).parent / "results" / "crashes.json"
 COMMAND = "python -m petpark_assets_tests.benchmarks.crashes"
+HOUSE = "petpark_assets_tests.benchmarks.crash_house"
 NUM_PHOTOS = 60
 SERVICES = ("daemon", "code server")
 ENDING_A_RUN = ("run worker", "step", "Ray")
@@ -68,9 +69,7 @@ class Build:
 
     def __init__(self, home: Path, lake: Path) -> None:
         variables = {"PETPARK_LAKE": str(lake), "PETPARK_ARRIVALS": "1", "OMP_NUM_THREADS": "1"}
-        self.home, self.services = home, Services(
-            home, module="petpark_assets_tests.benchmarks.crash_house", variables=variables, settings=SHORTER
-        )  # fmt: skip
+        self.home, self.services = home, Services(home, module=HOUSE, variables=variables, settings=SHORTER)
         self.lived_s: dict[str, float] = defaultdict(float)
         """For how long there was a process of each kind."""
         self.kills: list[dict[str, Any]] = []
@@ -192,7 +191,7 @@ def kill_at_random(
     builds, expected = list[Build](), contents(open_home(quiet.home, actor="reader"))
     while (left := num_kills - sum(len(build.kills) for build in builds)) > 0:
         builds.append(Build(folder / f"killed-{len(builds)}", lake))
-        kills = _draw(dice, quiet.lived_s, min(left, kills_a_build))
+        kills = draw(dice, quiet.lived_s, min(left, kills_a_build))
         builds[-1].run(kills, dice)
         found = contents(open_home(builds[-1].home, actor="reader"))
         assert found == expected, f"{_differences(expected, found)} after {builds[-1].kills}, {builds[-1].runs}"
@@ -200,8 +199,8 @@ def kill_at_random(
     return _describe(quiet, builds)
 
 
-def _draw(dice: random.Random, lived_s: Mapping[str, float], num_kills: int) -> list[Kill]:
-    """What ends a run and a service in turn, each at a moment of its own."""
+def draw(dice: random.Random, lived_s: Mapping[str, float], num_kills: int) -> list[Kill]:
+    """What ends a run and a service in turn, each at a moment of its own within the time that there is one."""
     kinds = [dice.choice((ENDING_A_RUN, SERVICES)[number % 2]) for number in range(num_kills)]
     return [(kind, dice.random() * lived_s[kind]) for kind in kinds]
 

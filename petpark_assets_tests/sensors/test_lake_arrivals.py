@@ -1,6 +1,5 @@
 """Claims about the sensor on the lake: no photo is missed or counted twice, whatever happens."""
 
-import json
 import os
 import random
 import shutil
@@ -15,7 +14,6 @@ from petpark_assets.domain import files, splits
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue, corrections, ingest, sources
-from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.records import RawImages, RegisteredModel
 from petpark_assets.domain.workflow import arrivals, ingestion, reconciliation
 from petpark_assets.resources.environments import Environment
@@ -382,38 +380,3 @@ def _change(lake, chance):
             path.rename(path.with_name(f"{uuid.UUID(int=chance.getrandbits(128))}.png"))
         case _:
             put(lake, f"{label}/{chance.randrange(10**6)}.png", photo(chance.randrange(10**6)))
-
-
-@pytest.mark.slow
-def test_photos_become_a_registered_model_by_ticks_alone(tmp_path):
-    """The sensor as the daemon calls it, and the runs it asks for: from an empty home to a model, and to rest."""
-    park = Park(tmp_path)
-    draw_lake(park.lake, num_images=60)
-    park.instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))  # an ephemeral one resolves no partition
-    jobs = []
-    for _ in range(8):
-        with dg.build_sensor_context(
-            instance=park.instance, instance_ref=park.instance.get_ref(),
-            cursor=park.cursor, definitions=park.definitions,
-            resources={"home": _home_resource(park), "lake_watch": park.watch},
-        ) as context:  # fmt: skip
-            ticked = lake_arrivals.evaluate_tick(context)
-        park.cursor = _long_ago(ticked.cursor)
-        for request in ticked.run_requests or []:
-            jobs.append(request.job_name)
-            assert park.run(request).success
-    assert jobs == ["new_dataset_version", "build"]
-    assert ticked.skip_message == "the lake has the photos of v0001"
-    assert files.list_attempts(park.home.store, RegisteredModel, "v0001")
-
-
-def _home_resource(park):
-    return park.definitions.resources["home"]
-
-
-def _long_ago(cursor):
-    """A cursor that saw the lake a minute earlier than it did."""
-    if not cursor:
-        return cursor
-    snapshot, still, manifest, waiting = json.loads(cursor)
-    return json.dumps([snapshot, still - 60, manifest, waiting and waiting - 60])
