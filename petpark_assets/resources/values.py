@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.postgres import server
 from petpark_assets.domain.s3.access import SCHEME, parse_place
 
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg2://")
@@ -51,6 +52,22 @@ def checked_database(name: str, url: str | None) -> str | None:
         if url.startswith(start):
             return _DRIVER + url.removeprefix(start)
     raise InvalidInput(f"{name} must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+
+
+def checked_ledger(url: str | None, dagster: str | None) -> str | None:
+    """Any PostgreSQL but the database of Dagster, which others may empty, upgrade, or restore to an earlier day."""
+    if not url:
+        return None
+    database = server.parse(url)
+    if dagster and _place(dagster) == _place(url):
+        raise InvalidInput(f"PETPARK_LEDGER names {database.where}, Dagster's own database: give the ledger another")
+    return url
+
+
+def _place(url: str) -> str:
+    """Host, port and database."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2].removesuffix(":5432") + parts.path
 
 
 def checked_lake(uri: str | None) -> str | None:
