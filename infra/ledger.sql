@@ -1,11 +1,11 @@
--- The ledger's database and its role, where there are none yet, and its table. For psql (15 or later), as whoever may
--- make databases and roles, any number of times; the role's password comes from the environment:
---   PETPARK_LEDGER_PASSWORD=... psql --file ledger.sql postgresql://…/postgres
+-- The ledger's database, its role and its table, where there are none yet. For psql (15 or later), as whoever may make
+-- databases and roles, any number of times; the role's password comes from the environment:
+--   PETPARK_PLATFORM_PASSWORD=... psql --file ledger.sql postgresql://…/postgres
 -- A database of its own: Dagster's user must not reach it, and Dagster's can be upgraded, emptied or restored to an
 -- earlier day without the history of what happened. Who logs in as `ledger` reads and appends, and cannot do more; the
 -- table's owner is whoever runs this.
 \set ON_ERROR_STOP 1
-\getenv password PETPARK_LEDGER_PASSWORD
+\getenv password PETPARK_PLATFORM_PASSWORD
 SELECT 'CREATE DATABASE ledger ENCODING ''UTF8'' TEMPLATE template0'
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'ledger') \gexec
 SELECT 'CREATE ROLE ledger' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'ledger') \gexec

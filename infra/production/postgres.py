@@ -61,7 +61,7 @@ class Postgres:
 
     def add_ledger(self, password: str) -> str:
         """The ledger's database; the URL of the role that may read and append, with the password. Again: the same."""
-        told = {"PGPASSWORD": self.password, "PETPARK_LEDGER_PASSWORD": password}
+        told = {"PGPASSWORD": self.password, "PETPARK_PLATFORM_PASSWORD": password}
         command = [str(self.programs / "psql"), "--quiet", "--no-psqlrc", "--file", str(LEDGER_SQL), self.address]
         done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, TransientError
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.ledger import START, FileLedger
 from petpark_assets.domain.postgres import server
@@ -61,11 +61,13 @@ def test_events_come_back_as_they_were_written(written, ledger_url, tmp_path):
     written.verify()
 
 
-def test_its_lines_are_those_of_the_file(written, tmp_path):
-    """A backup writes them as the file of a home, which needs no database to be read, and goes on with it."""
+def test_its_lines_are_those_of_the_file(written, ledger_url, postgres, tmp_path):
+    """A backup writes them as the file of a home, as psql does; it needs no database to be read, and goes on."""
     with written.held() as (lines, events):
         assert [event.digest for event in events] == [json.loads(line)["digest"] for line in lines.splitlines()]
         (tmp_path / "ledger.jsonl").write_bytes(lines)
+    statement = "SELECT line FROM ledger.events ORDER BY number"
+    assert subprocess.check_output([postgres.programs / "psql", "-XAt", "-c", statement, ledger_url]) == lines
     file = FileLedger(tmp_path / "ledger.jsonl", "ada")
     file.verify()
     assert file.head() == written.head()
@@ -76,8 +78,10 @@ def test_its_lines_are_those_of_the_file(written, tmp_path):
 APPENDING = """
 import sys
 from pathlib import Path
-from petpark_assets.domain.home import open_home
-ledger = open_home(Path(sys.argv[1]), actor=sys.argv[1], ledger_url=sys.argv[2]).ledger
+from petpark_assets.domain.ledger import FileLedger
+from petpark_assets.domain.postgres import ledger, server
+file = FileLedger(Path(sys.argv[1]) / "ledger.jsonl", sys.argv[1])
+ledger = ledger.PostgresLedger(server.parse(sys.argv[2]), file)
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):
     ledger.append("model_downloaded", {"number": number})
@@ -404,6 +408,24 @@ def test_a_lock_keeps_other_machines_out_until_its_process_is_gone(ledger_url, t
     with second.alone("backup", "busy"):
         pass
     assert os.listdir(tmp_path) == []  # noqa: PTH208  nothing was made
+
+
+def test_the_registry_waits_for_other_machines(ledger_url, tmp_path):
+    """Each reads who is champion before it moves the alias (registry/test_two_machines.py has all of it)."""
+    first = open_home(tmp_path / "one", actor="ada", ledger_url=ledger_url)
+    second = open_home(tmp_path / "two", actor="eva", ledger_url=ledger_url)
+
+    def promote():
+        with pytest.raises(NotFound, match="nothing was registered yet"):
+            second.registry.promote(1, by="Eva", because="it is tried")
+
+    with first.alone("registry"):
+        waiting = threading.Thread(target=promote)
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+    waiting.join(5)
+    assert not waiting.is_alive()
 
 
 def test_a_lock_that_was_lost_on_the_way_is_told(ledger_url, postgres, tmp_path):
