@@ -140,7 +140,7 @@ def open_home(
     """
     root, s3 = root.absolute(), s3 or _no_keys
     store, pixels = _open_store(root, store_uri, s3)
-    ledger, alone = _open_ledger(root, actor, ledger_url)
+    ledger, alone = open_ledger(root, actor, ledger_url)
     registry = Registry(
         root / "mlflow",
         MODEL_NAME,
@@ -172,8 +172,8 @@ def _open_store(root: Path, uri: str | None, s3: Callable[[], S3Access]) -> tupl
     return local, PixelStore(local.root / "pixels.lance")
 
 
-def _open_ledger(root: Path, actor: str, url: str | None) -> tuple[Ledger, Alone]:
-    """The ledger, and the locks of those who share it."""
+def open_ledger(root: Path, actor: str, url: str | None) -> tuple[Ledger, Alone]:
+    """The ledger of the home in a folder, or at its URL, and the locks of those who share it."""
     file = FileLedger(root / "ledger.jsonl", actor)
     if url is None:
         return file, lambda lock, busy=None: files.alone(root / f"{lock}.lock", busy)

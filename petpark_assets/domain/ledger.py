@@ -67,7 +67,7 @@ class Event:
     number: int
     """1, 2, 3, ... without gaps."""
     time: str
-    """When it was written, by this machine's clock: ISO 8601, UTC."""
+    """When it was written, by the clock of the machine that keeps the ledger: ISO 8601, UTC."""
     actor: str
     """Who: a person or a service."""
     event: str
@@ -122,13 +122,13 @@ class NewLine:
     """Without its end."""
 
 
-def new_line(actor: str, event: str, subject: Mapping[str, Any], last: Event | None) -> NewLine:
+def new_line(actor: str, event: str, subject: Mapping[str, Any], last: Event | None, now: datetime) -> NewLine:
     """The event that follows another, or the first."""
     if event not in EVENTS:
         raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
     number, previous = (last.number + 1, last.digest) if last else (1, START)
     content = {
-        "number": number, "time": datetime.now(UTC).isoformat(), "actor": actor,
+        "number": number, "time": now.isoformat(), "actor": actor,
         "event": event, "subject": subject, "previous": previous,
     }  # fmt: skip
     digest = files.digest(content)
@@ -183,7 +183,7 @@ class FileLedger:
         if event not in EVENTS:  # before a file is made for it
             raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
         with files.named_disk_errors(self.path), self._locked() as file:
-            return self._write(file, new_line(self.actor, event, subject, self._mend(file, *self._end(file))))
+            return self._write(file, event, subject, self._mend(file, *self._end(file)))
 
     def events(self) -> Iterator[Event]:
         """See Ledger."""
@@ -291,12 +291,13 @@ class FileLedger:
             files.write_new(aside, piece)
             file.truncate(file.seek(0, os.SEEK_END) - len(piece))
             subject = {"moved_to": aside.name, "size_bytes": len(piece), "sha256": files.sha256(piece)}
-            self._write(file, new_line(self.actor, "ledger_repaired", subject, last))
+            self._write(file, "ledger_repaired", subject, last)
             return self._end(file)[0]
         self._add(file, b"\n")
         return event
 
-    def _write(self, file: FileIO, new: NewLine) -> str:
+    def _write(self, file: FileIO, event: str, subject: Mapping[str, Any], last: Event | None) -> str:
+        new = new_line(self.actor, event, subject, last, datetime.now(UTC))
         self._add(file, new.line + b"\n")
         return new.digest
 

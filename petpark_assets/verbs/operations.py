@@ -20,7 +20,6 @@ from petpark_assets.resources.environments import (
     enter_mlflow,
     instance_folder,
     mlflow_database,
-    open_here,
 )
 from petpark_assets.terminal import answering, say, terminal
 from petpark_assets.verbs.options import HomeOption, JsonOption, enter
@@ -68,6 +67,7 @@ def upgrade(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Bring all databases to the versions installed here, after a backup; the same again changes nothing."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.home import open_ledger
         from petpark_assets.resources import migrations
 
         say("upgrading Dagster's database")
@@ -75,8 +75,8 @@ def upgrade(home: HomeOption = None, as_json: JsonOption = False) -> None:
         say("upgrading MLflow's database")
         document["mlflow"] = migrations.upgrade_mlflow(mlflow_database(environment))
         say("looking for a ledger to move")
-        num_moved = open_here(environment).ledger.take_in()
-        answer({**document, "ledger_events_moved": num_moved}, _show_upgraded)
+        ledger, _ = open_ledger(environment.home, environment.actor, environment.ledger)
+        answer({**document, "ledger_events_moved": ledger.take_in()}, _show_upgraded)
 
 
 def _show_upgraded(document: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ Not here: the chain and the events (../ledger.py), connections and locks (server
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from petpark_assets.domain.errors import Conflict, InvalidInput
@@ -25,7 +26,7 @@ _INSERT = "INSERT INTO ledger.events (number, line) VALUES (%s, %s)"
 
 
 class PostgresLedger:
-    """The ledger of all homes that name one database. Only those who begin a transaction in it are made to wait."""
+    """The ledger of all homes that name one database."""
 
     def __init__(self, database: Database, file: FileLedger) -> None:
         """`file` is where this home's events are, or would be, without the database; its actor acts here."""
@@ -38,7 +39,7 @@ class PostgresLedger:
         self._refuse_file()
         try:
             with self._database.transaction(_LOCK) as cursor:
-                new = new_line(self.actor, event, subject, self._last(cursor))
+                new = new_line(self.actor, event, subject, self._last(cursor), _now(cursor))
                 _insert(cursor, new)
         except AnswerLost:
             if not self._has(new):
@@ -126,6 +127,13 @@ class PostgresLedger:
 
 def _insert(cursor: "Cursor", new: NewLine) -> None:
     cursor.execute(_INSERT, (new.number, new.line.decode()))
+
+
+def _now(cursor: "Cursor") -> datetime:
+    """The server's clock: those of several machines would put events before those that they follow."""
+    cursor.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
+    now: datetime = cursor.fetchone()[0]
+    return now.replace(tzinfo=UTC)
 
 
 def _all(cursor: "Cursor") -> list[bytes]:

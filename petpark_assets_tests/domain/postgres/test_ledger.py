@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import psycopg
@@ -73,6 +74,22 @@ def test_its_lines_are_those_of_the_file(written, ledger_url, postgres, tmp_path
     assert file.head() == written.head()
     file.append("verdict", {})
     file.verify()
+
+
+def test_events_have_the_time_of_one_clock(ledger, monkeypatch):
+    """`petpark audit at` asks what was so at a moment: a machine whose clock is wrong must not write into the past."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2001, 1, 1, tzinfo=tz)
+
+    for module in ("petpark_assets.domain.ledger", "petpark_assets.domain.postgres.ledger"):
+        monkeypatch.setattr(f"{module}.datetime", Wrong)
+    ledger.append("verdict", {})
+    (event,) = ledger.events()
+    assert abs(datetime.fromisoformat(event.time) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert event.time.endswith("+00:00")
 
 
 APPENDING = """
@@ -182,6 +199,24 @@ def test_its_role_does_nothing_but_append(written, ledger_url, statement):
     with psycopg.connect(ledger_url) as connection, pytest.raises(psycopg.Error):
         connection.execute(statement)
     written.verify()
+
+
+def test_an_auditors_role_reads_everything_and_appends_nothing(written, ledger_url, postgres, tmp_path):
+    """From another machine, by the grants that infra/README.md names."""
+    with owner(postgres) as connection:
+        connection.execute("CREATE ROLE auditor LOGIN PASSWORD 'looks'")
+        connection.execute("GRANT CONNECT ON DATABASE ledger TO auditor")
+        connection.execute("GRANT USAGE ON SCHEMA ledger TO auditor")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO auditor")
+    auditors = at(f"postgresql://auditor:looks@{ledger_url.rpartition('@')[2]}", tmp_path / "auditor")
+    try:
+        auditors.verify()
+        assert auditors.head() == written.head()
+        with pytest.raises(InvalidInput, match="permission denied"):
+            auditors.append("verdict", {})
+    finally:
+        with owner(postgres) as connection:
+            connection.execute("DROP OWNED BY auditor; DROP ROLE auditor")
 
 
 @pytest.mark.parametrize(
