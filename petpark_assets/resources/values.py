@@ -54,6 +54,17 @@ def checked_database(name: str, url: str | None) -> str | None:
     raise InvalidInput(f"{name} must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
 
+def checked_lake(uri: str | None) -> str | None:
+    """Absolute, since Dagster's processes work in other folders; never with a secret, since the UI shows it."""
+    if not uri or uri.startswith("file://"):
+        return uri or None
+    if uri.startswith(SCHEME):
+        return parse_place(uri, "lake").uri
+    if "://" in uri:
+        raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
+    return str(Path(uri).expanduser().absolute())
+
+
 def checked_ledger(url: str | None, dagster: str | None) -> str | None:
     """Any PostgreSQL but the database of Dagster, which others may empty, upgrade, or restore to an earlier day."""
     if not url:
@@ -68,17 +79,6 @@ def _place(url: str) -> str:
     """Host, port and database."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2].removesuffix(":5432") + parts.path
-
-
-def checked_lake(uri: str | None) -> str | None:
-    """Absolute, since Dagster's processes work in other folders; never with a secret, since the UI shows it."""
-    if not uri or uri.startswith("file://"):
-        return uri or None
-    if uri.startswith(SCHEME):
-        return parse_place(uri, "lake").uri
-    if "://" in uri:
-        raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
-    return str(Path(uri).expanduser().absolute())
 
 
 def checked_queue(url: str | None) -> str | None:
