@@ -85,9 +85,13 @@ class Database:
     @contextmanager
     def alone(self, lock: str, busy: str | None = None) -> Iterator[None]:
         """Hold one of LOCKS; see `transaction`. Raises TransientError at the end where it was lost on the way."""
-        with self.transaction(lock, busy=busy) as cursor:
+        connection = self._begin(lock, is_shared=False, busy=busy)
+        try:
             yield
-            cursor.execute("SELECT 1")  # a server that was restarted meanwhile has let others in
+            with self._clear_errors():
+                connection.cursor().execute("SELECT 1")  # a server that was restarted meanwhile has let others in
+        finally:
+            connection.close()
 
     def _begin(self, lock: str | None, *, is_shared: bool, busy: str | None) -> "Connection":
         """A connection with a transaction that has the lock."""
