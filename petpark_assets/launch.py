@@ -13,7 +13,6 @@ import dagster as dg
 
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.definitions import build_defs
-from petpark_assets.domain import files
 from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.errors import PermanentError, PetparkError
 from petpark_assets.domain.lake import label_specs
@@ -112,13 +111,13 @@ def _run_job(
 
 @contextmanager
 def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
-    """The home's Dagster instance, for one such process at a time.
+    """The home's Dagster instance, for one such process at a time, on one machine or on several that share a ledger.
 
     A run whose process was killed stays started and keeps its place in the training pool: nothing watches over a run
     in the process of a terminal. Whoever holds the lock knows that such runs are dead, and ends them first.
     """
     busy = f"another petpark builds in the home {environment.home}: wait for its end"
-    with files.alone(environment.home / "launch.lock", busy):
+    with open_here(environment).alone("launch", busy):
         instance = dg.DagsterInstance.get()
         for run in instance.get_runs(dg.RunsFilter(tags=IN_PROCESS, statuses=[dg.DagsterRunStatus.STARTED])):
             instance.report_run_failed(run, "the process that ran it is gone")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from petpark_assets_tests.browser import browser  # noqa: F401  a fixture
-from petpark_assets_tests.postgres import postgres  # noqa: F401  a fixture
+from petpark_assets_tests.postgres import ledger_url, postgres  # noqa: F401  fixtures
 
 pytest_plugins = ("petpark_assets_tests.servers",)
 

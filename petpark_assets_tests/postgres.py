@@ -32,3 +32,10 @@ def postgres() -> Iterator[Postgres]:
     finally:
         server.stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def ledger_url(postgres: Postgres) -> Iterator[str]:
+    """An empty database for a ledger, as infra/ledger.sql makes it; the URL of the role that reads and appends."""
+    yield postgres.add_ledger(PASSWORD)
+    postgres.run("DROP DATABASE ledger WITH (FORCE)")

@@ -98,7 +98,8 @@ def _start_postgres(stack: ExitStack, park: Park) -> dict[str, str]:
     assert server.process is not None  # it was just started
     park.processes.append(server.process)
     park.addresses["PostgreSQL"] = f"127.0.0.1:{server.port}"
-    return {name: server.add_database(name, secrets.token_urlsafe(24)) for name in ("dagster", "mlflow")}
+    databases = {name: server.add_database(name, secrets.token_urlsafe(24)) for name in ("dagster", "mlflow")}
+    return {**databases, "ledger": server.add_ledger(secrets.token_urlsafe(24))}
 
 
 def _start_s3(stack: ExitStack, park: Park) -> None:
@@ -130,6 +131,7 @@ def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:
     )
     told = {
         "PETPARK_DATABASE": databases["dagster"],
+        "PETPARK_LEDGER": databases["ledger"],
         "PETPARK_CODE_PORT": str(ports["code"]),
         "PETPARK_UI_URL": park.addresses["login"],
         "PETPARK_REPORTS_URL": f"{park.addresses['login']}/reports",

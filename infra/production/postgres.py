@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from infra.production.processes import Process, running
-from petpark_assets.domain.errors import NotFound
+from petpark_assets.domain.errors import NotFound, TransientError
 
 if TYPE_CHECKING:
     import psycopg
 
 USER = "park"
+LEDGER_SQL = Path(__file__).parents[1] / "ledger.sql"
 _SETTINGS = (
     "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=8MB",
 )  # fmt: skip
@@ -57,6 +58,15 @@ class Postgres:
             f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC",
         )
         return f"postgresql://{name}:{quote(password, safe='')}@127.0.0.1:{self.port}/{name}"
+
+    def add_ledger(self, password: str) -> str:
+        """The ledger's database; the URL of the role that may read and append, with the password. Again: the same."""
+        told = {"PGPASSWORD": self.password, "PETPARK_PLATFORM_PASSWORD": password}
+        command = [str(self.programs / "psql"), "--quiet", "--no-psqlrc", "--file", str(LEDGER_SQL), self.address]
+        done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise TransientError(f"{LEDGER_SQL.name} failed: {done.stderr}")
+        return f"postgresql://ledger:{quote(password, safe='')}@127.0.0.1:{self.port}/ledger"
 
     def start(self) -> None:
         """Start it and wait until it answers."""

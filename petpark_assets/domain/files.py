@@ -98,17 +98,17 @@ def named_disk_errors(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(lock: Path, busy: str) -> Iterator[None]:
+def alone(lock: Path, busy: str | None = None) -> Iterator[None]:
     """Hold a lock file, which the system lets go of when its process is killed; its folder is made.
 
-    Raises TransientError saying `busy` while another process holds it.
+    While another process holds it raises TransientError saying `busy`, or waits where there is nothing to say.
     """
     with named_disk_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("a")
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError as error:
             raise TransientError(busy) from error
         yield

@@ -5,8 +5,9 @@
                                                      cache/         copies: all of it can be deleted
     reports/       pages to look at, with photos     dagster/       runs and events
 
-The store, pixels included, may be in a bucket of S3 instead, and the registry in MLflow's server; the rest, the ledger
-among it, stays in the folder: runs of one home work on one machine.
+The store, pixels included, may be in a bucket of S3 instead, the registry in MLflow's server, and the ledger with the
+locks of what is shared in PostgreSQL: then homes on several machines are of one platform. Pages and caches stay in the
+folder.
 Not here: what the steps do (workflow/), or which home a process uses (resources/environments.py).
 """
 
@@ -14,18 +15,22 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from petpark_assets.domain import files
 from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import LocalStore, Store
 from petpark_assets.domain.lake.pixels import PixelStore
-from petpark_assets.domain.ledger import Ledger
+from petpark_assets.domain.ledger import FileLedger, Ledger
+from petpark_assets.domain.postgres import server
+from petpark_assets.domain.postgres.ledger import PostgresLedger
 from petpark_assets.domain.registry.versions import Registry
 from petpark_assets.domain.s3.access import SCHEME, S3Access, storage_options
 from petpark_assets.domain.s3.store import S3Store
@@ -37,6 +42,16 @@ MODEL_NAME = "pet-classifier"
 """The registered model: one name, many versions."""
 
 
+class Alone(Protocol):
+    """Lets one process at a time do something, of all that share what it changes."""
+
+    def __call__(self, lock: str, busy: str | None = None) -> AbstractContextManager[None]:
+        """Hold a lock by its name, one of server.LOCKS; while another has it wait, or raise TransientError with `busy`.
+
+        It is free again when its process is killed.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Home:
     """What every step is given."""
@@ -46,6 +61,8 @@ class Home:
     pixels: PixelStore
     ledger: Ledger
     registry: Registry
+    alone: Alone = field(repr=False)
+    """Keeps other processes out, and those of other machines where the ledger is shared with them."""
     actor: str
     run_id: str | None
     """The Dagster run that works here, noted in circumstances."""
@@ -105,6 +122,7 @@ def open_home(
     run_id: str | None = None,
     store_uri: str | None = None,
     registry_uri: str | None = None,
+    ledger_url: str | None = None,
     s3: Callable[[], S3Access] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Home:
@@ -116,18 +134,27 @@ def open_home(
         run_id: The Dagster run that works here.
         store_uri: The store, if it is not the folder's `store`: another folder, or `s3://bucket/prefix`.
         registry_uri: MLflow's server, if the registry is not SQLite in the folder's `mlflow`.
+        ledger_url: PostgreSQL, with a password, if the ledger is not a file of the folder.
         s3: Looks the keys for S3 up.
         variables: The process's environment.
     """
     root, s3 = root.absolute(), s3 or _no_keys
     store, pixels = _open_store(root, store_uri, s3)
-    ledger = Ledger(root / "ledger.jsonl", actor)
+    ledger, alone = open_ledger(root, actor, ledger_url)
+    registry = Registry(
+        root / "mlflow",
+        MODEL_NAME,
+        record_event=ledger.append,
+        tracking_uri=registry_uri,
+        writing=partial(alone, "registry"),
+    )
     return Home(
         root=root,
         store=store,
         pixels=pixels,
         ledger=ledger,
-        registry=Registry(root / "mlflow", MODEL_NAME, record_event=ledger.append, tracking_uri=registry_uri),
+        registry=registry,
+        alone=alone,
         actor=actor,
         run_id=run_id,
         s3=s3,
@@ -143,6 +170,15 @@ def _open_store(root: Path, uri: str | None, s3: Callable[[], S3Access]) -> tupl
         return remote, PixelStore(f"{remote.uri}/pixels.lance", storage_options(access))
     local = LocalStore(Path(uri) if uri else root / "store")
     return local, PixelStore(local.root / "pixels.lance")
+
+
+def open_ledger(root: Path, actor: str, url: str | None) -> tuple[Ledger, Alone]:
+    """The ledger of the home in a folder, or at its URL, and the locks of those who share it."""
+    file = FileLedger(root / "ledger.jsonl", actor)
+    if url is None:
+        return file, lambda lock, busy=None: files.alone(root / f"{lock}.lock", busy)
+    database = server.parse(url)
+    return PostgresLedger(database, file), database.alone
 
 
 def _no_keys() -> S3Access:

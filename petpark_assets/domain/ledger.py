@@ -1,13 +1,16 @@
-"""What happened, in order: an append-only file of events, each chained to the one before it.
+"""What happened, in order: an append-only list of events, each chained to the one before it.
 
-`ledger.jsonl` holds one line of canonical JSON an event:
+A line of canonical JSON is an event:
 
     {"actor", "digest", "event", "number", "previous", "subject", "time"}
 
 `digest` is the sha256 of the canonical JSON of the other six fields, `previous` the digest of the event before
 (64 zeros for the first), `number` counts from 1. So a flipped byte, a dropped line and a swapped line are all
-found, and named, by reading the file once. A chain cannot show a cut tail: registry versions carry
+found, and named, by reading the lines once. A chain cannot show a cut tail: records and registry versions carry
 the head's digest for that.
+
+Here the lines are those of a file, `ledger.jsonl` of a home on one machine; for several machines they are rows of
+PostgreSQL, the same bytes (postgres/ledger.py).
 
 A crash in the middle of a write leaves a last line without its end. It was never acknowledged (`append` returns
 after the disk has the whole line), so readers pass over it and `verify` names it. The next `append` mends the file:
@@ -20,13 +23,13 @@ Not here: what an event means for an asset, or reading the history of a model fr
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, InvalidInput
@@ -64,7 +67,7 @@ class Event:
     number: int
     """1, 2, 3, ... without gaps."""
     time: str
-    """When it was written, by this machine's clock: ISO 8601, UTC."""
+    """When it was written, by the clock of the machine that keeps the ledger: ISO 8601, UTC."""
     actor: str
     """Who: a person or a service."""
     event: str
@@ -77,43 +80,129 @@ class Event:
     """sha256 of the canonical JSON of all other fields."""
 
 
-class Ledger:
-    """The ledger of one home. Any number of processes may append and read at the same time."""
-
-    def __init__(self, path: Path, actor: str) -> None:
-        if not actor.strip():
-            raise InvalidInput("the ledger must know who acts: set PETPARK_ACTOR to a name")
-        self.path = path.absolute()
-        self.actor = actor
+class Ledger(Protocol):
+    """The history of a home, or of all that share it. Any number of processes may append and read at the same time."""
 
     def append(self, event: str, subject: Mapping[str, Any]) -> str:
-        """Write one event and return its digest, the new head, once the disk has it.
+        """Write one event and return its digest, the new head, once a disk has it.
 
-        Raises CorruptData when the ledger's last line is not what was written, TransientError on a full disk;
+        Raises CorruptData when the last line is not what was written, TransientError where it cannot be written now;
         nothing is appended then.
         """
-        if event not in EVENTS:
-            raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
-        with files.named_disk_errors(self.path), self._locked() as file:
-            previous, number = self._mend(file, *self._end(file))
-            return self._write(file, event, subject, previous=previous, number=number + 1)
 
     def events(self) -> Iterator[Event]:
         """All events from the first, each checked against the chain. Raises CorruptData at the first bad line."""
-        lines, _ = self._lines()
-        yield from self._chained(lines)
 
     def head(self) -> str:
         """Digest of the last event, which fixes the whole history; START when there is none. Raises CorruptData."""
+
+    def verify(self) -> None:
+        """Read every line and check the whole chain. Raises CorruptData naming the first bad line."""
+
+    def held(self) -> AbstractContextManager[tuple[bytes, list[Event]]]:
+        """The whole lines, and their events, while nobody appends: for moments, since a build waits meanwhile.
+
+        Raises CorruptData at the first bad line.
+        """
+
+    def is_begun(self) -> bool:
+        """Whether there is anything where the events should be."""
+
+    def take_in(self) -> int:
+        """Move in what the home's file holds, if the events are kept elsewhere; the number of events that were new."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewLine:
+    """An event as it is to be written."""
+
+    number: int
+    digest: str
+    line: bytes
+    """Without its end."""
+
+
+def new_line(actor: str, event: str, subject: Mapping[str, Any], last: Event | None, now: datetime) -> NewLine:
+    """The event that follows another, or the first."""
+    if event not in EVENTS:
+        raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
+    number, previous = (last.number + 1, last.digest) if last else (1, START)
+    content = {
+        "number": number, "time": now.isoformat(), "actor": actor,
+        "event": event, "subject": subject, "previous": previous,
+    }  # fmt: skip
+    digest = files.digest(content)
+    return NewLine(number=number, digest=digest, line=files.canonical_json({**content, "digest": digest}))
+
+
+def read_line(line: bytes, name: str, where: str) -> Event:
+    """One line as an event whose digest holds. Raises CorruptData."""
+    try:
+        fields = json.loads(line)
+        event = Event(**fields)
+        content = {name: value for name, value in fields.items() if name != "digest"}
+        is_intact = files.digest(content) == event.digest and files.canonical_json(fields) == line
+    except (ValueError, TypeError):
+        is_intact = False
+    if not is_intact:
+        raise CorruptData(f"{name} of {where} was changed after it was written: restore it from a backup")
+    return event
+
+
+def chained(lines: Iterable[bytes], where: str) -> Iterator[Event]:
+    """Lines as events, each of which follows the one before it. Raises CorruptData at the first that does not."""
+    previous = START
+    for number, line in enumerate(lines, start=1):
+        event = read_line(line, f"line {number}", where)
+        if event.number != number or event.previous != previous:
+            raise CorruptData(
+                f"line {number} of {where} does not follow the line before it: it is event {event.number} "
+                f"after {event.previous[:12]}…, expected event {number} after {previous[:12]}…: a line was "
+                "dropped, added or moved; restore it from a backup"
+            )
+        previous = event.digest
+        yield event
+
+
+def checked_actor(actor: str) -> str:
+    """Who acts. Raises InvalidInput: a history without a who is none."""
+    if not actor.strip():
+        raise InvalidInput("the ledger must know who acts: set PETPARK_ACTOR to a name")
+    return actor
+
+
+class FileLedger:
+    """The ledger as a file of a home, for the processes of one machine."""
+
+    def __init__(self, path: Path, actor: str) -> None:
+        self.path = path.absolute()
+        self.actor = checked_actor(actor)
+
+    def append(self, event: str, subject: Mapping[str, Any]) -> str:
+        """See Ledger; TransientError is a full disk."""
+        if event not in EVENTS:  # before a file is made for it
+            raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
+        with files.named_disk_errors(self.path), self._locked() as file:
+            return self._write(file, event, subject, self._mend(file, *self._end(file)))
+
+    def events(self) -> Iterator[Event]:
+        """See Ledger."""
+        with self._shared() as (lines, _):
+            pass
+        yield from chained(lines, str(self.path))
+
+    def head(self) -> str:
+        """See Ledger."""
         head = START
         for event in self.events():
             head = event.digest
         return head
 
     def verify(self) -> None:
-        """Read every line and check the whole chain. Raises CorruptData naming the first bad line."""
-        lines, piece = self._lines()
-        num_events = sum(1 for _ in self._chained(lines))
+        """See Ledger."""
+        with self._shared() as (lines, piece):
+            pass
+        num_events = sum(1 for _ in chained(lines, str(self.path)))
         if piece:
             raise CorruptData(
                 f"line {num_events + 1} of {self.path} was cut short by a crash and never counted: "
@@ -122,61 +211,64 @@ class Ledger:
 
     @contextmanager
     def held(self) -> Iterator[tuple[bytes, list[Event]]]:
-        """The whole lines, and their events, while nobody appends: for moments, since a build waits meanwhile.
+        """See Ledger."""
+        with self._shared() as (lines, _):
+            yield b"".join(line + b"\n" for line in lines), list(chained(lines, str(self.path)))
 
-        Raises CorruptData at the first bad line.
+    def is_begun(self) -> bool:
+        """See Ledger."""
+        return self.path.exists() and self.path.stat().st_size > 0
+
+    def take_in(self) -> int:
+        """Nothing is to be moved."""
+        return 0
+
+    @contextmanager
+    def leaving(self) -> Iterator[list[bytes]]:
+        """The whole lines, without their ends, while they are moved elsewhere; then the file is `…moved`, and refused.
+
+        A piece of a line that a crash left is mended first. After an error all is as before.
         """
-        if not self.path.exists():
-            yield b"", []
-            return
-        with self.path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            *lines, _ = file.read().split(b"\n")
-            yield b"".join(line + b"\n" for line in lines), list(self._chained(lines))
+        with files.named_disk_errors(self.path), self._locked() as file:
+            self._mend(file, *self._end(file))
+            file.seek(0)
+            yield file.read().split(b"\n")[:-1]
+            self.path.replace(self._moved)
 
-    def _chained(self, lines: list[bytes]) -> Iterator[Event]:
-        previous = START
-        for number, line in enumerate(lines, start=1):
-            event = self._read(line, f"line {number}")
-            if event.number != number or event.previous != previous:
-                raise CorruptData(
-                    f"line {number} of {self.path} does not follow the line before it: it is event {event.number} "
-                    f"after {event.previous[:12]}…, expected event {number} after {previous[:12]}…: a line was "
-                    "dropped, added or moved; restore the file from a backup"
-                )
-            previous = event.digest
-            yield event
+    @property
+    def _moved(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.moved")
+
+    def _refuse_moved(self) -> None:
+        """A file that began anew would be a second history."""
+        if self._moved.exists() and not self.is_begun():
+            raise InvalidInput(
+                f"the ledger {self.path} was moved to PostgreSQL: set PETPARK_LEDGER as it was then "
+                f"({self._moved.name} has only what happened before)"
+            )
 
     @contextmanager
     def _locked(self) -> Iterator[FileIO]:
         """The file, opened for appending, while no other process writes to it."""
+        self._refuse_moved()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: what a full disk refused must not be written after all when the file is closed.
         with self.path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self._refuse_moved()  # while we waited
             yield file
 
-    def _lines(self) -> tuple[list[bytes], bytes]:
-        """The whole lines, without their ends, and the piece behind them that a crash left; no half of a write."""
+    @contextmanager
+    def _shared(self) -> Iterator[tuple[list[bytes], bytes]]:
+        """The whole lines, without their ends, and the piece behind them that a crash left, while nobody writes."""
+        self._refuse_moved()
         if not self.path.exists():
-            return [], b""
+            yield [], b""
+            return
         with self.path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             *lines, piece = file.read().split(b"\n")
-        return lines, piece
-
-    def _read(self, line: bytes, where: str) -> Event:
-        """One line as an event whose digest holds."""
-        try:
-            fields = json.loads(line)
-            event = Event(**fields)
-            content = {name: value for name, value in fields.items() if name != "digest"}
-            is_intact = files.digest(content) == event.digest and files.canonical_json(fields) == line
-        except (ValueError, TypeError):
-            is_intact = False
-        if not is_intact:
-            raise CorruptData(f"{where} of {self.path} was changed after it was written: restore it from a backup")
-        return event
+            yield lines, piece
 
     def _end(self, file: FileIO) -> tuple[Event | None, bytes]:
         """The last whole event, and the piece of a line behind it (empty, but for a crash)."""
@@ -186,32 +278,28 @@ class Ledger:
             file.seek(start)
             tail, end = file.read(end - start) + tail, start
         *lines, piece = tail.split(b"\n")
-        return (self._read(lines[-1], "the last line") if lines else None), piece
+        return (read_line(lines[-1], "the last line", str(self.path)) if lines else None), piece
 
-    def _mend(self, file: FileIO, last: Event | None, piece: bytes) -> tuple[str, int]:
-        """Deal with a piece of a line that a crash left; returns the digest and number of the last event then."""
-        previous, number = (last.digest, last.number) if last else (START, 0)
+    def _mend(self, file: FileIO, last: Event | None, piece: bytes) -> Event | None:
+        """Deal with a piece of a line that a crash left; returns the last event then."""
         if not piece:
-            return previous, number
+            return last
         try:
-            event = self._read(piece, "the last line")
+            event = read_line(piece, "the last line", str(self.path))
         except CorruptData:
             aside = self.path.with_name(f"{self.path.name}.torn-{files.sha256(piece)[:16]}")
             files.write_new(aside, piece)
             file.truncate(file.seek(0, os.SEEK_END) - len(piece))
             subject = {"moved_to": aside.name, "size_bytes": len(piece), "sha256": files.sha256(piece)}
-            return self._write(file, "ledger_repaired", subject, previous=previous, number=number + 1), number + 1
+            self._write(file, "ledger_repaired", subject, last)
+            return self._end(file)[0]
         self._add(file, b"\n")
-        return event.digest, event.number
+        return event
 
-    def _write(self, file: FileIO, event: str, subject: Mapping[str, Any], *, previous: str, number: int) -> str:
-        content = {
-            "number": number, "time": datetime.now(UTC).isoformat(), "actor": self.actor,
-            "event": event, "subject": subject, "previous": previous,
-        }  # fmt: skip
-        digest = files.digest(content)
-        self._add(file, files.canonical_json({**content, "digest": digest}) + b"\n")
-        return digest
+    def _write(self, file: FileIO, event: str, subject: Mapping[str, Any], last: Event | None) -> str:
+        new = new_line(self.actor, event, subject, last, datetime.now(UTC))
+        self._add(file, new.line + b"\n")
+        return new.digest
 
     def _add(self, file: FileIO, data: bytes) -> None:
         """Append and sync; on a failure (a full disk) the file is as it was."""

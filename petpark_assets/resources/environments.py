@@ -20,6 +20,7 @@ from petpark_assets.resources.values import (
     checked_database,
     checked_job_server,
     checked_lake,
+    checked_ledger,
     checked_number,
     checked_queue,
     checked_registry,
@@ -61,14 +62,19 @@ TABLE = (
     Variable(name="PETPARK_ARRIVALS", what="photos that make a version at once", default="100"),
     Variable(name="PETPARK_ARRIVALS_WAIT_H", what="hours after which fewer do", default="6"),
     Variable(name="PETPARK_ACTOR", what="who, in records and in the ledger", default="the system's user"),
-    Variable(name="PETPARK_SIGNING_KEY", what="the private key's file that signs packages", default="the home's own"),
-    Variable(name="PETPARK_PROXY_SECRET", what="what the login proxy is known by", is_secret=True),
     Variable(name="PETPARK_PHOTOS", what="a folder of real photos, for tests and benchmarks"),
     Variable(name="PETPARK_REPORTS_URL", what="where links find the reports", default="http://127.0.0.1:3001"),
     Variable(name="PETPARK_UI_URL", what="the UI that links in alerts lead to", default="http://127.0.0.1:3000"),
     Variable(name="PETPARK_ALERT_WEBHOOK", what="an address that is told of failed runs", is_secret=True),
     Variable(name="PETPARK_ALERT_EMAIL", what="who is told by e-mail, and by whose server", is_secret=True),
     Variable(name="PETPARK_DATABASE", what="PostgreSQL of Dagster", default="SQLite", is_required=True, is_secret=True),
+    Variable(
+        name="PETPARK_LEDGER",
+        what="PostgreSQL of the ledger",
+        default="a file of the home",
+        is_required=True,
+        is_secret=True,
+    ),
     Variable(name="PETPARK_LOGS_BUCKET", what="bucket of what steps print", default="the home", is_required=True),
     Variable(name="PETPARK_CODE_HOST", what="where Dagster's code server is", default="127.0.0.1"),
     Variable(name="PETPARK_CODE_PORT", what="and its port", default="4000"),
@@ -128,6 +134,8 @@ class Environment:
     """MLflow's server, `http(s)://host:port`, without a password; None for SQLite in the home."""
     database: str | None = field(default=None, repr=False)
     """PostgreSQL of Dagster in production, with its driver and its password."""
+    ledger: str | None = field(default=None, repr=False)
+    """PostgreSQL of the ledger, and of the locks of who shares it, with its password; None for a file of the home."""
     code_server: tuple[str, int] = ("127.0.0.1", 4000)
     """Where the webserver and the daemon find Dagster's code server in production."""
     signing_key: Path | None = None
@@ -160,12 +168,19 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         arrivals_wait_h=checked_number(variables, "PETPARK_ARRIVALS_WAIT_H", Environment.arrivals_wait_h, least=0),
         registry=checked_registry(variables.get("MLFLOW_TRACKING_URI")),
         database=checked_database("PETPARK_DATABASE", variables.get("PETPARK_DATABASE")),
+        ledger=checked_ledger(variables.get("PETPARK_LEDGER"), variables.get("PETPARK_DATABASE")),
         code_server=(
             variables.get("PETPARK_CODE_HOST") or Environment.code_server[0],
             int(checked_number(variables, "PETPARK_CODE_PORT", Environment.code_server[1], least=1)),
         ),
         signing_key=Path(variables["PETPARK_SIGNING_KEY"]).absolute() if variables.get("PETPARK_SIGNING_KEY") else None,
     )
+
+
+def ledger_here() -> str | None:
+    """The ledger's PostgreSQL for a step, whose resources are shown and hold no password. Raises InvalidInput."""
+    variables = fetched(os.environ, ("PETPARK_LEDGER", "PETPARK_DATABASE"))
+    return checked_ledger(variables.get("PETPARK_LEDGER"), variables.get("PETPARK_DATABASE"))
 
 
 def mlflow_database(environment: Environment) -> str:
@@ -236,6 +251,7 @@ def open_here(environment: Environment) -> "Home":
         actor=environment.actor,
         store_uri=environment.store,
         registry_uri=environment.registry,
+        ledger_url=environment.ledger,
         s3=s3_access,
         variables=process_variables(),
     )

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from petpark_assets.domain.home import Home, open_home
-from petpark_assets.resources.environments import process_variables
+from petpark_assets.resources.environments import ledger_here, process_variables
 from petpark_assets.resources.login import USER_TAG
 from petpark_assets.resources.s3 import S3Connection
 
@@ -33,6 +33,7 @@ class PetparkHome(dg.ConfigurableResource[Home]):
             run_id=None if run is None else run.run_id,
             store_uri=self.store,
             registry_uri=self.registry,
+            ledger_url=ledger_here(),
             s3=self.s3.access,
             variables=process_variables(),
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.postgres import server
 from petpark_assets.domain.s3.access import SCHEME, parse_place
 
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg2://")
@@ -62,6 +63,22 @@ def checked_lake(uri: str | None) -> str | None:
     if "://" in uri:
         raise InvalidInput("PETPARK_LAKE must be s3://bucket/prefix, or a folder")
     return str(Path(uri).expanduser().absolute())
+
+
+def checked_ledger(url: str | None, dagster: str | None) -> str | None:
+    """Any PostgreSQL but the database of Dagster, which others may empty, upgrade, or restore to an earlier day."""
+    if not url:
+        return None
+    database = server.parse(url)
+    if dagster and _place(dagster) == _place(url):
+        raise InvalidInput(f"PETPARK_LEDGER names {database.where}, Dagster's own database: give the ledger another")
+    return url
+
+
+def _place(url: str) -> str:
+    """Host, port and database."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2].removesuffix(":5432") + parts.path
 
 
 def checked_queue(url: str | None) -> str | None:

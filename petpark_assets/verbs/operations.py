@@ -64,21 +64,25 @@ def serve(
 
 
 def upgrade(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Bring Dagster's and MLflow's databases to the versions installed here, after a backup; again changes nothing."""
+    """Bring all databases to the versions installed here, after a backup; the same again changes nothing."""
     environment = enter(home)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
+        from petpark_assets.domain.home import open_ledger
         from petpark_assets.resources import migrations
 
         say("upgrading Dagster's database")
         document = {"dagster": migrations.upgrade_dagster()}
         say("upgrading MLflow's database")
         document["mlflow"] = migrations.upgrade_mlflow(mlflow_database(environment))
-        answer(document, _show_schemas)
+        say("looking for a ledger to move")
+        ledger, _ = open_ledger(environment.home, environment.actor, environment.ledger)
+        answer({**document, "ledger_events_moved": ledger.take_in()}, _show_upgraded)
 
 
-def _show_schemas(document: dict[str, str]) -> None:
-    for name, schema in document.items():
-        terminal.print(f"{name}: schema {schema}")
+def _show_upgraded(document: dict[str, Any]) -> None:
+    for name in ("dagster", "mlflow"):
+        terminal.print(f"{name}: schema {document[name]}")
+    terminal.print(f"ledger: {document['ledger_events_moved']} events moved into its database")
 
 
 def _ui(environment: Environment, host: str, port: int | None) -> list[str]:

@@ -11,13 +11,13 @@ import pytest
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, InvalidInput
-from petpark_assets.domain.ledger import EVENTS, START, Ledger
+from petpark_assets.domain.ledger import EVENTS, START, FileLedger
 
 
 @pytest.fixture
 def ledger(tmp_path):
     """A ledger without events."""
-    return Ledger(tmp_path / "ledger.jsonl", "ada")
+    return FileLedger(tmp_path / "ledger.jsonl", "ada")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_append_returns_the_head_that_others_carry(ledger):
 
 def test_another_writer_continues_the_same_chain(written):
     """Each command is a process of its own: the chain must go on where the last one left it."""
-    Ledger(written.path, "grace").append("alias_moved", {"alias": "champion"})
+    FileLedger(written.path, "grace").append("alias_moved", {"alias": "champion"})
 
     assert [event.actor for event in written.events()][-2:] == ["ada", "grace"]
     written.verify()
@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path):
 import resource, signal, sys
 from pathlib import Path
 from petpark_assets.domain import ledger
-book = ledger.Ledger(Path(sys.argv[1]), "ada")
+book = ledger.FileLedger(Path(sys.argv[1]), "ada")
 book.append("verdict", {})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (book.path.stat().st_size + 50, resource.RLIM_INFINITY))
@@ -178,7 +178,7 @@ print(len(list(book.events())))
 
 def _append_many(path: Path) -> None:
     for _ in range(20):
-        Ledger(path, str(os.getpid())).append("model_downloaded", {"padding": "x" * 2000})
+        FileLedger(path, str(os.getpid())).append("model_downloaded", {"padding": "x" * 2000})
 
 
 def test_processes_that_write_at_once_make_one_chain(ledger):
@@ -214,4 +214,4 @@ def test_an_event_without_a_row_in_the_list_is_a_bug(ledger):
 def test_somebody_must_act(tmp_path):
     """A history without a who is none."""
     with pytest.raises(InvalidInput, match="PETPARK_ACTOR"):
-        Ledger(tmp_path / "ledger.jsonl", " ")
+        FileLedger(tmp_path / "ledger.jsonl", " ")

@@ -4,11 +4,14 @@ The compose file's structure was compared once with the published schema (infra/
 name that it uses is looked up, and the claims that matter are asked of every service.
 """
 
+import contextlib
+import itertools
 import os
 import re
 import subprocess
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
 
@@ -106,6 +109,17 @@ def test_no_secret_is_in_a_file_or_in_the_environment_of_the_compose_file():
     assert {"infra/secrets/", "infra/.env"} <= set(ignored)
 
 
+def test_the_administrators_password_is_in_no_container_of_the_platform():
+    """It would be enough to change the ledger."""
+    has = {
+        name for name, told in services().items() if {"database", "postgres_password"} & set(told.get("secrets", []))
+    }
+    assert has == {"postgres", "databases"}
+    script = re.search(r"for name in (.+); do\n *printf '(.+?)'", TEMPLATE.read_text())
+    assert script[1] == "dagster mlflow ledger"
+    assert script[2].startswith("postgresql://%s:%s@")
+
+
 def test_every_name_is_one_that_exists():
     """A container that waits for another under a name that was changed waits for ever."""
     told = services()
@@ -142,18 +156,22 @@ def test_the_machine_in_the_cloud_sets_what_the_compose_file_asks_for():
 
 
 @pytest.mark.debian
-def test_the_databases_are_made_once(postgres: Postgres):
-    """Every start of the platform runs it again."""
-    psql = [postgres.programs / "psql", "--set", "ON_ERROR_STOP=1", "--file", INFRA / "databases.sql", postgres.address]
+def test_the_databases_are_made_once_and_each_role_enters_its_own(postgres: Postgres):
+    """Every start of the platform runs it again; whoever has the platform's passwords changes no ledger."""
+    names = ("dagster", "mlflow", "ledger")
+    told = {**os.environ, "PGPASSWORD": PASSWORD, "PETPARK_PLATFORM_PASSWORD": "its own"}
+    psql = [postgres.programs / "psql", "--file", INFRA / "databases.sql", "--file", INFRA / "ledger.sql"]
     try:
-        for created in (2, 0):
-            made = subprocess.run(
-                psql, capture_output=True, text=True, check=False, env={**os.environ, "PGPASSWORD": PASSWORD}
-            )
+        for created in (3, 0):
+            made = subprocess.run([*psql, postgres.address], capture_output=True, text=True, check=False, env=told)
             assert made.returncode == 0, made.stderr
             assert made.stdout.count("CREATE DATABASE") == created
+        for role, name in itertools.product(names, names):
+            told = {"host": "127.0.0.1", "port": postgres.port, "user": role, "dbname": name, "password": "its own"}
+            with contextlib.nullcontext() if role == name else pytest.raises(psycopg.OperationalError):
+                psycopg.connect(**told).close()
     finally:
-        postgres.run("DROP DATABASE IF EXISTS dagster", "DROP DATABASE IF EXISTS mlflow")
+        postgres.run(*(f"DROP DATABASE IF EXISTS {name}" for name in names), *(f"DROP ROLE {name}" for name in names))
 
 
 def test_the_proxys_image_starts_what_is_there():

@@ -11,7 +11,9 @@ from mlflow.store.db import utils as mlflow_database
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from sqlalchemy import create_engine, inspect, text
 
+from petpark_assets.domain.ledger import FileLedger
 from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets_tests.postgres import PASSWORD
 
 pytestmark = [pytest.mark.production, pytest.mark.debian]
 
@@ -30,14 +32,16 @@ def upgrade(variables):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_old_and_empty_databases_come_to_the_installed_version(postgres, tmp_path):
+def test_old_and_empty_databases_come_to_the_installed_version(postgres, ledger_url, tmp_path):
     """A new release must not need a person who knows SQL, nor lose what is in the database."""
     urls = {name: postgres.add_database(name, f"pw-{name}") for name in ("dagster_up", "mlflow_up")}
+    FileLedger(tmp_path / "ledger.jsonl", "ada").append("verdict", {})
     variables = {
         "PETPARK_ENV": "production",
         "PETPARK_HOME": str(tmp_path),
         "PETPARK_STORE": "s3://park/store",
         "PETPARK_DATABASE": urls["dagster_up"],
+        "PETPARK_LEDGER": ledger_url,
         "PETPARK_LOGS_BUCKET": "park-logs",
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
         "MLFLOW_BACKEND_STORE_URI": urls["mlflow_up"],
@@ -52,6 +56,7 @@ def test_old_and_empty_databases_come_to_the_installed_version(postgres, tmp_pat
         mlflow_database._verify_schema(engine)
     code, out, err = upgrade(variables)
     assert code == 0, err
+    assert json.loads(out)["ledger_events_moved"] == 1
     mlflow_database._verify_schema(engine)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT name FROM experiments")).scalars().all() == ["pets"]
@@ -60,7 +65,9 @@ def test_old_and_empty_databases_come_to_the_installed_version(postgres, tmp_pat
     schema = json.loads(out)["dagster"]
     assert _dagster_schema(dagster) == schema
     _make_old_dagster(dagster)
-    assert upgrade(variables)[0] == 0
+    code, again, err = upgrade(variables)
+    assert code == 0, err
+    assert json.loads(again)["ledger_events_moved"] == 0
     assert _dagster_schema(dagster) == schema
     assert "use_default_limit" not in OLD_DAGSTER
     columns = {column["name"] for column in inspect(dagster).get_columns("concurrency_limits")}
@@ -68,6 +75,7 @@ def test_old_and_empty_databases_come_to_the_installed_version(postgres, tmp_pat
     engine.dispose()
     dagster.dispose()
     assert "pw-" not in out + err
+    assert PASSWORD not in out + err
 
 
 def test_a_database_that_does_not_answer_is_one_line(tmp_path):
@@ -76,6 +84,7 @@ def test_a_database_that_does_not_answer_is_one_line(tmp_path):
         "PETPARK_ENV": "production", "PETPARK_HOME": str(tmp_path), "PETPARK_STORE": "s3://park/store",
         "PETPARK_DATABASE": "postgresql://dagster:hunter2@127.0.0.1:9/dagster", "PETPARK_LOGS_BUCKET": "park-logs",
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "RAY_ADDRESS": "127.0.0.1:9", "RAY_AUTH_TOKEN": "token",
+        "PETPARK_LEDGER": "postgresql://ledger:hunter2@127.0.0.1:9/ledger",
         "PETPARK_PROXY_SECRET": "0123456789abcdef" * 2,
     }  # fmt: skip
     code, out, err = upgrade(variables)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from petpark_assets.domain.ledger import Ledger
+from petpark_assets.domain.ledger import FileLedger
 from petpark_assets.resources.login import approver_of
 
 
@@ -24,7 +24,7 @@ def build() -> None:
 def move_the_alias(context: dg.OpExecutionContext) -> None:
     """Note who approved, as a promotion does."""
     by = approver_of(context.run.tags) or "nobody"
-    Ledger(Path(os.environ["DAGSTER_HOME"]) / "ledger.jsonl", by).append("alias_moved", {"alias": "champion"})
+    FileLedger(Path(os.environ["DAGSTER_HOME"]) / "ledger.jsonl", by).append("alias_moved", {"alias": "champion"})
 
 
 @dg.job

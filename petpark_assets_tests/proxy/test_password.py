@@ -18,7 +18,7 @@ import pytest
 from dagster._core.execution.api import execute_run
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from petpark_assets.domain.ledger import Ledger
+from petpark_assets.domain.ledger import FileLedger
 from petpark_assets_tests.proxy import park
 from petpark_assets_tests.proxy.asking import LAUNCH, LOCATION, Stranger, ask, by_websocket, launching, password
 from petpark_assets_tests.proxy.conftest import PROXY, SECRET, proxy_variables
@@ -295,7 +295,7 @@ def test_an_operators_promotion_is_refused_and_an_approvers_is_noted(proxy, plat
     assert not execute(platform, launch(proxy, "bob", job="promote", user="ana", role="approver")).success
     assert not (platform.folder / "ledger.jsonl").exists()
     assert execute(platform, launch(proxy, "ana", job="promote")).success
-    (event,) = Ledger(platform.folder / "ledger.jsonl", "reader").events()
+    (event,) = FileLedger(platform.folder / "ledger.jsonl", "reader").events()
     assert event.actor == "ana"
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from petpark_assets.definitions import build_defs
 from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.ledger import FileLedger
+from petpark_assets.domain.postgres.ledger import PostgresLedger
 from petpark_assets.resources.environments import PROJECT_FOLDER, SECRETS, TABLE, read_environment
 from petpark_assets.resources.secret_sources import fetched
 from petpark_assets_tests.servers import S3Server
@@ -116,6 +118,7 @@ WHOLE = {
     "PETPARK_ENV": "production",
     "PETPARK_STORE": "s3://park/store",
     "PETPARK_DATABASE": "postgresql://dagster:hunter2@db.park:5432/dagster",
+    "PETPARK_LEDGER": "postgresql://ledger:hunter6@db.park:5432/ledger",
     "PETPARK_LOGS_BUCKET": "park-logs",
     "MLFLOW_TRACKING_URI": "http://mlflow.park:5000/",
     "RAY_ADDRESS": "ray.park:6379",
@@ -131,7 +134,10 @@ def test_production_lists_all_that_is_missing_in_one_line():
     with pytest.raises(InvalidInput) as caught:
         read_environment(given)
     said = str(caught.value)
-    assert "PETPARK_STORE, PETPARK_LOGS_BUCKET, MLFLOW_TRACKING_URI, PETPARK_PROXY_SECRET, RAY_ADDRESS" in said
+    assert (
+        "PETPARK_STORE, PETPARK_LEDGER, PETPARK_LOGS_BUCKET, MLFLOW_TRACKING_URI, PETPARK_PROXY_SECRET, RAY_ADDRESS"
+        in said
+    )
     assert "PETPARK_DATABASE" not in said
     assert "hunter2" not in said
     assert "\n" not in said
@@ -142,7 +148,8 @@ def test_production_needs_no_more_than_the_table_says():
     environment = read_environment(WHOLE)
     assert environment.database == "postgresql+psycopg2://dagster:hunter2@db.park:5432/dagster"
     assert environment.registry == "http://mlflow.park:5000"
-    assert "hunter2" not in repr(environment)
+    assert environment.ledger == WHOLE["PETPARK_LEDGER"]
+    assert "hunter" not in repr(environment)
     assert {row.name for row in TABLE if row.is_required} == WHOLE.keys() - {"PETPARK_ENV"}
 
 
@@ -158,6 +165,8 @@ def test_each_of_them_is_required(name):
     [
         ("PETPARK_STORE", "/mnt/store"),
         ("PETPARK_DATABASE", "mysql://park:hunter2@db/dagster"),
+        ("PETPARK_LEDGER", "https://park:hunter2@db/ledger"),
+        ("PETPARK_LEDGER", "postgresql://ledger:hunter2@db.park/dagster"),
         ("MLFLOW_TRACKING_URI", "http://park:hunter2@mlflow:5000"),
         ("MLFLOW_TRACKING_URI", "sqlite:///hunter2.db"),
         ("PETPARK_CODE_PORT", "four"),
@@ -224,6 +233,15 @@ def test_definitions_of_production_hold_no_secret():
     shown = json.dumps([str(resource) for resource in definitions.resources.values()], default=str)
     assert "http://mlflow.park:5000" in shown
     assert "hunter" not in shown
+
+
+def test_a_step_finds_the_ledger_in_its_processs_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Its resource is shown in the UI, and so has no password; in a file, too, it is found."""
+    resource = build_defs(read_environment({"PETPARK_HOME": str(tmp_path)})).resources["home"]
+    assert isinstance(resource.open().ledger, FileLedger)
+    (tmp_path / "ledger").write_text(WHOLE["PETPARK_LEDGER"])
+    monkeypatch.setenv("PETPARK_LEDGER_FILE", str(tmp_path / "ledger"))
+    assert isinstance(resource.open().ledger, PostgresLedger)
 
 
 def test_the_table_is_that_of_infra():

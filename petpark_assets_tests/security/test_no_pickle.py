@@ -22,7 +22,7 @@ from petpark_assets.domain.images import decode
 from petpark_assets.domain.lake import label_specs, label_tables
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
-from petpark_assets.domain.ledger import Ledger
+from petpark_assets.domain.ledger import FileLedger
 from petpark_assets.domain.model import checkpoints
 from petpark_assets.domain.model.network import build_network
 from petpark_assets.domain.model.pretrained import load_start
@@ -151,7 +151,7 @@ def feed_record(data, folder):
 def feed_ledger(data, folder):
     """What happened."""
     (folder / "ledger.jsonl").write_bytes(data + b"\n")
-    list(Ledger(folder / "ledger.jsonl", "tester").events())
+    list(FileLedger(folder / "ledger.jsonl", "tester").events())
 
 
 def feed_labels(name):

@@ -86,7 +86,7 @@ def verify(home: Home) -> dict[str, Any]:
     """
     trails = [read_trail(home.store, *pair) for pair in list_attempts(home.store)]
     versions = catalogue.list_versions(home.store)
-    if not trails and not versions and not home.ledger.path.exists():
+    if not trails and not versions and not home.ledger.is_begun():
         raise NotFound(f"the home {home.root} has nothing to verify: is it the right one (--home DIR)?")
     known = home.registry.list_versions()
     events, findings = _read_ledger(home)

@@ -57,7 +57,7 @@ def make(
         TransientError: another backup is being made, or photos keep being forgotten.
     """
     _check_place(home, place)
-    with files.alone(home.root / "backup.lock", f"another backup of {home.root} is being made: wait for its end"):
+    with home.alone("backup", f"another backup of {home.root} is being made: wait for its end"):
         places.claim(place)
         last = places.newest(place)
         known = places.read_files(place, last) if last else {}
@@ -172,7 +172,7 @@ def _copy(home: Home, copier: _Copier, last: Backup | None, engines: Engines) ->
 
 def _check_place(home: Home, place: files.Store) -> None:
     """A place within what is copied would be copied too, or ingested."""
-    if not home.ledger.path.exists():
+    if not home.ledger.is_begun():
         raise NotFound(f"the home {home.root} has nothing to back up: is it the right one (--home DIR)?")
     for around in (str(home.root), home.store.uri, ownership.owner(home.store)):
         if around and f"{_address(place.uri)}/".startswith(f"{_address(around)}/"):

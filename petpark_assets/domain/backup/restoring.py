@@ -74,6 +74,7 @@ def restore(
         for store, keys in parts:
             _check_store(store, keys, plan)
         _write(place, parts, plan, on_progress)
+        home.ledger.take_in()
         _forget(home, plan)
         told = {"place": place.uri, "number": backup.number}
         home.ledger.append("home_restored", {**told, "num_events": backup.num_events, "files": backup.files})

@@ -5,7 +5,6 @@ By default SQLite and a folder under the home. Importing and opening MLflow cost
 Not here: any rule about versions and aliases (versions.py).
 """
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
-from petpark_assets.domain.files import digest, named_disk_errors
+from petpark_assets.domain.files import alone, digest, named_disk_errors
 from petpark_assets.domain.records import HyperparameterSearch
 
 if TYPE_CHECKING:
@@ -90,12 +89,6 @@ class MlflowStore:
     def where(self) -> str:
         """Where it is, for messages; never a secret."""
         return str(self._database or urlsplit(self._tracking_uri).hostname or self._tracking_uri)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Keep other processes of this machine from writing meanwhile."""
-        with self._locked("writing.lock"):
-            yield
 
     def is_empty(self) -> bool:
         """Whether nothing was ever stored, known without opening (or making) a local database."""
@@ -223,7 +216,7 @@ class MlflowStore:
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)  # when somebody else imported it first, as Ray Tune does
 
-        with self._locked("opening.lock"):  # two processes must not make the tables of a new database at once
+        with alone(self._folder / "opening.lock"):  # two processes must not make the tables of a new database at once
             if self.is_empty():
                 self._make_database()
             self._check_database()
@@ -251,15 +244,6 @@ class MlflowStore:
             raise InvalidInput(f"the model registry {self._database} cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
             raise CorruptData(f"{self._database} is not a database any more: restore it from a backup") from error
-
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        with named_disk_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = (self._folder / name).open("a")
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:

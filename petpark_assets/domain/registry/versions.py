@@ -12,7 +12,7 @@ none, or when it is clearly better (whoever registers judges that, by the exam's
 that a person let through the gate never does. Otherwise it waits as `candidate` for a person's `promote`, which stands
 until a clearly better version is registered.
 
-Not covered: two machines that register the very same package in the same second (a lock file serves one machine).
+Not covered: homes that share MLflow's server and not their ledger, whose locks are of one machine each.
 Not here: MLflow (mlflow_store.py), whether a model may be registered or promoted (workflow/gate.py), the ledger.
 """
 
@@ -21,11 +21,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain.errors import Conflict, CorruptData, NotFound
-from petpark_assets.domain.files import named_disk_errors, sha256, sha256_file, write_new
+from petpark_assets.domain.files import alone, named_disk_errors, sha256, sha256_file, write_new
 from petpark_assets.domain.ledger import Event
 from petpark_assets.domain.package import contents
 from petpark_assets.domain.records import HyperparameterSearch
@@ -55,18 +57,21 @@ class Registry:
         record_event: Callable[[str, Mapping[str, Any]], str],
         tracking_uri: str | None = None,
         artifact_root: str | None = None,
+        writing: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> None:
         """A registry on this machine (the default), or in an MLflow server or database elsewhere.
 
         Args:
-            folder: holds the locks and, by default, the database and the packages.
+            folder: holds, by default, the database, the packages and the lock.
             model_name: one name, many versions.
             record_event: appends to the ledger and returns the event's digest.
             tracking_uri: MLflow's server or database; None for SQLite in the folder.
             artifact_root: URI of where packages go; None for the folder, or for what the server says.
+            writing: keeps all others from writing meanwhile who use the same registry; None for those of this machine.
         """
         self.model_name = model_name
         self._record_event = record_event
+        self._writing = writing or partial(alone, folder.absolute() / "writing.lock")
         self._store = MlflowStore(folder, model_name, tracking_uri, artifact_root)
 
     # ---- versions
@@ -83,7 +88,7 @@ class Registry:
             TransientError: the registry did not answer, or the disk is full.
         """
         package = contents.verify_folder(package_folder)
-        with self._store.writing():
+        with self._writing():
             known = self._find_package(package)
             if known is None:
                 identity = json.loads((package_folder / contents.IDENTITY).read_bytes())
@@ -132,7 +137,7 @@ class Registry:
 
         Raises TransientError when MLflow does not answer.
         """
-        with self._store.writing():
+        with self._writing():
             self._store.log_search(search)
 
     # ---- aliases
@@ -143,7 +148,7 @@ class Registry:
         `candidate` marks how far the rule was applied, so the same call again moves nothing, whatever a person has
         promoted since. Raises NotFound.
         """
-        with self._store.writing():
+        with self._writing():
             last, settled = self.resolve(version), self._store.aliases().get(CANDIDATE, 0)
             unsettled = [found for found in self.list_versions() if settled < found.version <= last]
             return [move for found in unsettled for move in self._succeed(found, judge)]
@@ -156,7 +161,7 @@ class Registry:
             NotFound: there is no such version.
         """
         by, because = require_signed(by, because, what="a promotion")
-        with self._store.writing():
+        with self._writing():
             found = self.show(name)
             return None if CHAMPION in found.aliases else self._move(CHAMPION, found, by=by, because=because)
 

@@ -9,7 +9,7 @@ from petpark_assets.domain import files
 from petpark_assets.domain.audit import proof
 from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.home import open_home
-from petpark_assets.domain.ledger import Ledger
+from petpark_assets.domain.ledger import FileLedger
 from petpark_assets_tests.domain.audit.drawn_home import FIRST, REJECTED, SECOND
 
 
@@ -84,7 +84,7 @@ def test_a_tail_that_was_rewritten_is_found(copy):
     path = copy.root / "ledger.jsonl"
     events = list(copy.ledger.events())
     path.unlink()
-    forged = Ledger(path, "mia")
+    forged = FileLedger(path, "mia")
     for event in events:
         is_no = event.event == "verdict" and not event.subject["is_accepted"]
         forged.append(event.event, {**event.subject, "is_accepted": True} if is_no else event.subject)

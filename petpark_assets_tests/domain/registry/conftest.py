@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from petpark_assets.domain.ledger import Ledger
+from petpark_assets.domain.ledger import FileLedger
 from petpark_assets.domain.registry.versions import Registry
 from petpark_assets_tests.domain.package import toys
 
@@ -25,9 +25,9 @@ def mlflow_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def ledger(tmp_path) -> Ledger:
+def ledger(tmp_path) -> FileLedger:
     """The real ledger, empty."""
-    return Ledger(tmp_path / "ledger.jsonl", "tester")
+    return FileLedger(tmp_path / "ledger.jsonl", "tester")
 
 
 @pytest.fixture

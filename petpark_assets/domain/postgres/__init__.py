@@ -1,0 +1,1 @@
+"""What several machines share in PostgreSQL: the ledger, and locks."""
