@@ -170,7 +170,7 @@ def test_roles_may_do_what_they_must_and_no_more(cloud):
 
 
 def test_the_platform_reads_the_lake_by_its_role(cloud):
-    """The very calls that ingestion makes are among those that its role may make."""
+    """The very calls that ingestion and forgetting make are among those that its role may make."""
     client(cloud, "s3").put_object(Bucket=LAKE, Key="dog/1.jpg", Body=b"woof")
     keys = keys_of(cloud, "PlatformRole")
     access = S3Access(
@@ -188,6 +188,9 @@ def test_the_platform_reads_the_lake_by_its_role(cloud):
         assert lake.read("dog/1.jpg") == b"woof"
         assert store.create("records/1", b"{}")
         assert store.read("records/1") == b"{}"
+        store.check_deletable()
+        store.delete("records/1")
+    assert "Versions" not in client(cloud, "s3").list_object_versions(Bucket=STORE, Prefix="petpark/")
 
 
 def refused(call, **asked):
