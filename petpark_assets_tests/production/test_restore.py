@@ -1,6 +1,7 @@
 """The drill of production: backed up while a build runs, all servers and all data gone, started from the backup.
 
-The second park has other passwords, other ports and empty servers. Four to eight minutes: `make prove-production`.
+The second park has other passwords, other ports and empty servers. 19 minutes on two cores that three stacks shared:
+`make prove-production`.
 """
 
 import time

@@ -4,82 +4,16 @@ import dataclasses
 import shutil
 import threading
 
-import psycopg
 import pytest
 
 from petpark_assets.domain.audit import proof
 from petpark_assets.domain.backup import making, places, restoring
 from petpark_assets.domain.backup.snapshot import Engines
 from petpark_assets.domain.errors import Conflict, InvalidInput
-from petpark_assets.domain.home import open_home
-from petpark_assets.domain.s3.store import S3Store
 from petpark_assets.domain.workflow import ingestion, verification
 from petpark_assets.resources.environments import Environment
 from petpark_assets.verbs import backup as verbs
-from petpark_assets_tests.domain.backup.conftest import SIDE_PX
-from petpark_assets_tests.servers import new_bucket
-
-NAMES = ("dagster", "mlflow")
-PACKAGE = "1/{run}/artifacts/package/model.onnx"
-
-
-class Servers:
-    """Two databases and two buckets, laid out as in the cloud: MLflow's files lie in the place of the store."""
-
-    def __init__(self, postgres, s3_server, cache):
-        self.postgres, self.s3, self.cache = postgres, s3_server, cache
-        self.store, self.logs = new_bucket(s3_server), new_bucket(s3_server)
-        self.names = {name: f"{name}_{self.store.replace('-', '_')}" for name in NAMES}
-        self.urls = {name: postgres.add_database(made, f"pw/{name}+") for name, made in self.names.items()}
-
-    def place(self, name):
-        """A part of a bucket."""
-        return S3Store(f"s3://{name}", self.s3.access(), self.cache)
-
-    def engines(self):
-        """As `petpark backup` and `petpark restore` are told of them."""
-        artifacts, logs = self.place(f"{self.store}/park/mlflow"), self.place(f"{self.logs}/dagster")
-        return Engines(postgresql=self.urls, artifacts=artifacts, logs=logs)
-
-    def open(self, root):
-        """A home with its store in the bucket."""
-        return open_home(root, actor="Kim", store_uri=f"s3://{self.store}/park", s3=self.s3.access)
-
-    def run(self, name, *statements):
-        """Execute statements in a database; the rows of the last one."""
-        with psycopg.connect(self.urls[name], autocommit=True) as connection:
-            for statement in statements:
-                done = connection.execute(statement)
-            return done.fetchall() if done.description else []
-
-    def objects(self):
-        """Everything in both buckets, but for the tables of pixels, whose log differs."""
-        stores = {bucket: self.place(bucket) for bucket in (self.store, self.logs)}
-        keys = [(bucket, key) for bucket, store in stores.items() for key in store.list_keys("")]
-        return {key: stores[bucket].read(key) for bucket, key in keys if "pixels.lance/" not in key}
-
-    def empty_database(self, name):
-        """Drop it and make it again."""
-        made = self.names[name]
-        self.postgres.run(f"DROP DATABASE {made} WITH (FORCE)", f"CREATE DATABASE {made} OWNER {made}")
-
-    def empty_buckets(self):
-        """Delete every object."""
-        for bucket in (self.store, self.logs):
-            for key in self.place(bucket).list_keys(""):
-                self.s3.client().delete_object(Bucket=bucket, Key=key)
-
-
-@pytest.fixture
-def servers(postgres, s3_server, tmp_path):
-    """Real ones, with something in each."""
-    made = Servers(postgres, s3_server, tmp_path / "cache")
-    made.run("dagster", "CREATE TABLE runs (id text)", "INSERT INTO runs VALUES ('one'), ('two')")
-    made.run("mlflow", "CREATE TABLE versions (number int, run text)", "INSERT INTO versions VALUES (1, 'first')")
-    made.engines().artifacts.write_new(PACKAGE.format(run="first"), b"model")
-    for name in ("step.err", "going-on.err.partial"):
-        made.engines().logs.write_new(f"storage/run/compute_logs/{name}", b"printed")
-    return made
+from petpark_assets_tests.domain.backup.conftest import NAMES, PACKAGE, SIDE_PX
 
 
 @pytest.fixture
