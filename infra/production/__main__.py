@@ -1,6 +1,7 @@
 """`make production`: start it all, say where it listens, and end it all on Ctrl-C, SIGTERM, or when one part ends.
 
-Nothing is kept: data, keys and logs lie in a temporary folder that goes with it.
+Nothing is kept: data, keys and logs lie in a temporary folder that goes with it. `python -m infra.production FOLDER`
+starts with what the last backup in a folder has (`petpark backup FOLDER`).
 Not here: the parts (parts.py).
 """
 
@@ -20,7 +21,7 @@ from petpark_assets.domain.errors import PetparkError
 
 LOOK_S = 0.5
 """How often it is seen whether all parts live."""
-TOLD = ("PETPARK_", "MLFLOW_TRACKING_URI", "RAY_", "AWS_")
+TOLD = ("PETPARK_", "MLFLOW_", "RAY_", "AWS_")
 
 
 def main() -> int:
@@ -47,7 +48,8 @@ def main() -> int:
 
 def _run(stack: ExitStack, folder: Path) -> None:
     began = time.monotonic()
-    park = start(stack, folder, lambda part: _say(f"starting {part} ..."))
+    backup = str(Path(sys.argv[1]).absolute()) if len(sys.argv) > 1 else None
+    park = start(stack, folder, lambda part: _say(f"starting {part} ..."), backup)
     _write_variables(park)
     _say(f"\nready after {time.monotonic() - began:.0f} s; all on loopback:\n")
     for name, address in park.addresses.items():
@@ -68,7 +70,8 @@ def _write_variables(park: Park) -> None:
     """What `petpark` needs to work in this park, for a shell; only this user may read it."""
     path = park.folder / "variables"
     path.touch(mode=0o600)
-    told = {name: value for name, value in sorted(park.variables.items()) if name.startswith(TOLD)}
+    known = {**park.variables, **park.of_mlflow}
+    told = {name: value for name, value in sorted(known.items()) if name.startswith(TOLD)}
     path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in told.items()))
 
 

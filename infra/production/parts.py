@@ -42,6 +42,8 @@ class Park:
     folder: Path
     variables: dict[str, str]
     """What a process needs to be one of the platform's: `petpark` in a terminal, too."""
+    of_mlflow: dict[str, str] = field(default_factory=dict, repr=False)
+    """What MLflow's server alone is told, and whoever upgrades, backs up or restores."""
     addresses: dict[str, str] = field(default_factory=dict)
     """Where each part listens, by its name."""
     processes: list[Process] = field(default_factory=list)
@@ -54,19 +56,25 @@ class Park:
             process.check()
 
 
-def start(stack: ExitStack, folder: Path, say: Callable[[str], None]) -> Park:
-    """Start everything, in a folder that any user may pass; the stack ends it in reverse order."""
+def start(stack: ExitStack, folder: Path, say: Callable[[str], None], backup: str | None = None) -> Park:
+    """Start everything, in a folder that any user may pass; the stack ends it in reverse order.
+
+    With what the last backup in a folder has, if one is given.
+    """
     park = Park(folder=folder, variables=_base(folder))
     say("PostgreSQL and S3")
     databases = _start_postgres(stack, park)
     _start_s3(stack, park)
     _tell_platform(park, databases)
+    if backup is not None:
+        say("with the last backup")
+        _petpark(park, "restore", backup)
     say("the schemas of both databases")
-    _migrate(park, databases)
+    _petpark(park, "upgrade")
     say("two Ray nodes")
     _start_ray(stack, park)
     say("MLflow and Dagster's code server")
-    _wait([_start_mlflow(stack, park, databases["mlflow"]), _start_code(stack, park)])
+    _wait([_start_mlflow(stack, park), _start_code(stack, park)])
     say("Dagster's webserver and daemon")
     _start_dagster(stack, park)
     return park
@@ -144,24 +152,22 @@ def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     park.variables.update(told)
+    park.of_mlflow.update(
+        MLFLOW_BACKEND_STORE_URI=databases["mlflow"], MLFLOW_ARTIFACTS_DESTINATION=f"s3://{STORE}/mlflow"
+    )
 
 
-def _migrate(park: Park, databases: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "petpark_assets.cli", "upgrade"]
-    variables = {**park.variables, "MLFLOW_BACKEND_STORE_URI": databases["mlflow"]}
+def _petpark(park: Park, *words: str) -> None:
+    command, variables = [sys.executable, "-m", "petpark_assets.cli", *words], {**park.variables, **park.of_mlflow}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        raise TransientError(f"petpark upgrade failed: {done.stderr[-2000:]}")
+        raise TransientError(f"petpark {words[0]} failed: {done.stderr[-2000:]}")
 
 
-def _start_mlflow(stack: ExitStack, park: Park, database: str) -> tuple[Process, Readiness]:
+def _start_mlflow(stack: ExitStack, park: Park) -> tuple[Process, Readiness]:
     """It alone knows its database and its files; of the platform's secrets it knows the keys of S3."""
     variables = {name: value for name, value in park.variables.items() if not name.startswith(OTHERS[:-2])}
-    variables |= {
-        "PETPARK_HOME": park.variables["PETPARK_HOME"],
-        "MLFLOW_BACKEND_STORE_URI": database,
-        "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{STORE}/mlflow",
-    }
+    variables |= {"PETPARK_HOME": park.variables["PETPARK_HOME"], **park.of_mlflow}
     port = park.addresses["MLflow"].rpartition(":")[2]
     arguments = ["serve", "mlflow", "--port", port, "--", "--workers", "1"]
     process = _start(stack, park, "MLflow", ["petpark_assets.cli", *arguments], variables)

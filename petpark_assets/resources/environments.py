@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import find_recipe
-from petpark_assets.domain.s3.access import S3Access
+from petpark_assets.domain.s3.access import SCHEME, S3Access
 from petpark_assets.resources.alerts import Alerts, parse_receivers
 from petpark_assets.resources.secret_sources import FROM_AWS, FROM_FILE, fetched
 from petpark_assets.resources.values import (
     checked_database,
+    checked_files,
     checked_job_server,
     checked_lake,
     checked_ledger,
@@ -190,6 +191,18 @@ def mlflow_database(environment: Environment) -> str:
         return f"sqlite:///{environment.home / 'mlflow' / 'mlflow.db'}"
     _require(variables, [name], f"MLflow's server is {environment.registry}")
     return str(checked_database(name, variables[name]))
+
+
+def mlflow_files(environment: Environment) -> str:
+    """Where MLflow's server keeps its files, for whoever copies them. Raises InvalidInput with all that is missing."""
+    variables, names = fetched(os.environ, SECRETS), ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION")
+    _require(variables, names, f"MLflow's server is {environment.registry}")
+    return checked_files(names[1], variables[names[1]])
+
+
+def logs_place() -> str:
+    """Where Dagster's processes keep what steps print in production, as infra/dagster.yaml says."""
+    return f"{SCHEME}{os.environ['PETPARK_LOGS_BUCKET']}/dagster"
 
 
 def _checked_profile(variables: Mapping[str, str]) -> str:

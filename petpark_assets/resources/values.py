@@ -54,6 +54,16 @@ def checked_database(name: str, url: str | None) -> str | None:
     raise InvalidInput(f"{name} must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
 
+def checked_files(name: str, uri: str) -> str:
+    """A bucket's prefix or a folder that any process finds."""
+    if uri.startswith(SCHEME):
+        return parse_place(uri, "folder").uri
+    path = uri.removeprefix("file://")
+    if not Path(path).is_absolute():
+        raise InvalidInput(f"{name} must be s3://bucket/prefix, or an absolute folder, to be backed up")
+    return path
+
+
 def checked_lake(uri: str | None) -> str | None:
     """Absolute, since Dagster's processes work in other folders; never with a secret, since the UI shows it."""
     if not uri or uri.startswith("file://"):

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.s3.access import SCHEME
-from petpark_assets.resources.environments import Environment, open_here, s3_access
+from petpark_assets.resources.environments import (
+    PRODUCTION,
+    Environment,
+    logs_place,
+    mlflow_database,
+    mlflow_files,
+    open_here,
+    s3_access,
+)
 from petpark_assets.terminal import answering, show_rows, show_sections
 from petpark_assets.verbs.options import HomeOption, JsonOption, enter
 
@@ -75,12 +82,14 @@ def _open_place(uri: str, environment: Environment) -> "Store":
 
 
 def _engines(environment: Environment) -> "Engines":
-    """Servers that keep a part of the home's state: none yet. Raises InvalidInput where there are some."""
+    """Servers that keep a part of the home's state. Raises InvalidInput where it is not said what they keep it in."""
     from petpark_assets.domain.backup.snapshot import Engines
 
-    if environment.database is not None or environment.registry is not None:
-        raise InvalidInput(
-            "this home keeps a part of its state in PostgreSQL or MLflow's server, which petpark backup does not copy "
-            "yet: stop the platform, and copy the databases (pg_dump), the buckets and the home by their own means"
-        )
-    return Engines()
+    databases, artifacts, logs = {}, None, None
+    if environment.registry is not None:
+        artifacts = _open_place(mlflow_files(environment), environment)
+        databases["mlflow"] = mlflow_database(environment)
+    if environment.name == PRODUCTION:
+        logs = _open_place(logs_place(), environment)
+        databases["dagster"] = str(environment.database)
+    return Engines(postgresql=databases, artifacts=artifacts, logs=logs)

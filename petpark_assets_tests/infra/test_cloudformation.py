@@ -170,7 +170,7 @@ def test_roles_may_do_what_they_must_and_no_more(cloud):
 
 
 def test_the_platform_reads_the_lake_by_its_role(cloud):
-    """The very calls that ingestion makes are among those that its role may make."""
+    """The very calls that ingestion and forgetting make are among those that its role may make."""
     client(cloud, "s3").put_object(Bucket=LAKE, Key="dog/1.jpg", Body=b"woof")
     keys = keys_of(cloud, "PlatformRole")
     access = S3Access(
@@ -188,6 +188,22 @@ def test_the_platform_reads_the_lake_by_its_role(cloud):
         assert lake.read("dog/1.jpg") == b"woof"
         assert store.create("records/1", b"{}")
         assert store.read("records/1") == b"{}"
+        store.check_deletable()
+        store.delete("records/1")
+    assert "Versions" not in client(cloud, "s3").list_object_versions(Bucket=STORE, Prefix="petpark/")
+
+
+def test_backups_go_where_their_owner_says_and_nowhere_by_default():
+    """The same actions as for the store, on that one bucket; without its name there is no such right."""
+    template = read_template()
+    made, role = template["Resources"]["BackupPolicy"], template["Resources"]["PlatformRole"]["Properties"]
+    assert made["Condition"] == "HasBackups"
+    assert template["Conditions"]["HasBackups"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "BackupBucket"}, ""]}]}
+    rules = made["Properties"]["PolicyDocument"]["Statement"]
+    of_store = {rule["Sid"]: set(rule["Action"]) for rule in role["Policies"][0]["PolicyDocument"]["Statement"]}
+    assert set(rules[0]["Action"]) <= of_store["KnowsTheStore"]
+    assert set(rules[1]["Action"]) == of_store["KeepsTheStore"]
+    assert [rule["Resource"]["Fn::Sub"].partition("${BackupBucket}")[2] for rule in rules] == ["", "/*"]
 
 
 def refused(call, **asked):

@@ -59,6 +59,15 @@ def test_images_are_pinned_by_the_lock_and_name_no_registry():
         assert "://" not in (INFRA / name).read_text()
 
 
+def test_databases_are_copied_by_programs_of_their_servers_version():
+    """A pg_dump that is older than its server refuses: every backup of the cloud would fail."""
+    bases = set(re.findall(r"--from=(postgres:\S+)", (INFRA / "Dockerfile").read_text()))
+    assert bases == {services()["postgres"]["image"]}
+    (version,) = {base.partition(":")[2].partition("-")[0] for base in bases}
+    assert re.search(rf'EngineVersion: "{version}\.', TEMPLATE.read_text())
+    assert f"/usr/lib/postgresql/{version}/bin/pg_dump " in (INFRA / "Dockerfile").read_text()
+
+
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.proxy"])
 def test_what_is_copied_is_there_and_no_secret_is_sent_to_a_builder(name):
     """A file that is not there fails a build; one too many lies in an image for ever."""

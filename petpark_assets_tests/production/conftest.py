@@ -32,15 +32,15 @@ SETTINGS = {"PETPARK_RECIPE": "demo", "PETPARK_ARRIVALS": "1"}
 
 
 class Park:
-    """A started profile."""
+    """A started profile, with what the last backup in a folder has if one is given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *backup: str) -> None:
         self.mark = uuid.uuid4().hex
         self.log = folder / "production.log"
         variables = {**os.environ, **SETTINGS, MARK: self.mark}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "infra.production"],
+                [sys.executable, "-m", "infra.production", *backup],
                 cwd=PROJECT_FOLDER, env=variables, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 
@@ -120,9 +120,9 @@ class Park:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Park]:
+def started(folder: Path, *backup: str) -> Iterator[Park]:
     """The profile, ready; stopped by SIGTERM if a test did not."""
-    park = Park(folder)
+    park = Park(folder, *backup)
     try:
         park.wait_until_ready()
         yield park

@@ -3,6 +3,7 @@
 Not here: which databases a home has (snapshot.py).
 """
 
+import os
 import re
 import shutil
 import sqlite3
@@ -10,15 +11,27 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, PetparkError, TransientError
 
 _MAGIC = b"SQLite format 3\0"
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _BUSY_S = 60.0
 """Writers of a database with a rollback journal hold it for some milliseconds at a time."""
+
+
+_MADE = re.compile(rb"^CREATE (?!SCHEMA|EXTENSION)", re.MULTILINE)
+_REMEDIES = {
+    "server version mismatch": "install the postgresql-client of the server's version",
+    "unsupported version": "install the postgresql-client of the version that the backup was made with",
+    "password authentication failed": "check user and password",
+    "does not exist": "make it first (CREATE DATABASE), or check the address",
+    "already exists": "it must be empty: DROP DATABASE, CREATE DATABASE, then run the same command again",
+}
+"""By words of PostgreSQL's programs; all else may pass."""
 
 
 def read_file(path: Path) -> bytes:
@@ -65,25 +78,60 @@ def restore_postgresql(url: str, dump: bytes) -> None:
     _run("pg_restore", url, ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"], dump)
 
 
+def check_postgresql_empty(url: str) -> None:
+    """Raises Conflict when a database has tables or the like, and what `dump_postgresql` raises."""
+    if _MADE.search(_run("pg_dump", url, ["--schema-only", "--no-owner", "--no-privileges"])):
+        raise Conflict(
+            f"the database {_Address.of(url).where} is not empty: DROP DATABASE, CREATE DATABASE, then run the same "
+            "command again"
+        )
+
+
+@dataclass(frozen=True)
+class _Address:
+    """A database's address without its password, which anybody could read on a command line."""
+
+    where: str
+    """HOST:PORT/DATABASE, for messages."""
+    url: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def of(cls, url: str) -> "_Address":
+        parts = urlsplit(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))  # SQLAlchemy's spelling names a driver too
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise InvalidInput(
+                "the address of a database must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with / ? # @ in a "
+                "password written as %2F %3F %23 %40"
+            )
+        host, user = parts.netloc.rpartition("@")[2], f"{parts.username}@" if parts.username else ""
+        return cls(host + parts.path, parts._replace(netloc=user + host).geturl(), unquote(parts.password or ""))
+
+
 def _run(program: str, url: str, options: Sequence[str], given: bytes = b"") -> bytes:
-    """One of PostgreSQL's programs; the password goes by a file, since anybody can read a process's arguments."""
-    path = shutil.which(program) or _debians(program)
+    """One of PostgreSQL's programs, of the newest version that is here; the password goes by a file."""
+    path, address = _debians(program) or shutil.which(program), _Address.of(url)
     if path is None:
         raise InvalidInput(f"{program} is not on this machine: apt-get install postgresql-client")
-    parts = urlsplit(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))  # SQLAlchemy's spelling names a driver too
-    host = parts.netloc.rpartition("@")[2]
     with tempfile.NamedTemporaryFile("w", prefix="petpark-") as secret:  # for its owner alone to read
-        secret.write("*:*:*:*:" + re.sub(r"([:\\])", r"\\\1", unquote(parts.password or "")) + "\n")
+        secret.write("*:*:*:*:" + re.sub(r"([:\\])", r"\\\1", address.password) + "\n")
         secret.flush()
-        query = "&".join(part for part in (parts.query, f"passfile={quote(secret.name, safe='')}") if part)
-        user = f"{parts.username}@" if parts.username else ""
-        address = parts._replace(netloc=user + host, query=query).geturl()
-        command = [path, *options, "--no-password", f"--dbname={address}"]
-        done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603 - our own words only
+        command = [path, *options, "--no-password", f"--dbname={address.url}"]
+        told = {name: value for name, value in os.environ.items() if name not in {"PGPASSWORD", "PGSERVICE"}}
+        told |= {"LC_ALL": "C", "PGCONNECT_TIMEOUT": "15", "PGPASSFILE": secret.name}
+        done = subprocess.run(command, input=given, capture_output=True, check=False, env=told)  # noqa: S603
     if done.returncode != 0:
-        words = " ".join(done.stderr.decode(errors="replace").split())[:300]
-        raise TransientError(f"{program} of {host}{parts.path} failed: {words}")
+        raise _understood(
+            f"{program} of {address.where} failed", " ".join(done.stderr.decode(errors="replace").split())
+        )
     return done.stdout
+
+
+def _understood(what: str, said: str) -> PetparkError:
+    for words, remedy in _REMEDIES.items():
+        if words in said:
+            return InvalidInput(f"{what}: {said[:300]}: {remedy}")
+    return TransientError(f"{what}: {said[:300]}: run the same command again")
 
 
 def _debians(program: str) -> str | None:

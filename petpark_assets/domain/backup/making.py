@@ -52,11 +52,11 @@ def make(
 
     Raises:
         NotFound: the home is empty.
-        InvalidInput: the place is in the home or the lake, or holds other things, or cannot forget.
+        InvalidInput: the place is in the home or the lake, or holds other things; a database refuses us.
         Conflict: the place has backups of another home, or of a later state of this one.
-        TransientError: another backup is being made, or photos keep being forgotten.
+        TransientError: another backup is being made, photos keep being forgotten, or a server is away.
     """
-    _check_place(home, place)
+    _check_place(home, place, engines)
     with home.alone("backup", f"another backup of {home.root} is being made: wait for its end"):
         places.claim(place)
         last = places.newest(place)
@@ -170,11 +170,12 @@ def _copy(home: Home, copier: _Copier, last: Backup | None, engines: Engines) ->
     raise TransientError(f"photos of {home.root} keep being forgotten ({missing or 'again and again'}): run it again")
 
 
-def _check_place(home: Home, place: files.Store) -> None:
+def _check_place(home: Home, place: files.Store, engines: Engines) -> None:
     """A place within what is copied would be copied too, or ingested."""
     if not home.ledger.is_begun():
         raise NotFound(f"the home {home.root} has nothing to back up: is it the right one (--home DIR)?")
-    for around in (str(home.root), home.store.uri, ownership.owner(home.store)):
+    others = (other.uri for other in engines.places.values())
+    for around in (str(home.root), home.store.uri, ownership.owner(home.store), *others):
         if around and f"{_address(place.uri)}/".startswith(f"{_address(around)}/"):
             raise InvalidInput(f"{place.uri} lies in {around}: choose a place outside, best on another machine")
 

@@ -17,7 +17,7 @@ from petpark_assets.domain.attempts import find_attempt
 from petpark_assets.domain.audit import pages
 from petpark_assets.domain.backup import databases, places
 from petpark_assets.domain.backup.places import Backup, Files, Kept
-from petpark_assets.domain.backup.snapshot import ARTIFACTS, NONE_ELSE, Engines
+from petpark_assets.domain.backup.snapshot import ARTIFACTS, LOGS, NONE_ELSE, Engines
 from petpark_assets.domain.errors import Conflict, InvalidInput, PermanentError
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
@@ -30,7 +30,11 @@ Progress = Callable[[int, int], None]
 
 BATCH_BYTES = 64 * 2**20
 """Of files in memory at once, or one file."""
-_STORE = "store/"
+_STORE, _DUMPS = "store/", "postgresql/"
+_APART = {
+    _STORE: "", _DUMPS: "", ARTIFACTS: "files of MLflow's server", LOGS: "what steps printed, in a bucket of its own",
+}  # fmt: skip
+"""Folders of a backup whose files go elsewhere than into the home's folder, and what it has then."""
 
 
 def restore(
@@ -58,7 +62,7 @@ def restore(
 
     Raises:
         NotFound: there is no such backup.
-        Conflict: the home or its store is not empty.
+        Conflict: the home, its store, or what a server shall keep, is not empty; nothing was written.
         CorruptData: bytes of the backup were changed; nothing was made.
         InvalidInput: the backup has databases for which no address was given, or the other way round.
     """
@@ -66,13 +70,15 @@ def restore(
     plan = _plan(place, backup)
     _check_databases(backup, engines.postgresql)
     _check_empty(root)
+    for url in engines.postgresql.values():
+        databases.check_postgresql_empty(url)
     unfinished = root.with_name(f".{root.name}.restoring")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         home = open_at(unfinished)
         parts = _parts(home, plan, engines)
         for store, keys in parts:
-            _check_store(store, keys, plan)
+            _check_store(store, keys, plan, engines.within(store))
         _write(place, parts, plan, on_progress)
         home.ledger.take_in()
         _forget(home, plan)
@@ -154,24 +160,28 @@ def _check_empty(root: Path) -> None:
 
 def _parts(home: Home, plan: _Plan, engines: Engines) -> list[tuple[files.Store, dict[str, str]]]:
     """Where files go: keys by path, of the home's store, of MLflow's server, and of the folder that has the rest."""
-    stored = {path: path.removeprefix(_STORE) for path in plan.files if path.startswith(_STORE)}
-    artifacts = {path: path.removeprefix(ARTIFACTS) for path in plan.files if path.startswith(ARTIFACTS)}
-    dumps = {path for path in plan.files if path.startswith("postgresql/")}
-    rest = {path: path for path in plan.files if path not in stored.keys() | artifacts.keys() | dumps}
-    if artifacts and engines.artifacts is None:
-        raise InvalidInput("the backup has files of MLflow's server: set this home up with one, as that home was")
-    served = [(engines.artifacts, artifacts)] if engines.artifacts is not None else []
-    return [(home.store, stored), *served, (files.LocalStore(home.root), rest)]
+    places_of = {_STORE: home.store, **engines.places}
+    of = {
+        folder: {path: path.removeprefix(folder) for path in plan.files if path.startswith(folder)} for folder in _APART
+    }
+    for folder, what in _APART.items():
+        if of[folder] and what and folder not in places_of:
+            raise InvalidInput(f"the backup has {what}: set this home up as the one that was backed up")
+    apart = {path for paths in of.values() for path in paths}
+    rest = {path: path for path in plan.files if path not in apart}
+    return [*((store, of[folder]) for folder, store in places_of.items()), (files.LocalStore(home.root), rest)]
 
 
-def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan) -> None:
+def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan, elsewhere: tuple[str, ...]) -> None:
     """One outside of the home may have what an interrupted restore has put there, and nothing else."""
     paths = {key: path for path, key in keys.items()}
     for key in store.list_keys(""):
+        if key.startswith(elsewhere):
+            continue
         if key not in paths:
-            raise Conflict(f"{store.uri} has {key}, which is not in the backup: choose an empty place for the store")
+            raise Conflict(f"{store.uri} has {key}, which is not in the backup: empty it, or choose an empty place")
         if files.sha256(store.read(key)) != plan.files[paths[key]].sha256:
-            raise Conflict(f"{key} in {store.uri} is not as in the backup: choose an empty place for the store")
+            raise Conflict(f"{key} in {store.uri} is not as in the backup: empty it, or choose an empty place")
 
 
 def _write(
@@ -206,7 +216,7 @@ def _read(place: files.Store, path: str, kept: Kept) -> bytes:
 
 
 def _dump(plan: _Plan, name: str) -> tuple[str, Kept]:
-    path = f"postgresql/{name}.dump"
+    path = f"{_DUMPS}{name}.dump"
     return path, plan.files[path]
 
 

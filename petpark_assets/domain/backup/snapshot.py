@@ -1,9 +1,10 @@
 """What of a home is backed up, in an order in which it fits together though a build goes on meanwhile.
 
-First what only tells of the rest: Dagster's databases. Then, at one moment, the ledger, the registry and the list of
-records: nobody appends to the ledger meanwhile, so that no record knows an event that the copy lacks, and records that
-its events announce are waited for. Then the files behind the records, which were there before them and never change;
-then pixels. What a build adds between these is left out, or nothing refers to it.
+First what only tells of the rest: Dagster's databases (in production one of PostgreSQL). Then, at one moment, the
+ledger, the registry and the list of records: nobody appends to the ledger meanwhile, so that no record knows an event
+that the copy lacks, and records that its events announce are waited for. Then the files behind the records, and those
+of registered versions, which were there before them and never change; what steps printed; then pixels.
+What a build adds between these is left out, or nothing refers to it.
 
 Left out: caches and pages, which are made again; the demo's lake; locks; private keys, which are a person's to keep.
 Not here: where the copies go (places.py, making.py).
@@ -27,9 +28,12 @@ from petpark_assets.domain.records import RawImages
 NOT_KEPT = frozenset({"cache", "reports", "lake", "store"})
 """Folders of a home: the store has its own part here, since it may be in a bucket."""
 
-ARTIFACTS = "artifacts/"
-"""In a backup: below it are the files of MLflow's server, if there is one."""
+ARTIFACTS, LOGS = "artifacts/", "logs/"
+"""In a backup: below these are the files of MLflow's server, and what steps printed, where they are not in the home."""
 
+_PARTIAL = ".partial"
+"""What a step has printed so far; under the name without this it is written once, at its end."""
+_LARGE = (".onnx", ".safetensors")
 _REGISTRY = "mlflow/mlflow.db"
 _PRIVATE_KEY = b"PRIVATE KEY-----"
 _NUM_TRIES, _PAUSE_S = 20, 0.25
@@ -44,6 +48,20 @@ class Engines:
     """URLs with passwords, of the databases of `dagster` and of `mlflow`, of either, or of none."""
     artifacts: Store | None = None
     """Where MLflow's server keeps the files of registered versions."""
+    logs: Store | None = None
+    """Where Dagster's processes keep what steps print."""
+
+    @property
+    def places(self) -> dict[str, Store]:
+        """Those of the two that there are, by the folder of a backup that has their files."""
+        return {name: store for name, store in ((ARTIFACTS, self.artifacts), (LOGS, self.logs)) if store is not None}
+
+    def within(self, store: Store) -> tuple[str, ...]:
+        """Prefixes of keys of the home's store below which lies one of these, and nothing of the store."""
+        around = f"{store.uri.rstrip('/')}/"
+        return tuple(
+            f"{place.uri.removeprefix(around)}/" for place in self.places.values() if place.uri.startswith(around)
+        )
 
 
 NONE_ELSE = Engines()
@@ -111,12 +129,15 @@ def _take(home: Home, engines: Engines) -> Moment:
 
 def kept(home: Home, moment: Moment, engines: Engines) -> Iterator[Source]:
     """Everything else but Dagster's databases and pixels."""
+    elsewhere = ("pixels.lance/", *engines.within(home.store))
     for key in home.store.list_keys(""):
-        if not key.startswith("pixels.lance/") and (key in moment.keys or key.split("/")[0] not in FLOW):
+        if not key.startswith(elsewhere) and (key in moment.keys or key.split("/")[0] not in FLOW):
             yield _stored(home, key, is_fixed=key != ownership.KEY)
-    if engines.artifacts is not None:
-        for key in engines.artifacts.list_keys(""):
-            yield Source(path=f"{ARTIFACTS}{key}", read=partial(engines.artifacts.read, key))
+    for folder, place in engines.places.items():
+        for key in place.list_keys(""):
+            is_fixed = folder == LOGS and not key.endswith(_PARTIAL)
+            is_small = not key.endswith(_LARGE)
+            yield Source(path=folder + key, read=partial(place.read, key), is_fixed=is_fixed, is_small=is_small)
     for path in _entries(home.root):
         if path.name not in {*NOT_KEPT, "dagster", "ledger.jsonl"}:
             yield from _folder_sources(home.root, path)

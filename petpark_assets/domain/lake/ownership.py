@@ -14,9 +14,19 @@ KEY = "lake.json"
 
 
 def claim(store: files.Store, lake: Lake) -> None:
-    """Bind a store to its lake on first use. Raises Conflict with the remedy when it belongs to another."""
-    if not store.write_new(KEY, files.canonical_json({"lake": lake.identity})):
-        check(store, lake)
+    """Bind a store to its lake on first use.
+
+    Raises Conflict with the remedy when it belongs to another, InvalidInput where a second claim would replace the
+    first, and so any record another: Ceph 16 forgets If-None-Match in a bucket that keeps old versions.
+    """
+    data = files.canonical_json({"lake": lake.identity})
+    if owner(store) is None and store.write_new(KEY, data) and store.write_new(KEY, data):
+        store.delete(KEY)
+        raise InvalidInput(
+            f"the store {store.uri} cannot be used: its server replaces what is there, though asked not to "
+            "(If-None-Match); Ceph 16 does so in a bucket with versions: choose one without"
+        )
+    check(store, lake)
 
 
 def check(store: files.Store, lake: Lake) -> None:

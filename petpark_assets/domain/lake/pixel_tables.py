@@ -313,6 +313,11 @@ def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
         return list(directory.list_tables(ListTablesRequest(id=[])).tables)
 
 
+def delete_old_versions(root: str, options: Mapping[str, str]) -> None:
+    """What a bucket keeps, below an address on S3, of deleted files: Lance knows nothing of it."""
+    _checked_bucket(root, options).delete_old_versions()
+
+
 @contextlib.contextmanager
 def _named_server_errors(location: str, options: Mapping[str, str]) -> Iterator[None]:
     """Without the server's own text, which may repeat a key."""

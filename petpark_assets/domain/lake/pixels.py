@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import NotFound
-from petpark_assets.domain.lake.pixel_tables import Fragment, PixelTable, list_tables
+from petpark_assets.domain.lake.pixel_tables import Fragment, PixelTable, delete_old_versions, list_tables
 from petpark_assets.domain.resizing import Pixels
 
 Places = npt.NDArray[np.int64]
@@ -112,6 +112,12 @@ class PixelStore:
         """
         for resolution_px in self.resolutions():
             self._table(resolution_px).forget(sha256s)
+        self.delete_old_versions()
+
+    def delete_old_versions(self) -> None:
+        """The last step of `forget`, of tables that were dropped as well: what a bucket keeps of deleted files goes."""
+        if self.root.startswith("s3://"):
+            delete_old_versions(self.root, self._options)
 
     def _batches(self, sha256s: Sequence[str], resolution_px: int) -> Iterator[tuple[Places, Pixels]]:
         """Pixels with their places among `sha256s`, in the table's own order: 10 times faster than in another."""

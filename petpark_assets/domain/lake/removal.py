@@ -22,4 +22,6 @@ def delete_again(store: files.Store, pixels: PixelStore, sha256s: Iterable[str])
         store.delete(original_key(sha256))
     if back and any(len(pixels.missing(back, side_px)) < len(back) for side_px in pixels.resolutions()):
         pixels.forget(back)
+    elif back:
+        pixels.delete_old_versions()
     return back

@@ -9,8 +9,11 @@ Not here: what the keys mean (lake/sources.py, store.py), or big tables (Lance t
 import contextlib
 import dataclasses
 import functools
+import itertools
+import operator
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,11 @@ SMALL_BYTES = 8 * 2**20
 LARGE_STALL_S = 300.0
 LONGEST_READ_S = 3600.0
 """Reading is bounded by the server's silences; this only replaces obstore's 30 s for whole objects."""
+
+NUM_DELETIONS = 16
+"""Of old versions, at a time."""
+_DELETING = "s3:DeleteObject, s3:GetBucketVersioning, s3:ListBucketVersions and s3:DeleteObjectVersion"
+_LOOKING = "s3:GetBucketVersioning, s3:ListBucketVersions and s3:GetBucketObjectLockConfiguration"
 
 _SHA256, _MARK = "petpark-sha256", "petpark-mark"
 """Metadata of what we write: our own digest (an ETag is one of some servers' and some objects' only), and who wrote."""
@@ -53,8 +61,6 @@ class Described:
     """As noted when it was written by us."""
     mark: str | None
     """Of the call that wrote it."""
-    version: str | None
-    """Not None where the bucket keeps old versions, deleted ones too."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,35 +134,45 @@ class Bucket:
         return found is not None and found.mark == mark
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is fine.
+        """Remove an object for good, with all of its old versions; one that is not there is fine."""
+        with self._refusals_explained(_DELETING):
+            if versioning.has_versions(self.place, self.access):
+                found = versioning.list_versions(self.place, self.access, key)
+                self._delete_versions([version for version in found if version.key == self.place.folder + key])
+            elif self.describe(key) is not None:
+                patiently(lambda: self._delete(key))
 
-        Raises InvalidInput where its server says that it would stay as an old version; not every server says so of what
-        was stored before versioning began, so that `check_deletable` comes first.
-        """
-        found = self.describe(key)
-        if found is None:
-            return
-        if found.version not in {None, versioning.NULL}:
-            raise self._keeps(key)
-        with self._refusals_explained("s3:DeleteObject"):
-            patiently(lambda: self._delete(key))
+    def delete_old_versions(self, folder: str = "") -> None:
+        """Remove for good what was deleted or replaced, in all of the place or in a folder; what is there stays."""
+        with self._refusals_explained(_DELETING):
+            if versioning.has_versions(self.place, self.access):
+                found = versioning.list_versions(self.place, self.access, f"{folder}/" if folder else "")
+                self._delete_versions([version for version in found if not version.is_current])
 
-    def check_deletable(self, *folders: str) -> None:
-        """Raises InvalidInput where something in these folders would outlive its deletion, as an old version."""
-        with self._refusals_explained("s3:GetBucketVersioning and s3:ListBucketVersions"):
-            status = versioning.status(self.place, self.access)
-            if status is None:
+    def check_deletable(self) -> None:
+        """Raises InvalidInput where old versions could not be removed, as far as it can be known before."""
+        with self._refusals_explained(_LOOKING):
+            if not versioning.has_versions(self.place, self.access):
                 return
-            for folder in folders:
-                if status == "Enabled" or versioning.has_kept(self.place, self.access, folder):
-                    raise self._keeps(f"{folder}/")
+            next(versioning.list_versions(self.place, self.access, ""), None)
+            protection = versioning.what_protects(self.place, self.access)
+        if protection is not None:
+            raise InvalidInput(
+                f"nothing can be removed for good from the {self.place.role} {self.place.uri}: its bucket keeps old "
+                f"versions under {protection}; copy all of it to a bucket without, use that one, then run the same "
+                "command again"
+            )
 
-    def _keeps(self, what: str) -> InvalidInput:
-        return InvalidInput(
-            f"{what} of the {self.place.role} {self.place.uri} cannot be removed for good: the bucket keeps old "
-            f"versions; copy all of {self.place.uri} to a bucket that never kept any, use that one, delete this one "
-            "with all its versions, then run the same command again"
-        )
+    def _delete_versions(self, versions: Sequence[versioning.Version]) -> None:
+        """The oldest first: stopped half-way, nothing that was deleted is back."""
+        by_key = itertools.groupby(reversed(versions), key=operator.attrgetter("key"))
+
+        def delete(group: Sequence[versioning.Version]) -> None:
+            for version in group:
+                versioning.delete_version(self.place, self.access, version)
+
+        with ThreadPoolExecutor(NUM_DELETIONS, thread_name_prefix="delete") as pool:
+            list(pool.map(delete, [list(group) for _, group in by_key]))
 
     def _get(self, key: str, num_bytes: int | None) -> bytes:
         import obstore
@@ -174,7 +190,7 @@ class Bucket:
 
         answer = obstore.get(self._client(), self.place.folder + key, options={"head": True})
         noted: dict[str, Any] = dict(answer.attributes)
-        return Described(sha256=noted.get(_SHA256), mark=noted.get(_MARK), version=answer.meta["version"])
+        return Described(sha256=noted.get(_SHA256), mark=noted.get(_MARK))
 
     def _find(self, key: str) -> Listed:
         import obstore

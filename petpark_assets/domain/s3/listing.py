@@ -84,7 +84,7 @@ def ask(place: Place, access: S3Access, query: Mapping[str, str], *roots: str) -
     url = f"{access.endpoint}/{place.bucket}?" + "&".join(
         f"{name}={_encoded(value)}" for name, value in sorted(query.items())
     )
-    return patiently(lambda: _parsed(_get(url, access), roots))
+    return patiently(lambda: _parsed(send("GET", url, access), roots))
 
 
 def space(answer: ET.Element) -> str:
@@ -92,9 +92,9 @@ def space(answer: ET.Element) -> str:
     return answer.tag[: answer.tag.find("}") + 1]
 
 
-def _get(url: str, access: S3Access) -> bytes:
-    """The body of an answer, through the proxy that the environment names, if any."""
-    request = urllib.request.Request(url, headers=_signed(url, access))  # noqa: S310 - http or https
+def send(method: str, url: str, access: S3Access) -> bytes:
+    """The body of an answer, through the proxy that the environment names, if any. For `patiently`."""
+    request = urllib.request.Request(url, headers=_signed(method, url, access), method=method)  # noqa: S310 - http(s)
     with urllib.request.build_opener(_NoRedirect).open(request, timeout=answers.STALL_S) as answer:
         body = answer.read()  # raises on fewer bytes than announced
     return bytes(body)
@@ -123,13 +123,13 @@ def _text(page: ET.Element, name: str) -> str | None:
     return page.findtext(space(page) + name)
 
 
-def _signed(url: str, access: S3Access) -> dict[str, str]:
-    """Headers of a GET, signed by botocore."""
+def _signed(method: str, url: str, access: S3Access) -> dict[str, str]:
+    """Headers of a request without a body, signed by botocore."""
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import ReadOnlyCredentials
 
-    request = AWSRequest(method="GET", url=url)
+    request = AWSRequest(method=method, url=url)
     keys = ReadOnlyCredentials(access.access_key_id, access.secret_access_key, access.session_token)
     S3SigV4Auth(keys, "s3", access.region).add_auth(request)
     return dict(request.headers)

@@ -49,7 +49,7 @@ class S3Store:
         return self.bucket.describe(self._checked(key)) is not None
 
     def delete(self, key: str) -> None:
-        """See Store; this machine's copy goes too. Raises InvalidInput where the bucket would keep an old version."""
+        """See Store: old versions too, and this machine's copy."""
         self.bucket.delete(self._checked(key))
         with files.named_disk_errors(self.cache / key):
             (self.cache / key).unlink(missing_ok=True)

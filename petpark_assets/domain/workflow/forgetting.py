@@ -7,8 +7,10 @@ without it. Killed anywhere and run again, it ends the same. Other homes of the 
 Manifests stay as they are, or no version could be verified: they keep the photo's key, its sha256 and what was measured
 of it, among that a signature of some hundred bytes, which knows copies and draws nothing. Models that learned from it
 stay too: they are listed.
+In a bucket that keeps old versions, those go too.
 Not covered: the lake, which is not ours (`still_in_lake` names what a person must delete there); copies that a person
-made of pages or of the home; a training that runs meanwhile, which holds its memory-mapped copy until it ends.
+made of pages or of the home; replicas of a bucket; a training that runs meanwhile, which holds its memory-mapped copy
+until it ends.
 """
 
 from collections.abc import Iterator
@@ -44,7 +46,7 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
         backups: places whose backups hold it until `petpark backup` to each is run again, which removes it there.
 
     Raises:
-        InvalidInput: without a reason, the name fits several photos, or the store's bucket keeps old versions.
+        InvalidInput: without a reason, the name fits several photos, or the store's bucket lets nothing be deleted.
         NotFound: no version has seen it.
         TransientError: something could not be deleted; run it again.
     """
@@ -73,9 +75,9 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
 
 
 def _check_deletable(store: Store) -> None:
-    """Before the tombstone: nobody must read that a photo is forgotten while a bucket keeps it as an old version."""
+    """Before the tombstone: nobody must read that a photo is forgotten while a bucket keeps it."""
     if isinstance(store, S3Store):
-        store.bucket.check_deletable("originals", "pixels.lance")
+        store.bucket.check_deletable()
 
 
 def _tombstone(home: Home, sha256: str, seen: pa.Table, reason: str) -> Tombstone:

@@ -1,7 +1,6 @@
 """Claims about backups: all of a home comes back, whatever went on meanwhile, and nothing that was forgotten."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,9 +21,9 @@ from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.s3.store import S3Store
 from petpark_assets.domain.workflow import forgetting, ingestion, verification
 from petpark_assets_tests import releases
+from petpark_assets_tests.domain.backup.conftest import SIDE_PX, at
 from petpark_assets_tests.domain.workflow import scan
 
-SIDE_PX = 16
 BUILDER = """
 import shutil, sys
 from pathlib import Path
@@ -41,48 +40,10 @@ for photo in sorted(more.glob("cat/*.jpg")):
 """
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A lake of 20 drawn photos and two broken ones, and a home with two versions of it; no model, which takes time."""
-    folder = tmp_path_factory.mktemp("made")
-    draw_lake(folder / "lake", num_images=20, num_broken=2)
-    home = at(folder / "home")
-    for _ in range(2):
-        version = ingestion.new_dataset_version(home, str(folder / "lake"), SIDE_PX).dataset_version
-        ingestion.split(home, version)
-        (folder / "lake/cat/00000.jpg").unlink(missing_ok=True)
-    return folder
-
-
-@pytest.fixture
-def folder(made, tmp_path):
-    """A copy of both."""
-    shutil.copytree(made, tmp_path / "park")
-    releases.move(tmp_path / "park")
-    return tmp_path / "park"
-
-
-@pytest.fixture
-def home(folder):
-    """The home of that copy."""
-    return at(folder / "home")
-
-
 @pytest.fixture
 def finished(tmp_path):
     """A home with all that there is in one, as the first release left it: models, registry, Dagster's runs."""
     return at(releases.unpack(tmp_path) / "home")
-
-
-@pytest.fixture
-def place(tmp_path):
-    """Where backups go."""
-    return LocalStore(tmp_path / "place")
-
-
-def at(root):
-    """A home in a folder."""
-    return open_home(root, actor="Kim")
 
 
 def restore(place, root, **which):
@@ -348,13 +309,3 @@ def test_the_verbs_say_what_they_did(home, tmp_path):
     shutil.rmtree(home.root)
     told = petpark("restore", place, "--number", "1", *where)
     assert (told["home"], told["number"], told["pages_not_drawn"]) == (str(home.root), 1, [])
-
-
-def test_what_servers_keep_is_not_left_out_in_silence(home, tmp_path):
-    """Who deletes a cluster after such a backup would have lost the registry."""
-    command = [sys.executable, "-m", "petpark_assets.cli", "backup", str(tmp_path / "place"), "--home", str(home.root)]
-    server = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
-    done = subprocess.run(command, env=server, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "PostgreSQL or MLflow's server, which petpark backup does not copy yet" in done.stderr
-    assert not (tmp_path / "place").exists()

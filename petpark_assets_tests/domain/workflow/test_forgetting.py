@@ -13,8 +13,9 @@ from PIL import Image, ImageEnhance
 from petpark_assets.domain import files, images
 from petpark_assets.domain.errors import InvalidInput, NotFound
 from petpark_assets.domain.home import open_home
-from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
+from petpark_assets.domain.lake import catalogue, contact_sheets, ownership, tombstones
 from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.workflow import forgetting, ingestion, sides
 from petpark_assets_tests.domain.workflow import scan
 
@@ -149,54 +150,61 @@ def test_all_that_the_photo_touched_is_named(home):
 
 
 @pytest.mark.debian
-def test_a_bucket_with_old_versions_is_refused_before_anything_is_said(first_home, tmp_path, s3_server, bucket):
-    """No tombstone: else the command, run again after one key was seen to, would say done with pixels left."""
-    versioning, client = {"Status": "Enabled"}, s3_server.client()
-    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=versioning)
-    home = open_home(tmp_path / "home", actor="Kim", store_uri=f"s3://{bucket}/store", s3=s3_server.access)
-    shutil.copytree(first_home / "lake", tmp_path / "lake")
-    ingestion.new_dataset_version(home, str(tmp_path / "lake"), SIDE)
-    key = f"store/{original_key(files.sha256(png(picture(1))))}"
-
-    def refused():
-        with pytest.raises(
-            InvalidInput, match=rf"keeps old versions; copy all of s3://{bucket}/store to a bucket"
-        ) as e:
-            forgetting.forget(home, "cat/1.png", REASON)
-        assert "\n" not in str(e.value)
-        assert tombstones.forgotten(home.store) == frozenset()
-
-    refused()
-    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
-    for found in client.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]:
-        client.delete_object(Bucket=bucket, Key=key, VersionId=found["VersionId"])
-    refused()
+def test_a_locked_bucket_is_refused_before_anything_is_said(tmp_path, s3_server, bucket):
+    """No tombstone: else the command, run again, would say done with the photo in old versions."""
+    s3_server.client().create_bucket(Bucket=f"{bucket}-locked", ObjectLockEnabledForBucket=True)
+    home = open_home(tmp_path / "home", actor="Kim", store_uri=f"s3://{bucket}-locked/store", s3=s3_server.access)
+    with pytest.raises(InvalidInput, match="its bucket keeps old versions under Object Lock") as e:
+        forgetting.forget(home, "cat/1.png", REASON)
+    assert "\n" not in str(e.value)
+    assert tombstones.forgotten(home.store) == frozenset()
 
 
 @pytest.mark.debian
-def test_nothing_is_left_in_a_bucket_or_on_this_machine(first_home, tmp_path, s3_server, bucket):
-    """The same with the store on S3: every object is fetched and looked through, and every file of the home."""
-    lake = tmp_path / "lake"
+@pytest.mark.parametrize("status", ["never versioned", "Enabled", "Suspended"])
+def test_nothing_is_left_in_a_bucket_or_on_this_machine(first_home, tmp_path, s3_server, bucket, status):
+    """The same with the store on S3: every version of every object is looked through, and every file of the home."""
+    lake, client = tmp_path / "lake", s3_server.client()
     shutil.copytree(first_home / "lake", lake)
     home = open_home(tmp_path / "home", actor="Kim", store_uri=f"s3://{bucket}/store", s3=s3_server.access)
+    if status != "never versioned":
+        ownership.claim(home.store, open_lake(str(lake)))  # later, Ceph would be refused
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     ingestion.new_dataset_version(home, str(lake), SIDE)
-    ingestion.raw_images(home, "v0001", SIDE)
+    for side_px in (SIDE, OTHER_SIDE):
+        ingestion.raw_images(home, "v0001", side_px)
     for side in ("train", "test"):
         sides.open_side(home, "v0001", side, SIDE)
     sha256 = files.sha256(png(picture(1)))
     home.store.local_path(original_key(sha256))  # a copy on this machine
     wanted = traces(png(picture(1)))
+    if status != "never versioned":  # a resolution that nobody needs any more, dropped by hand
+        for key in home.store.list_keys(f"pixels.lance/{OTHER_SIDE}px.lance"):
+            client.delete_object(Bucket=bucket, Key=f"store/{key}")
+    if status == "Suspended":
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
 
     def left_anywhere():
-        objects = [key for key in home.store.list_keys("") if scan.holds(home.store.read(key), wanted)]
-        return [*objects, *left(home, wanted)]
+        return [*objects_with(client, bucket, wanted), *left(home, wanted)]
 
     before = left_anywhere()
-    for part in ("originals/", "pixels.lance/", "cache/pixels/", "cache/store/"):
+    for part in ("store/originals/", "store/pixels.lance/", "cache/pixels/", "cache/store/"):
         assert any(path.startswith(part) for path in before), f"the scan does not see {part}, so it proves nothing"
     forgetting.forget(home, "cat/1.png", REASON)
     assert left_anywhere() == []
     assert tombstones.forgotten(home.store) == {sha256}
+    assert len(home.pixels.stored(SIDE)) > 10
+
+
+def objects_with(client, bucket, wanted):
+    """Keys of the versions of objects, deleted ones too, that hold one of the blocks."""
+    pages = client.get_paginator("list_object_versions").paginate(Bucket=bucket)
+    versions = [(item["Key"], item["VersionId"]) for page in pages for item in page.get("Versions", [])]
+    return [
+        key
+        for key, number in versions
+        if scan.holds(client.get_object(Bucket=bucket, Key=key, VersionId=number)["Body"].read(), wanted)
+    ]
 
 
 def test_old_manifests_stay_as_they_were_and_other_photos_are_all_there(home):
