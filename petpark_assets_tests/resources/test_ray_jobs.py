@@ -272,7 +272,7 @@ def job_on(cluster, tmp_path, monkeypatch):
     """The job of a training there, and its name without the number."""
     monkeypatch.setattr(ray_jobs, "_client", lambda *_: cluster)
     monkeypatch.setattr(ray_jobs, "POLL_S", 0)
-    monkeypatch.setattr(ray_jobs.ray_job_reaper, "standing_by", lambda *_: nullcontext())
+    monkeypatch.setattr(ray_jobs, "standing_by", lambda *_: nullcontext())
     attempt = SimpleNamespace(dataset_version="v0001", id="a" * 16)
     return ray_jobs.Job("http://head", open_home(tmp_path, actor="tester"), attempt, "train", TrainedCnn)
 
