@@ -238,6 +238,8 @@ def _start_proxy(stack: ExitStack, park: Park) -> Process:
         "PETPARK_PROXY_UI_READ_ONLY": f"127.0.0.1:{_port(park, 'UI read-only')}",
         "PETPARK_PROXY_MLFLOW": f"127.0.0.1:{_port(park, 'MLflow')}",
         "PETPARK_PROXY_REPORTS": f"127.0.0.1:{_port(park, 'reports')}",
+        "PETPARK_PROXY_RAY": park.addresses["Ray's jobs"].removeprefix("http://"),
+        "PETPARK_PROXY_RAY_TOKEN": park.variables["RAY_AUTH_TOKEN"],
         "PETPARK_PROXY_PASSWORDS": str(folder / "passwords"),
         "PETPARK_PROXY_ROLES": str(folder / "roles"),
     }

@@ -27,10 +27,11 @@ def main() -> int:
     size = {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": "127.0.0.1"}
     port, dashboard_port = map(int, sys.argv[1:])
     dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": dashboard_port}
+    # By default the agents of all heads of a machine share a port.
     head = {**size, "gcs_server_port": port, **dashboard, "dashboard_agent_listen_port": free_port()}
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(1, NUM_NODES):
-        cluster.add_node(**size, dashboard_agent_listen_port=free_port())
+        cluster.add_node(**size)
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # not before: Ray's processes would inherit it
     print(f"{NUM_NODES} nodes are up", flush=True)  # noqa: T201 - what the starter waits for
     try:

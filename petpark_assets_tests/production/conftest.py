@@ -1,6 +1,6 @@
 """The whole production profile for tests, as a person starts and stops it: `python -m infra.production`.
 
-Not here: claims about it (test_profile.py), or its databases' upgrade (test_upgrade.py).
+Not here: claims about it (test_profile.py, test_jobs.py), or its databases' upgrade (test_upgrade.py).
 """
 
 import base64
@@ -97,6 +97,14 @@ class Park:
             if self.process.poll() is None:
                 raise
             raise AssertionError(self.said()) from error
+
+    def jobs(self) -> dict[str, dict]:
+        """All that Ray's job server tells of the jobs there ever were, by their names."""
+        told = self.variables()
+        headers = {"Authorization": f"Bearer {told['RAY_AUTH_TOKEN']}"}
+        request = urllib.request.Request(f"{told['RAY_API_SERVER_ADDRESS']}/api/jobs/", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return {job["submission_id"]: job for job in json.load(answer) if job["submission_id"]}
 
     def processes(self) -> dict[int, str]:
         """Of all that came of it: command lines by id."""
