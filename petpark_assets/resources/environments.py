@@ -61,8 +61,6 @@ TABLE = (
     Variable(name="PETPARK_ARRIVALS", what="photos that make a version at once", default="100"),
     Variable(name="PETPARK_ARRIVALS_WAIT_H", what="hours after which fewer do", default="6"),
     Variable(name="PETPARK_ACTOR", what="who, in records and in the ledger", default="the system's user"),
-    Variable(name="PETPARK_SIGNING_KEY", what="the private key's file that signs packages", default="the home's own"),
-    Variable(name="PETPARK_PROXY_SECRET", what="what the login proxy is known by", is_secret=True),
     Variable(name="PETPARK_PHOTOS", what="a folder of real photos, for tests and benchmarks"),
     Variable(name="PETPARK_REPORTS_URL", what="where links find the reports", default="http://127.0.0.1:3001"),
     Variable(name="PETPARK_UI_URL", what="the UI that links in alerts lead to", default="http://127.0.0.1:3000"),
@@ -89,6 +87,7 @@ TABLE = (
 """Every variable that is ours or that we read. AWS's own are read by boto3 (resources/s3.py)."""
 
 SECRETS = tuple(row.name for row in TABLE if row.is_secret)
+REQUIRED = tuple(row.name for row in TABLE if row.is_required)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +133,13 @@ class Environment:
     """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
 
 
-def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of this process. Raises InvalidInput: what is missing, or whose value cannot be used."""
+def read_environment(variables: Mapping[str, str] = os.environ, *, required: Iterable[str] = REQUIRED) -> Environment:
+    """The environment of this process, which in production must have what is required.
+
+    Raises InvalidInput: what is missing, or whose value cannot be used.
+    """
     variables = fetched(variables, SECRETS)
-    name = _checked_profile(variables)
+    name = _checked_profile(variables, required)
     photos = variables.get("PETPARK_PHOTOS")
     return Environment(
         name=name,
@@ -177,13 +179,13 @@ def mlflow_database(environment: Environment) -> str:
     return str(checked_database(name, variables[name]))
 
 
-def _checked_profile(variables: Mapping[str, str]) -> str:
+def _checked_profile(variables: Mapping[str, str], required: Iterable[str]) -> str:
     """The profile's name. Raises InvalidInput for an unknown one, or with the list of all that it misses."""
     name = variables.get("PETPARK_ENV") or PROFILES[0]
     if name not in PROFILES:
         raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(PROFILES)}")
     if name == PRODUCTION:
-        _require(variables, (row.name for row in TABLE if row.is_required), f"PETPARK_ENV is {name}")
+        _require(variables, required, f"PETPARK_ENV is {name}")
     return name
 
 
@@ -215,9 +217,12 @@ def job_variables(store: str, actor: str) -> dict[str, str]:
 
 
 def enter_job(home: Path) -> Environment:
-    """The environment of a Ray job: its node's own, with this home where the node names none."""
+    """The environment of a Ray job: its node's own, with this home where the node names none.
+
+    Nodes of GPUs know neither Dagster's database nor the login's secret: a job needs what it is told, and no more.
+    """
     enter_home(Path(os.environ.get("PETPARK_HOME") or home))
-    return read_environment()
+    return read_environment(required=("PETPARK_STORE",))
 
 
 def s3_access() -> S3Access:
