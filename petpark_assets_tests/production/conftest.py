@@ -4,6 +4,7 @@ Not here: claims about it (test_profile.py, test_jobs.py), or its databases' upg
 """
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -93,9 +95,11 @@ class Park:
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)["data"]
-        except OSError as error:
-            if self.process.poll() is None:
-                raise
+        except urllib.error.HTTPError:
+            raise
+        except OSError as error:  # when a part has ended all stop, the proxy first, and only then it is said
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOPPED_S)
             raise AssertionError(self.said()) from error
 
     def jobs(self) -> dict[str, dict]:
@@ -108,23 +112,36 @@ class Park:
 
     def processes(self) -> dict[int, str]:
         """Of all that came of it: command lines by id."""
-        mark, found = f"{MARK}={self.mark}".encode(), {}
+        mark, parents, lines, found = f"{MARK}={self.mark}".encode(), {}, {}, set()
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                pid = int(folder.name)
+                parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                lines[pid] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it ended meanwhile
-                continue
-        return found
+                    found.add(pid)
+        # Some of Ray's write their titles over their variables.
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return {pid: lines[pid] for pid in found if lines.get(pid)}  # what has ended and was not asked how has no line
 
     def wait(self) -> int:
         """Until it has ended; its exit code. What is left of it then is killed, and must be nothing."""
+        known = self.processes()
         try:
             return self.process.wait(STOPPED_S)
         finally:
-            self.left = self.processes()
+            self.left = self.processes() | {pid: line for pid, line in known.items() if _line(pid) == line}
             for pid in self.left:
                 os.kill(pid, signal.SIGKILL)
+
+
+def _line(pid: int) -> str | None:
+    """Its command line now, if it is there."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return None
 
 
 @contextmanager

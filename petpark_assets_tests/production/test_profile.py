@@ -3,7 +3,6 @@
 Twelve minutes on two busy cores: `make prove-production`.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -85,10 +84,7 @@ def wait_for_run(park: Park, job: str, number: int, *, must_succeed: bool = True
     """The runs of a job, newest first, once there are so many and all have ended."""
     deadline = time.monotonic() + BUILT_S
     while time.monotonic() < deadline:
-        runs = []
-        # When a part has ended all stop, the proxy first; whoever asks again is then told which part it was.
-        with contextlib.suppress(ConnectionError):
-            runs = park.ask(RUNS, job=job)["runsOrError"]["results"]
+        runs = park.ask(RUNS, job=job)["runsOrError"]["results"]
         statuses = {run["status"] for run in runs}
         assert not (must_succeed and statuses & {"FAILURE", "CANCELED"}), park.said()
         if len(runs) >= number and statuses <= {"SUCCESS", "FAILURE"}:
