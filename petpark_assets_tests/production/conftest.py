@@ -97,10 +97,12 @@ class Park:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError:
             raise
-        except OSError as error:  # when a part has ended all stop, the proxy first, and only then it is said
+        except (ConnectionError, urllib.error.URLError) as error:
+            # When a part has ended all stop, the proxy first, and only then it is said which part it was.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOPPED_S)
-            raise AssertionError(self.said()) from error
+                raise AssertionError(self.said()) from error
+            raise
 
     def jobs(self) -> dict[str, dict]:
         """All that Ray's job server tells of the jobs there ever were, by their names."""
