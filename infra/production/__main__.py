@@ -54,7 +54,7 @@ def _run(stack: ExitStack, folder: Path) -> None:
     _say(f"\nready after {time.monotonic() - began:.0f} s; all on loopback:\n")
     for name, address in park.addresses.items():
         _say(f"  {name:<12} {address}")
-    _say(f"\npeople go to {park.addresses['login']} (MLflow: /mlflow/, reports: /reports/), as")
+    _say(f"\npeople go to {park.addresses['login']} (/mlflow/, /reports/, Ray: /ray/), as")
     for user, password in park.passwords.items():
         _say(f"  {user:<12} {password}")
     _say(f"\nlogs, and all data until it stops: {folder}")

@@ -125,7 +125,7 @@ def _start_s3(stack: ExitStack, park: Park) -> None:
 
 def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:
     """What all processes of the platform know: where each part will be, and the secrets between them."""
-    ports = {name: free_port() for name in ("proxy", "ui", "ui read-only", "reports", "code", "mlflow", "ray")}
+    ports = {name: free_port() for name in ("proxy", "ui", "ui read-only", "reports", "code", "mlflow", "ray", "jobs")}
     park.addresses.update(
         {
             "login": f"http://127.0.0.1:{ports['proxy']}",
@@ -135,6 +135,7 @@ def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:
             "code server": f"127.0.0.1:{ports['code']}",
             "MLflow": f"http://127.0.0.1:{ports['mlflow']}",
             "Ray": f"127.0.0.1:{ports['ray']}",
+            "Ray's jobs": f"http://127.0.0.1:{ports['jobs']}",
         }
     )
     told = {
@@ -146,6 +147,7 @@ def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:
         "PETPARK_PROXY_SECRET": secrets.token_hex(32),
         "MLFLOW_TRACKING_URI": park.addresses["MLflow"],
         "RAY_ADDRESS": park.addresses["Ray"],
+        "RAY_API_SERVER_ADDRESS": park.addresses["Ray's jobs"],
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all of Ray's listeners on 127.0.0.1
@@ -181,7 +183,8 @@ def _start_ray(stack: ExitStack, park: Park) -> None:
             folder = trying.enter_context(
                 tempfile.TemporaryDirectory(prefix="petpark-ray-")
             )  # its sockets: short paths
-            told = ["infra.production.ray_nodes", park.addresses["Ray"].rpartition(":")[2]]
+            ports = [park.addresses[name].rpartition(":")[2] for name in ("Ray", "Ray's jobs")]
+            told = ["infra.production.ray_nodes", *ports]
             process = _start(trying, park, "Ray", told, {**park.variables, "RAY_TMPDIR": folder})
             try:
                 process.wait_until(lambda log=process.log: "nodes are up" in log.read_text())  # type: ignore[misc]
@@ -243,6 +246,8 @@ def _start_proxy(stack: ExitStack, park: Park) -> Process:
         "PETPARK_PROXY_UI_READ_ONLY": f"127.0.0.1:{_port(park, 'UI read-only')}",
         "PETPARK_PROXY_MLFLOW": f"127.0.0.1:{_port(park, 'MLflow')}",
         "PETPARK_PROXY_REPORTS": f"127.0.0.1:{_port(park, 'reports')}",
+        "PETPARK_PROXY_RAY": park.addresses["Ray's jobs"].removeprefix("http://"),
+        "PETPARK_PROXY_RAY_TOKEN": park.variables["RAY_AUTH_TOKEN"],
         "PETPARK_PROXY_PASSWORDS": str(folder / "passwords"),
         "PETPARK_PROXY_ROLES": str(folder / "roles"),
     }

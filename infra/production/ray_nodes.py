@@ -1,7 +1,7 @@
-"""A Ray cluster of two nodes on loopback: `python -m infra.production.ray_nodes PORT`.
+"""A Ray cluster of two nodes on loopback: `python -m infra.production.ray_nodes PORT DASHBOARD_PORT`.
 
 Not `ray start`: that binds the machine's network address, and refuses a second node where it is told not to. This is
-Ray's own class for several nodes on one machine. It has no dashboard: that needs packages of `ray[default]`.
+Ray's own class for several nodes on one machine. The head's dashboard is the job server, on loopback too.
 When the head is lost this ends; a lost second node costs what ran there.
 """
 
@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 from typing import Any
+
+from infra.production.processes import free_port
 
 NUM_NODES = 2
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
@@ -23,7 +25,10 @@ def main() -> int:
     ending = {signal.SIGTERM, signal.SIGINT}
     num_cpus = max(1, (os.cpu_count() or 1) // NUM_NODES)
     size = {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": "127.0.0.1"}
-    head = {**size, "gcs_server_port": int(sys.argv[1]), "include_dashboard": False}
+    port, dashboard_port = map(int, sys.argv[1:])
+    dashboard = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": dashboard_port}
+    # By default the agents of all heads of a machine share a port.
+    head = {**size, "gcs_server_port": port, **dashboard, "dashboard_agent_listen_port": free_port()}
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(1, NUM_NODES):
         cluster.add_node(**size)

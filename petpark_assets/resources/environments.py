@@ -96,6 +96,7 @@ TABLE = (
 """Every variable that is ours or that we read. AWS's own are read by boto3 (aws.py)."""
 
 SECRETS = tuple(row.name for row in TABLE if row.is_secret)
+REQUIRED = tuple(row.name for row in TABLE if row.is_required)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +144,13 @@ class Environment:
     """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
 
 
-def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
-    """The environment of this process. Raises InvalidInput: what is missing, or whose value cannot be used."""
+def read_environment(variables: Mapping[str, str] = os.environ, *, required: Iterable[str] = REQUIRED) -> Environment:
+    """The environment of this process, which in production must have what is required.
+
+    Raises InvalidInput: what is missing, or whose value cannot be used.
+    """
     variables = fetched(variables, SECRETS)
-    name = _checked_profile(variables)
+    name = _checked_profile(variables, required)
     photos = variables.get("PETPARK_PHOTOS")
     return Environment(
         name=name,
@@ -205,13 +209,13 @@ def logs_place() -> str:
     return f"{SCHEME}{os.environ['PETPARK_LOGS_BUCKET']}/dagster"
 
 
-def _checked_profile(variables: Mapping[str, str]) -> str:
+def _checked_profile(variables: Mapping[str, str], required: Iterable[str]) -> str:
     """The profile's name. Raises InvalidInput for an unknown one, or with the list of all that it misses."""
     name = variables.get("PETPARK_ENV") or PROFILES[0]
     if name not in PROFILES:
         raise InvalidInput(f"PETPARK_ENV is {name!r}: it must be one of {', '.join(PROFILES)}")
     if name == PRODUCTION:
-        _require(variables, (row.name for row in TABLE if row.is_required), f"PETPARK_ENV is {name}")
+        _require(variables, required, f"PETPARK_ENV is {name}")
     return name
 
 
@@ -243,9 +247,12 @@ def job_variables(store: str, actor: str) -> dict[str, str]:
 
 
 def enter_job(home: Path) -> Environment:
-    """The environment of a Ray job: its node's own, with this home where the node names none."""
+    """The environment of a Ray job: its node's own, with this home where the node names none.
+
+    Nodes of GPUs know neither Dagster's database nor the login's secret: a job needs what it is told, and no more.
+    """
     enter_home(Path(os.environ.get("PETPARK_HOME") or home))
-    return read_environment()
+    return read_environment(required=("PETPARK_STORE",))
 
 
 def s3_access() -> S3Access:

@@ -31,6 +31,7 @@ import petpark_assets
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.lake.inspection import MapShards, Result, Shard, map_in_threads
 from petpark_assets.resources import ray_processes, ray_reaper
+from petpark_assets.resources.reaping import standing_by
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Trials are handed paths, never photos, so little travels through Ray (its default is 30 % of the memory)."""
@@ -74,7 +75,7 @@ def started(address: str | None = None, *, num_cpus: int | None = None) -> Itera
             return
         with (
             _temporary_folder() as folder,
-            ray_reaper.standing_by(folder),
+            standing_by(ray_reaper, os.fsencode(folder)),
             _environment(_local_settings()),
             _local(folder, num_cpus),
         ):

@@ -29,6 +29,7 @@ from petpark_assets.domain.records import AttemptRecord, HyperparameterSearch, T
 from petpark_assets.domain.workflow import training
 from petpark_assets.resources import ray_job, ray_job_reaper
 from petpark_assets.resources.environments import job_variables, process_variables
+from petpark_assets.resources.reaping import standing_by
 
 if TYPE_CHECKING:
     from petpark_assets.domain.model.train import Epoch
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 POLL_S = 1.0
 """How often a job's log is read."""
 PATIENCE_S = 60.0
-"""For a job server that does not answer: a head that restarts, a network that is away."""
+"""For a job server that does not work: a head that restarts, a network that is away."""
+ANSWER_S = 30.0
+"""For each answer: Ray's own client waits for ever for a server that takes a request and hangs."""
 
 Hear = Mapping[str, Callable[[Any], None]]
 """What is done with each kind of line that a job tells."""
@@ -123,7 +126,8 @@ class Job:
                 return
             job = f"{self._name}-{number}"
             on_line(f"Ray job {job} at {self._address}{' was found again' if is_found else ''}")
-            with ray_job_reaper.standing_by(f"{self._address}/api/jobs/{job}", self._headers):
+            told = {"job": f"{self._address}/api/jobs/{job}", "headers": self._headers}
+            with standing_by(ray_job_reaper, json.dumps(told).encode()):
                 if not is_found:
                     self._submit(job, arguments, num_gpus)
                 try:
@@ -196,11 +200,13 @@ class Job:
 
     def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Ask the server, again while it does not answer. Raises TransientError."""
+        from ray.exceptions import AuthenticationError
+
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 return function(*arguments)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, AuthenticationError) as error:
                 if time.monotonic() > deadline:
                     raise TransientError(
                         f"Ray's job server at {self._address} does not work ({_first_line(error)}): run the same "
@@ -257,14 +263,19 @@ def _headers() -> dict[str, str]:
 
 def _client(address: str, headers: Mapping[str, str]) -> Any:
     """Raises TransientError when there is no job server."""
-    from ray.exceptions import RayError
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    class Client(JobSubmissionClient):
+        """Ray's, that waits for an answer only so long."""
+
+        def _do_request(self, *arguments: Any, **more: Any) -> Any:
+            return super()._do_request(*arguments, **more, timeout=ANSWER_S)
+
     try:
-        client = JobSubmissionClient(address, headers=dict(headers))
-    except (OSError, RuntimeError, RayError) as error:
+        return Client(address, headers=dict(headers))
+    except (OSError, RuntimeError, AuthenticationError) as error:
         raise TransientError(
             f"no Ray job server answers at {address} ({_first_line(error)}): start the cluster's head with its "
             "dashboard, or correct RAY_API_SERVER_ADDRESS and RAY_AUTH_TOKEN"
         ) from error
-    return client

@@ -1,38 +1,23 @@
 """Ends all that a process's local Ray started once that process is gone, and removes Ray's folder.
 
-A program of its own: it reads the folder's path, and waits until its standard input is closed, as the system does when
-the process that holds the other end dies, by whatever signal. Ray's servers and workers notice that by themselves, but
-two idle agents and what a trial started stay for minutes, and so may memory of a GPU.
+A program of its own that stands by (reaping.py): it reads the folder's path, and waits until its standard input is
+closed. Ray's servers and workers notice by themselves that their driver is gone, but two idle agents and what a trial
+started stay for minutes, and so may memory of a GPU.
 
 Ray's processes, and what they start, are known by the files that they have open in Ray's folder, their logs at least;
 command lines and environments are no help, since Ray writes other titles over both. That is read in /proc: on other
-systems than Linux only the folder goes. Nothing but the standard library is imported: it stands by in 10 MB.
+systems than Linux only the folder goes.
 """
 
 import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE_S = 10
-
-
-@contextmanager
-def standing_by(folder: Path) -> Iterator[None]:
-    """Have all that has files open in this folder ended when the `with` is left, or when this process dies in it."""
-    command = [sys.executable, "-I", "-S", __file__]
-    # In a session of its own: a signal to this process's group must not end it too.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as reaper:  # noqa: S603 - our own file
-        assert reaper.stdin is not None
-        reaper.stdin.write(os.fsencode(folder))
-        reaper.stdin.flush()
-        yield  # leaving the inner `with` closes its standard input, and waits for it
 
 
 def reap(folder: str, spared: int) -> None:

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 import yaml
 
-from petpark_assets_tests.infra.stack import INFRA, TEMPLATE
+from petpark_assets.resources.environments import enter_job, job_variables
+from petpark_assets_tests.infra.stack import INFRA, TEMPLATE, read_template
 from petpark_assets_tests.postgres import PASSWORD, Postgres
 
 PROJECT = INFRA.parent
@@ -162,6 +163,37 @@ def test_the_machine_in_the_cloud_sets_what_the_compose_file_asks_for():
     assert told <= set(re.findall(r"\$\{([A-Z_]+)", text))
     started = re.search(r"--wait (.+)", TEMPLATE.read_text())[1].split()
     assert set(started) == services().keys() - {"postgres", "proxy"}
+
+
+def test_jobs_go_to_the_head_that_there_is():
+    """Without a job server a training would take the cores of the code server's machine, and no GPU."""
+    told = services()
+    assert told["code"]["environment"]["RAY_API_SERVER_ADDRESS"] == "http://${PETPARK_LISTEN:-ray}:8265"
+    assert told["proxy"]["environment"]["PETPARK_PROXY_RAY"] == "ray:8265"
+    words = told["ray"]["command"]
+    assert words[:3] == ["ray", "start", "--head"]
+    assert words[words.index("--dashboard-port") + 1] == "8265"
+    assert words[words.index("--dashboard-host") + 1] == "${PETPARK_LISTEN:-0.0.0.0}"
+    assert told["ray"]["environment"]["PETPARK_HOME"] == told["code"]["environment"]["PETPARK_HOME"]
+
+
+def test_a_node_of_gpus_has_what_a_job_needs_and_no_more(monkeypatch):
+    """It is told the store by the job; of the platform's secrets it has Ray's token alone."""
+    script = read_template()["Resources"]["GpuTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]
+    named = set(re.findall(r'echo "?([A-Z_]+)=', str(script)))
+    assert named == {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "AWS_REGION"}
+    image = re.search(r"^ENV (PATH=(?:.*\\\n)*.*)$", (INFRA / "Dockerfile").read_text(), re.MULTILINE)[1]
+    known = dict(word.split("=") for word in image.replace("\\\n", " ").split()) | dict.fromkeys(named, "x")
+    for name in os.environ.keys() - {"PATH"}:
+        if name.startswith(("PETPARK_", "RAY_", "MLFLOW_", "AWS_", "DAGSTER_")):
+            monkeypatch.delenv(name)
+    for name, value in {**known, **job_variables("s3://store/petpark", "ada")}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("PETPARK_DAGSTER", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, "")  # enter_job sets them: undone afterwards
+    environment = enter_job(Path("/the/steps/own"))
+    assert (environment.name, environment.home) == ("production", Path("/var/lib/petpark/home"))
+    assert (environment.store, environment.actor) == ("s3://store/petpark", "ada")
 
 
 @pytest.mark.debian

@@ -45,3 +45,12 @@ def test_every_node_asks_for_the_token_and_none_is_root(cluster):
         )
     assert cluster["auth"]["ssh_user"] != "root"
     assert {"--cap-drop ALL", "--security-opt no-new-privileges"} <= set(cluster["docker"]["run_options"])
+
+
+def test_every_node_has_the_keys_of_the_store_and_keeps_its_caches(cluster):
+    """A job finds its photos in the store; what its trials had come to is in the home."""
+    options = cluster["docker"]["run_options"]
+    assert "--env-file /etc/petpark/node.env" in options
+    assert 'test "$(stat -c %a /etc/petpark/node.env)" = 400' in cluster["initialization_commands"]
+    assert "PETPARK_HOME=/var/lib/petpark/home" in (INFRA / "Dockerfile").read_text()
+    assert "--volume petpark:/var/lib/petpark" in options

@@ -1,9 +1,10 @@
 """The whole production profile for tests, as a person starts and stops it: `python -m infra.production`.
 
-Not here: claims about it (test_profile.py), or its databases' upgrade (test_upgrade.py).
+Not here: claims about it (test_profile.py, test_jobs.py), or its databases' upgrade (test_upgrade.py).
 """
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -93,30 +95,55 @@ class Park:
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)["data"]
-        except OSError as error:
-            if self.process.poll() is None:
-                raise
-            raise AssertionError(self.said()) from error
+        except urllib.error.HTTPError:
+            raise
+        except (ConnectionError, urllib.error.URLError) as error:
+            # When a part has ended all stop, the proxy first, and only then it is said which part it was.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOPPED_S)
+                raise AssertionError(self.said()) from error
+            raise
+
+    def jobs(self) -> dict[str, dict]:
+        """All that Ray's job server tells of the jobs there ever were, by their names."""
+        told = self.variables()
+        headers = {"Authorization": f"Bearer {told['RAY_AUTH_TOKEN']}"}
+        request = urllib.request.Request(f"{told['RAY_API_SERVER_ADDRESS']}/api/jobs/", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return {job["submission_id"]: job for job in json.load(answer) if job["submission_id"]}
 
     def processes(self) -> dict[int, str]:
         """Of all that came of it: command lines by id."""
-        mark, found = f"{MARK}={self.mark}".encode(), {}
+        mark, parents, lines, found = f"{MARK}={self.mark}".encode(), {}, {}, set()
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                pid = int(folder.name)
+                parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                lines[pid] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it ended meanwhile
-                continue
-        return found
+                    found.add(pid)
+        # Some of Ray's write their titles over their variables.
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return {pid: lines[pid] for pid in found if lines.get(pid)}  # what has ended and was not asked how has no line
 
     def wait(self) -> int:
         """Until it has ended; its exit code. What is left of it then is killed, and must be nothing."""
+        known = self.processes()
         try:
             return self.process.wait(STOPPED_S)
         finally:
-            self.left = self.processes()
+            self.left = self.processes() | {pid: line for pid, line in known.items() if _line(pid) == line}
             for pid in self.left:
                 os.kill(pid, signal.SIGKILL)
+
+
+def _line(pid: int) -> str | None:
+    """Its command line now, if it is there."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Claims about the search and the training as Ray jobs, on a real Ray head with its job server on loopback."""
 
+import http.server
+import json
 import os
 import re
 import shutil
@@ -8,6 +10,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from contextlib import closing, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -272,9 +276,61 @@ def job_on(cluster, tmp_path, monkeypatch):
     """The job of a training there, and its name without the number."""
     monkeypatch.setattr(ray_jobs, "_client", lambda *_: cluster)
     monkeypatch.setattr(ray_jobs, "POLL_S", 0)
-    monkeypatch.setattr(ray_jobs.ray_job_reaper, "standing_by", lambda *_: nullcontext())
+    monkeypatch.setattr(ray_jobs, "standing_by", lambda *_: nullcontext())
     attempt = SimpleNamespace(dataset_version="v0001", id="a" * 16)
     return ray_jobs.Job("http://head", open_home(tmp_path, actor="tester"), attempt, "train", TrainedCnn)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """The address of a server that says it is Ray's, and takes every other request without ever answering."""
+    import ray
+
+    is_over = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path != "/api/version":
+                is_over.wait()
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"ray_version": ray.__version__}).encode())
+
+        def log_message(self, *_told):
+            """Say nothing."""
+
+    monkeypatch.setattr(ray_jobs, "ANSWER_S", 0.3)
+    monkeypatch.setattr(ray_jobs, "PATIENCE_S", 1.0)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        is_over.set()
+        server.shutdown()
+        serving.join()
+
+
+def train_at(address, tmp_path):
+    """A training as a job there; what it fails with, and after how many seconds."""
+    attempt, began = SimpleNamespace(dataset_version="v0001", id="a" * 16), time.monotonic()
+    with pytest.raises(TransientError) as caught:
+        ray_jobs.RayJobs(address=address).trained_cnn(
+            open_home(tmp_path, actor="tester"), attempt, on_epoch=pytest.fail, on_line=print
+        )
+    return str(caught.value), time.monotonic() - began
+
+
+def test_a_job_server_that_never_answers_does_not_hang_a_step(hanging, tmp_path):
+    """Ray's own client waits for ever, and a step that hangs holds its place in the pool for a day."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        message, seconds = train_at(f"http://127.0.0.1:{deaf.getsockname()[1]}", tmp_path)
+    assert re.match(r"no Ray job server answers at http://127.* timed out.*: start the cluster's head", message)
+    assert seconds < 5
+    message, seconds = train_at(hanging, tmp_path)
+    assert re.match(r"Ray's job server at http://127.* does not work \(.*timed out.*\): run the same again", message)
+    assert 1 < seconds < 5
+    assert "\n" not in message
 
 
 def test_a_job_that_runs_is_found_and_heard_from_its_beginning(tmp_path, monkeypatch, capsys):
