@@ -1,6 +1,7 @@
 """What passes by itself, a server that went away or a full disk, is waited for: the step is tried again.
 
-Errors that are permanent fail at once, and so does what runs in a person's terminal, who reads the line and decides.
+So is a step that could not write to Dagster's own database. Errors that are permanent fail at once, and so does what
+runs in a person's terminal, who reads the line and decides.
 Not here: requests that are asked again within seconds (domain/s3/answers.py), runs whose process died (dagster.yaml).
 """
 
@@ -19,6 +20,15 @@ PAUSES_S = (15, 30, 60, 120)
 """Before each further try. With what the tries themselves wait, an outage of four minutes is outlived."""
 
 
+DATABASE_LIBRARIES = {"dagster_postgres", "psycopg2", "sqlalchemy"}
+"""Whose errors say that Dagster's database is away: those of other databases are our own by the time they come here."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same may succeed in a minute."""
+    return isinstance(error, TransientError) or type(error).__module__.partition(".")[0] in DATABASE_LIBRARIES
+
+
 def tried_again(step: Step) -> Step:
     """A function of Dagster's, `context` first, that is tried again after an error that is transient."""
 
@@ -26,8 +36,8 @@ def tried_again(step: Step) -> Step:
     def trying(context: Any, *arguments: Any, **named: Any) -> Any:
         try:
             return step(context, *arguments, **named)
-        except TransientError as error:
-            if context.run.tags.items() >= IN_PROCESS.items():
+        except Exception as error:
+            if not is_passing(error) or context.run.tags.items() >= IN_PROCESS.items():
                 raise
             pause_s = PAUSES_S[min(context.retry_number, len(PAUSES_S) - 1)]
             context.log.warning(f"{error} (tried again in {pause_s} s)")
