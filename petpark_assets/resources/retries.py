@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from petpark_assets.domain.errors import TransientError
-from petpark_assets.resources.runs import IN_PROCESS
+from petpark_assets.resources.runs import DATABASE_LOST, IN_PROCESS
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 
@@ -24,9 +24,12 @@ DATABASE_LIBRARIES = {"dagster_postgres", "psycopg2", "sqlalchemy"}
 """Whose errors say that Dagster's database is away: those of other databases are our own by the time they come here."""
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether the same may succeed in a minute."""
-    return isinstance(error, TransientError) or type(error).__module__.partition(".")[0] in DATABASE_LIBRARIES
+def passing(error: Exception) -> TransientError | None:
+    """What a person reads of an error that may be gone in a minute; None for all others."""
+    if isinstance(error, TransientError):
+        return error
+    is_of_database = type(error).__module__.partition(".")[0] in DATABASE_LIBRARIES
+    return TransientError(DATABASE_LOST) if is_of_database else None
 
 
 def tried_again(step: Step) -> Step:
@@ -37,10 +40,10 @@ def tried_again(step: Step) -> Step:
         try:
             return step(context, *arguments, **named)
         except Exception as error:
-            if not is_passing(error) or context.run.tags.items() >= IN_PROCESS.items():
+            trouble = passing(error)
+            if trouble is None or context.run.tags.items() >= IN_PROCESS.items():
                 raise
             pause_s = PAUSES_S[min(context.retry_number, len(PAUSES_S) - 1)]
-            context.log.warning(f"{error} (tried again in {pause_s} s)")
-            raise dg.RetryRequested(max_retries=len(PAUSES_S), seconds_to_wait=pause_s) from error
+            raise dg.RetryRequested(max_retries=len(PAUSES_S), seconds_to_wait=pause_s) from trouble
 
     return trying  # type: ignore[return-value]

@@ -20,8 +20,7 @@ HOST_TAG = "petpark/host"
 """The machine of such a run: only there its process can be looked for."""
 OUR_ERRORS = f"{PetparkError.__module__}."
 DATABASE_LOST = (
-    "Dagster's database could not be reached: see that PostgreSQL runs at PETPARK_DATABASE; the daemon makes the run "
-    "again, from where it was"
+    "Dagster's database could not be reached: see that its server runs (PETPARK_DATABASE), or its disk has room"
 )
 PROC = Path("/proc")
 CLOCK_SLACK_S = 5.0

@@ -5,28 +5,26 @@ on a small disk of its own. Not here: the drills (test_outages.py).
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from infra.production import parts
-from petpark_assets.domain.home import Home, open_home
 from petpark_assets.resources.environments import PROJECT_FOLDER
-from petpark_assets.resources.runs import find_failure
 from petpark_assets_tests.production.conftest import MARK, SETTINGS, Park
 
 HOME_BYTES = 200 * 1024**2
 PATIENCE_S = 20
 """For a part to end when told to."""
-RETRIED = dg.DagsterEventType.STEP_UP_FOR_RETRY
 
 
 class OpenPark(Park):
@@ -55,21 +53,14 @@ class OpenPark(Park):
         """The ends of all logs."""
         return "\n".join(f"== {process.name}\n{process.tail()}" for process in self.parts.processes)
 
-    def home(self) -> Home:
-        """Its home, for a reader."""
-        told = self.variables()
-        where = {"store_uri": told["PETPARK_STORE"], "registry_uri": told["MLFLOW_TRACKING_URI"]}
-        return open_home(self.folder / "home", actor="reader", s3=self.s3().access, **where)
-
-    @contextmanager
-    def instance(self) -> Iterator[dg.DagsterInstance]:
-        """Dagster's, opened as its own processes open it."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.variables().items():
-                patch.setenv(name, value)
-            patch.setenv("PETPARK_DAGSTER", str(self.folder / "home" / "dagster"))
-            with dg.DagsterInstance.from_config(str(PROJECT_FOLDER / "infra")) as opened:
-                yield opened
+    def look(self, run_ids: Sequence[str]) -> dict:
+        """What outage_reader.py sees."""
+        command = [sys.executable, "-m", "petpark_assets_tests.production.outage_reader", *run_ids]
+        places = {"PETPARK_DAGSTER": str(self.folder / "home" / "dagster")}
+        variables = {**os.environ, **self.variables(), **places}
+        done = subprocess.run(command, env=variables, cwd=PROJECT_FOLDER, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> dict[str, str]:
         """End a part at once; the environment that it had, to start it again."""
@@ -156,22 +147,6 @@ def opened(folder: Path) -> Iterator[OpenPark]:
                 park.left = park.stop()
     finally:
         subprocess.run(["umount", "-l", str(folder / "home")], check=True)
-
-
-def lines_about(park: OpenPark, run_id: str) -> list[str]:
-    """Every line that a run told of why it, or a try of a step, failed."""
-    with park.instance() as instance:
-        entries = [entry for entry in instance.all_logs(run_id) if entry.dagster_event is not None]
-        run = instance.get_run_by_id(run_id)
-    events = [entry.dagster_event for entry in entries]
-    retried = [_cause(event.step_retry_data.error) for event in events if event.event_type == RETRIED]
-    return [*retried, *([find_failure(events).reason] if run.status == dg.DagsterRunStatus.FAILURE else [])]
-
-
-def _cause(error: object) -> str:
-    while error.cause is not None:
-        error = error.cause
-    return error.message.partition(": ")[2].strip()
 
 
 @contextmanager
