@@ -19,6 +19,7 @@ from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.retries import tried_again
 
 MOST_NAMES = 10
 """In one line."""
@@ -37,6 +38,7 @@ class LakeConfig(dg.Config):
 
 
 @dg.op(description="List the lake, decode what is new, assign the sides, and write the next manifest if any changed.")
+@tried_again
 def look_at_the_lake(
     context: dg.OpExecutionContext,
     config: LakeConfig,
@@ -95,6 +97,7 @@ retrain = dg.define_asset_job(
 
 
 @dg.op(description="Compare the lake with the newest version, object by object, and name what differs.")
+@tried_again
 def compare_with_the_lake(context: dg.OpExecutionContext, home: PetparkHome, lake_watch: LakeWatch) -> None:
     """Raises Failure, so that whoever is told of failures hears of it."""
     found = reconciliation.reconcile(home.open(context.run), lake_watch.lake)

@@ -9,6 +9,7 @@ from petpark_assets.domain.workflow import ingestion
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
+from petpark_assets.resources.retries import tried_again
 
 lake = dg.AssetSpec(
     "lake",
@@ -29,6 +30,7 @@ lake = dg.AssetSpec(
     owners=OWNERS,
     code_version=code_version("lake", "images", "splits")[:12],
 )
+@tried_again
 def raw_images(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, report_pages: ReportPages
 ) -> dg.MaterializeResult[None]:

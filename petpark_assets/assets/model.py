@@ -14,6 +14,7 @@ from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.ray_jobs import RayJobs
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.retries import tried_again
 
 if TYPE_CHECKING:
     from petpark_assets.domain.model.train import Epoch
@@ -30,6 +31,7 @@ TRAINING_POOL = "training"
     owners=OWNERS,
     code_version=code_version("model")[:12],
 )
+@tried_again
 def feature_scaling(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.MaterializeResult[None]:
@@ -62,6 +64,7 @@ def feature_scaling(
     code_version=code_version("model", "recipes", "images")[:12],
     pool=TRAINING_POOL,
 )
+@tried_again
 def hyperparameter_search(
     context: dg.AssetExecutionContext,
     home: PetparkHome,
@@ -122,6 +125,7 @@ def hyperparameter_search(
     code_version=code_version("model", "recipes", "images")[:12],
     pool=TRAINING_POOL,
 )
+@tried_again
 def trained_cnn(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, ray_jobs: RayJobs
 ) -> dg.MaterializeResult[None]:

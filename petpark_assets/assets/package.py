@@ -8,6 +8,7 @@ from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.workflow import packaging
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.retries import tried_again
 
 
 @dg.asset(
@@ -18,6 +19,7 @@ from petpark_assets.resources.recipe import RunRecipe
     owners=OWNERS,
     code_version=code_version("package")[:12],
 )
+@tried_again
 def onnx_package(context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe) -> dg.MaterializeResult[None]:
     """ONNX with the preprocessing inside the graph: a photo of any size in, probabilities out.
 

@@ -10,6 +10,7 @@ from petpark_assets.domain.workflow import registration
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
+from petpark_assets.resources.retries import tried_again
 
 
 @dg.asset(
@@ -20,6 +21,7 @@ from petpark_assets.resources.reports import ReportPages
     owners=OWNERS,
     code_version=code_version("registry")[:12],
 )
+@tried_again
 def registered_model(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, report_pages: ReportPages
 ) -> dg.MaterializeResult[None]:

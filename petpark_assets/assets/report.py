@@ -15,6 +15,7 @@ from petpark_assets.domain.workflow.sides import count_models_evaluated
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
+from petpark_assets.resources.retries import tried_again
 
 
 @dg.asset(
@@ -25,6 +26,7 @@ from petpark_assets.resources.reports import ReportPages
     owners=OWNERS,
     code_version=code_version("report")[:12],
 )
+@tried_again
 def evaluation_report(
     context: dg.AssetExecutionContext, home: PetparkHome, recipe: RunRecipe, report_pages: ReportPages
 ) -> dg.MaterializeResult[None]:

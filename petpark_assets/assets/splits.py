@@ -1,15 +1,16 @@
 """The two sides of a version: what the network learns from, and what it is examined on."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 
 from petpark_assets.assets.lake import raw_images
 from petpark_assets.assets.metadata import OWNERS, counts, materialized
 from petpark_assets.assets.versions import DATASET_VERSIONS
 from petpark_assets.domain.attempts import code_version
+from petpark_assets.domain.home import Home
+from petpark_assets.domain.records import TestSplit, TrainSplit
 from petpark_assets.domain.workflow import ingestion
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.retries import tried_again
 
 CODE_VERSION = code_version("splits")[:12]
 
@@ -39,16 +40,23 @@ CODE_VERSION = code_version("splits")[:12]
     ],
     partitions_def=DATASET_VERSIONS,
 )
-def split(context: dg.AssetExecutionContext, home: PetparkHome) -> Iterator[dg.MaterializeResult[None]]:
+@tried_again
+def split(
+    context: dg.AssetExecutionContext, home: PetparkHome
+) -> tuple[dg.MaterializeResult[None], dg.MaterializeResult[None]]:
     """Read both sides from the version's manifest."""
     opened = home.open(context.run)
-    for record in ingestion.split(opened, context.partition_key):
-        yield materialized(
-            opened,
-            record,
-            {
-                "images": counts(record.images_by_label, of="label"),
-                "members_sha256": record.members,
-                "dagster/row_count": sum(record.images_by_label.values()),
-            },
-        )
+    train, test = ingestion.split(opened, context.partition_key)
+    return _made(opened, train), _made(opened, test)
+
+
+def _made(home: Home, record: TrainSplit | TestSplit) -> dg.MaterializeResult[None]:
+    return materialized(
+        home,
+        record,
+        {
+            "images": counts(record.images_by_label, of="label"),
+            "members_sha256": record.members,
+            "dagster/row_count": sum(record.images_by_label.values()),
+        },
+    )

@@ -11,9 +11,11 @@ from petpark_assets.domain.lake.catalogue import STATES
 from petpark_assets.domain.records import RawImages
 from petpark_assets.domain.workflow.sides import read_manifest
 from petpark_assets.resources.home import PetparkHome
+from petpark_assets.resources.retries import tried_again
 
 
 @dg.asset_check(asset=raw_images, blocking=True, partitions_def=DATASET_VERSIONS)
+@tried_again
 def every_photo_is_counted_once(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
     """Seen = accepted + duplicate + quarantined, counted again from the manifest's rows."""
     opened = home.open()

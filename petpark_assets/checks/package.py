@@ -7,9 +7,11 @@ from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.workflow import packaging
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.retries import tried_again
 
 
 @dg.asset_check(asset=onnx_package, blocking=True, partitions_def=DATASET_VERSIONS)
+@tried_again
 def package_is_whole(
     context: dg.AssetCheckExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.AssetCheckResult:

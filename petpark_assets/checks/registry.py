@@ -7,9 +7,11 @@ from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.workflow import registration
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.retries import tried_again
 
 
 @dg.asset_check(asset=registered_model, partitions_def=DATASET_VERSIONS)
+@tried_again
 def version_can_be_downloaded(
     context: dg.AssetCheckExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.AssetCheckResult:

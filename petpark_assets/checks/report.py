@@ -9,9 +9,11 @@ from petpark_assets.domain.records import EvaluationReport
 from petpark_assets.domain.workflow import gate
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.retries import tried_again
 
 
 @dg.asset_check(asset=evaluation_report, blocking=True, partitions_def=DATASET_VERSIONS)
+@tried_again
 def model_satisfies(
     context: dg.AssetCheckExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.AssetCheckResult:

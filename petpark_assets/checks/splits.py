@@ -10,12 +10,14 @@ from petpark_assets.domain.workflow import ingestion
 from petpark_assets.domain.workflow.sides import read_manifest
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets.resources.retries import tried_again
 
 SHOWN = 50
 """Pairs at most in the UI, which long metadata slows."""
 
 
 @dg.asset_check(asset="test_split", blocking=True, partitions_def=DATASET_VERSIONS)
+@tried_again
 def no_photo_on_both_sides(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
     """No photo, and no group of photos, is in train and in test; and none was on the other side in any version."""
     opened = home.open()
@@ -29,6 +31,7 @@ def no_photo_on_both_sides(context: dg.AssetCheckExecutionContext, home: Petpark
 
 
 @dg.asset_check(asset="test_split", blocking=True, partitions_def=DATASET_VERSIONS)
+@tried_again
 def no_near_duplicate_on_both_sides(
     context: dg.AssetCheckExecutionContext, home: PetparkHome, recipe: RunRecipe
 ) -> dg.AssetCheckResult:
@@ -49,6 +52,7 @@ def no_near_duplicate_on_both_sides(
 
 
 @dg.asset_check(asset="test_split", partitions_def=DATASET_VERSIONS)
+@tried_again
 def split_is_80_to_20(context: dg.AssetCheckExecutionContext, home: PetparkHome) -> dg.AssetCheckResult:
     """Each class is within half a percentage point, or its largest group, of 80/20; removals can forbid it."""
     shares = splits.balance(read_manifest(home.open(), context.partition_key))

@@ -9,6 +9,7 @@
     │   ├── ModelRejected       the evaluation report's verdict is no: nothing goes on
     │   └── NotAllowed          whoever asks may not do it; the message says who may
     └── TransientError          again may help: a full disk, a server that went away
+        └── ProcessLost         a process that worked for us was killed: perhaps by what it was given to do
 
 Messages are one line: what was received, and how to mend it. Bugs of our own stay AssertionError.
 """
@@ -48,3 +49,7 @@ class NotAllowed(PermanentError):
 
 class TransientError(PetparkError):
     """Trying again may help: nothing half-written was left behind."""
+
+
+class ProcessLost(TransientError):
+    """A process that worked for us ended without a word; too little memory for its work, perhaps."""

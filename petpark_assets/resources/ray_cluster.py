@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 import warnings
@@ -28,7 +27,7 @@ import dagster as dg
 from pydantic import Field
 
 import petpark_assets
-from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.lake.inspection import MapShards, Result, Shard, map_in_threads
 from petpark_assets.resources import ray_processes, ray_reaper
 from petpark_assets.resources.reaping import standing_by
@@ -155,20 +154,22 @@ def _joined(address: str) -> Iterator[None]:
     with _signal_handlers_kept():
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     try:
-        yield
+        node: Any = ray._private.worker._global_node  # noqa: SLF001 - Ray tells nobody else which node it is at
+        watched = ray_processes.servers_at(address, node.raylet_socket_name)
+        with ray_processes.interrupted_when(watched, ray_processes.CLUSTER_WATCH_S):
+            yield
     finally:
         ray.shutdown()
 
 
 def _see_that_it_answers(address: str) -> None:
-    """Ray itself tries for minutes, and says nothing. Raises TransientError."""
-    host, _, port = address.rpartition(":")
+    """Ray itself tries for minutes, and says nothing. Raises TransientError, InvalidInput."""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        raise TransientError(
-            f"no Ray cluster answers at {address}: start it, or give RAY_ADDRESS as host:port"
-        ) from error
+        is_there = ray_processes.is_answering(address)
+    except ValueError:
+        raise InvalidInput(f"RAY_ADDRESS is {address!r}: give the Ray cluster as host:port") from None
+    if not is_there:
+        raise TransientError(f"no Ray cluster answers at {address}: start it, or give RAY_ADDRESS as host:port")
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
         _start(folder, num_cpus)
-        with ray_processes.interrupted_when_gone(folder):
+        with ray_processes.interrupted_when(ray_processes.servers_of(folder)):
             yield
     finally:
         processes = ray_processes.found_in(folder)

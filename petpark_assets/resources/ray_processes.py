@@ -1,12 +1,14 @@
-"""The processes of the Ray that this process started: which they are, how they end, and what if they do by themselves.
+"""The processes of the Ray that this process uses: which they are, how they end, and what if they do by themselves.
 
 Not here: what is left of them after this process (ray_reaper.py), how Ray is started (ray_cluster.py).
 """
 
 import contextlib
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,11 @@ from typing import Any
 from petpark_assets.domain.errors import TransientError
 
 WATCH_S = 0.2
-"""How often it is seen whether Ray's servers still run."""
+"""How often it is seen whether the servers of our own Ray still run."""
+CLUSTER_WATCH_S = 2.0
+"""The same of a cluster's, one of which is asked over the network."""
+HEAD_AWAY_S = 20.0
+"""For a cluster's head to come back: with its state kept in Redis Ray goes on then. Its own patience is 60 s."""
 
 SIGNAL = signal.SIGUSR2
 """What interrupts the main thread in whatever it waits for. Not SIGINT, which is ignored where a script used &."""
@@ -43,24 +49,22 @@ def end(processes: list[Any], patience_s: float = 3) -> None:
 
 
 @contextmanager
-def interrupted_when_gone(folder: Path) -> Iterator[None]:
-    """Interrupt the main thread when one of Ray's servers ends, and raise TransientError in place of that.
+def interrupted_when(find_trouble: Callable[[], str | None], every_s: float = WATCH_S) -> Iterator[None]:
+    """Interrupt the main thread when there is trouble with Ray, and raise TransientError with its words in its place.
 
-    Ray would wait 10 s for a raylet that is gone, and then end the whole process without a word.
+    Ray would wait 10 s for a raylet that is gone and 60 s for a head, and then end the whole process without a word.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    is_over, gone = threading.Event(), list[str]()
+    is_over, found = threading.Event(), list[str]()
     main_thread = threading.main_thread().ident
     assert main_thread is not None
 
     def watch() -> None:
-        names = {server: server.name() for server in _servers(folder)}
-        while not is_over.wait(WATCH_S):
-            ended = [names[server] for server in names if not _is_running(server)]
-            if ended:
-                gone.extend(ended)
+        while not is_over.wait(every_s):
+            if trouble := find_trouble():
+                found.append(trouble)
                 signal.pthread_kill(main_thread, SIGNAL)
                 return
 
@@ -70,15 +74,53 @@ def interrupted_when_gone(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if gone:
-            raise TransientError(
-                f"Ray's {gone[0]} ended by itself or was killed (too little memory?): run the same again, it goes on"
-            ) from error
+        if found:
+            raise TransientError(f"{found[0]}: run the same again, it goes on") from error
         raise
     finally:
         is_over.set()
         watching.join()
         signal.signal(SIGNAL, before)
+
+
+def servers_of(folder: Path) -> Callable[[], str | None]:
+    """Tells when one of the two servers of the Ray that lives in a folder has ended."""
+    names = {process: process.name() for process in found_in(folder) if process.name() in {"raylet", "gcs_server"}}
+
+    def find_trouble() -> str | None:
+        ended = [name for server, name in names.items() if not _is_running(server)]
+        return f"Ray's {ended[0]} ended by itself or was killed (too little memory?)" if ended else None
+
+    return find_trouble
+
+
+def servers_at(address: str, raylet_socket: str) -> Callable[[], str | None]:
+    """Tells when a cluster's head, or this machine's node of it, has gone; a head that is started again in time, not.
+
+    A node that this process cannot see, in another container, is not watched.
+    """
+    nodes, answered_at = _raylets(raylet_socket), time.monotonic()
+
+    def find_trouble() -> str | None:
+        nonlocal answered_at
+        if nodes and not any(map(_is_running, nodes)):
+            return f"this machine's node of the Ray cluster at {address} was lost"
+        if is_answering(address):
+            answered_at = time.monotonic()
+        is_lost = time.monotonic() - answered_at > HEAD_AWAY_S
+        return f"the head of the Ray cluster at {address} has not answered for {HEAD_AWAY_S:.0f} s" if is_lost else None
+
+    return find_trouble
+
+
+def is_answering(address: str) -> bool:
+    """Whether somebody listens at `host:port`. Raises ValueError where it is no such address."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -116,6 +158,14 @@ def _is_running(process: Any) -> bool:
     return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
 
 
-def _servers(folder: Path) -> list[Any]:
-    """The two that all others depend on."""
-    return [process for process in found_in(folder) if process.name() in {"raylet", "gcs_server"}]
+def _raylets(its_socket: str) -> list[Any]:
+    """The process of a node by its socket; none where it cannot be seen."""
+    import psutil
+
+    named = (process for process in psutil.process_iter() if process.name() == "raylet")
+    found = []
+    for process in named:
+        with contextlib.suppress(psutil.Error):  # it ended while we looked
+            if its_socket in " ".join(process.cmdline()):
+                found.append(process)
+    return found

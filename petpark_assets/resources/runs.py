@@ -19,6 +19,9 @@ IN_PROCESS = {"petpark/in_process": "true"}
 HOST_TAG = "petpark/host"
 """The machine of such a run: only there its process can be looked for."""
 OUR_ERRORS = f"{PetparkError.__module__}."
+DATABASE_LOST = (
+    "Dagster's database could not be reached: see that its server runs (PETPARK_DATABASE), or its disk has room"
+)
 PROC = Path("/proc")
 CLOCK_SLACK_S = 5.0
 """How much a process may seem younger than what it wrote: its start is counted in hundredths since boot."""
@@ -64,7 +67,19 @@ def _first_reason(events: list[dg.DagsterEvent], steps: tuple[str, ...]) -> tupl
             return (found, True) if found else (causes[-1] if causes else f"{event.step_key} failed", False)
     if steps:
         return steps[0], False
-    return next((str(event.message) for event in events if event.is_run_failure and event.message), "no reason"), False
+    ended = [_why_run_ended(event) for event in events if event.is_run_failure]
+    return ended[0] if ended else ("no reason", False)
+
+
+def _why_run_ended(event: dg.DagsterEvent) -> tuple[str, bool]:
+    """What Dagster says, and the error itself, where the run's own process met one outside of any step."""
+    data = event.job_failure_data
+    if data.error is None:
+        return str(event.message or "no reason"), False
+    *_, cause = _causes(data.error)
+    if "dagster_postgres" in cause.message or "psycopg2" in cause.message:
+        return DATABASE_LOST, True
+    return f"{event.message or 'the run ended'} {cause.message}", False
 
 
 def _step_error(event: dg.DagsterEvent) -> Any:

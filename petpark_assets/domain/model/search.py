@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petpark_assets.domain.errors import ProcessLost, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import journal, search_tune, space
 from petpark_assets.domain.model.journal import Journal
@@ -82,8 +83,8 @@ def search(
         on_epoch: called with a trial's number and each new point of its curve.
 
     Raises InvalidInput for a space that cannot be searched, TransientError when another process is at it or Ray is
-    gone, and whatever the defaults' trial failed with: without it there is nothing to compare with. Any other trial
-    that fails is noted and passed over.
+    gone or a trial met what may pass (a full disk, an S3 that is away), and whatever the defaults' trial failed with:
+    without it there is nothing to compare with. Any other trial that fails is noted and passed over.
     """
     if recipe.search.algorithm == "none":
         return SearchResult(
@@ -114,6 +115,11 @@ def search(
     )
 
 
+def _may_pass(error: Exception) -> bool:
+    """Whether it says nothing of the trial's point: noted as its end, it would stay in the record for ever."""
+    return isinstance(error, TransientError) and not isinstance(error, ProcessLost)
+
+
 def _is_finished(trial: Mapping[str, Any]) -> bool:
     return "error" not in trial and trial["schedule_share"] == 1
 
@@ -130,7 +136,7 @@ class _Run:
         self.recipe, self.notes, self.on_trial = recipe, notes, on_trial
         self.waiting = notes.unfinished
         self.failure: Exception | None = None
-        """Of the defaults' trial: nothing more is tried."""
+        """Of the defaults' trial, or one that says nothing of its point: nothing more is tried."""
         self.started = time.monotonic() - notes.seconds
         """When one process would have begun that had worked as long as all before this one."""
 
@@ -154,8 +160,8 @@ class _Run:
         }
         if error is not None:
             trial["error"] = " ".join(str(error).split())
-        if error is not None and number == 1:
-            self.failure = error  # and not noted: the same call tries the defaults again
+        if error is not None and (number == 1 or _may_pass(error)):
+            self.failure = error  # and not noted: the same call tries this trial again
         else:
             self.notes.end(trial)
         self._seconds()

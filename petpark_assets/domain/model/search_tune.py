@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from petpark_assets.domain.errors import InvalidInput, TransientError
+from petpark_assets.domain.errors import InvalidInput, ProcessLost, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import search_schedulers, space
 from petpark_assets.domain.model.journal import checkpoint_path
@@ -27,6 +27,8 @@ End = Callable[[int, space.Values, Curve, Exception | None], None]
 
 NUM_RESTARTS = 3
 """A trial whose process died is run again from its checkpoint so often; then it has failed."""
+
+_PASSING = f"{TransientError.__module__}.{TransientError.__name__}: "
 
 
 def affordable_task(folder: Path, data: SavedData, preprocessing: Preprocessing, recipe: Recipe) -> Task:
@@ -225,11 +227,14 @@ def _watcher(end: End, on_epoch: Callable[[int, dict[str, Any]], None]) -> Any:
     return Watcher()
 
 
-def _process_failure(trial: Any) -> Exception:
-    """Why a trial's process died, as far as Ray knows."""
+def _process_failure(trial: Any) -> TransientError:
+    """What a trial raised that may pass (a full disk, an S3 that is away), or why its process died, as Ray knows it."""
     # Its text: the error itself is there only as a pickle, and those are never loaded.
     reasons = Path(trial.error_file).read_text().rpartition("Failure # ")[2].splitlines()[1:]
-    return TransientError(
+    for line in reasons:
+        if line.startswith(_PASSING):
+            return TransientError(line.removeprefix(_PASSING))
+    return ProcessLost(
         f"the trial's process ended {NUM_RESTARTS + 1} times ({reasons[0] if reasons else 'nothing is known'}): "
         "it may have run out of memory"
     )

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.errors import ProcessLost
 
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 """Workers of one machine talk over 127.0.0.1; nobody else reaches them."""
@@ -79,7 +79,7 @@ def in_step() -> None:
 def together(num_workers: int, train: Callable[[], Any]) -> Iterator[None]:
     """Have this process and others of its kind train together: `train` runs in each of the others meanwhile.
 
-    `train` must be picklable. Raises TransientError when another worker ended before this one.
+    `train` must be picklable. Raises ProcessLost when another worker ended before this one.
     """
     if num_workers == 1:
         yield
@@ -101,7 +101,7 @@ def together(num_workers: int, train: Callable[[], Any]) -> Iterator[None]:
             for other in others:
                 other.join(timeout=PATIENCE_S)
             if any(other.exitcode for other in others):
-                raise TransientError(f"a worker of the trial ended before it was done ({error})") from error
+                raise ProcessLost(f"a worker of the trial ended before it was done ({error})") from error
             raise
 
 

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.model import search_tune, space
+from petpark_assets.domain.errors import InvalidInput, ProcessLost, TransientError
+from petpark_assets.domain.model import search, search_tune, space
+from petpark_assets.domain.model.journal import Journal
 from petpark_assets.domain.model.trial import SavedData
 from petpark_assets.resources import ray_cluster
 from petpark_assets_tests.domain.model.searching import toy
@@ -109,6 +110,31 @@ def test_why_a_trials_process_ended_is_read_as_text(tmp_path):
     file.write_text(
         "Failure # 1 (occurred at noon)\nThe actor died.\nFailure # 2 (occurred at one)\nOut of memory.\nMore.\n"
     )
-    told = str(search_tune._process_failure(SimpleNamespace(error_file=str(file))))
-    assert "(Out of memory.)" in told
-    assert "\n" not in told
+    told = search_tune._process_failure(SimpleNamespace(error_file=str(file)))
+    assert type(told) is ProcessLost
+    assert "(Out of memory.)" in str(told)
+    assert "\n" not in str(told)
+
+
+def no_store():
+    """What a trial reads its photos by, while S3 is away."""
+    raise TransientError("the store s3://store cannot be reached")
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_an_outage_is_no_answer_of_a_trial(tmp_path):
+    """Noted as a trial's end it would stay in the record for ever, and the same work give another digest."""
+    _, failures = run(toy(num_trials=4, trial_epochs=1), tmp_path, no_store)
+    assert [(type(error), str(error)) for error in failures.values()] == [
+        (TransientError, "the store s3://store cannot be reached")
+    ] * 4
+
+
+@pytest.mark.parametrize(("error", "is_noted"), [(TransientError("S3 is away"), False), (ProcessLost("killed"), True)])
+def test_what_may_pass_ends_the_search_and_not_the_trial(tmp_path, error, is_noted):
+    """The same call tries it again; a point that takes too much memory is passed over."""
+    notes = Journal(tmp_path)
+    run_of = search._Run(toy(num_trials=4), notes, lambda _trial: None)
+    run_of.end(2, {}, [], error)
+    assert (2 in notes.ended) is is_noted
+    assert (run_of.failure is None) is is_noted

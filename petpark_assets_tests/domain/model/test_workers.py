@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.errors import ProcessLost
 from petpark_assets.domain.model import trial, workers
 from petpark_assets_tests.domain.model.searching import toy
 from petpark_assets_tests.domain.model.squares import PREPROCESSING, draw_data
@@ -56,7 +56,7 @@ def test_a_worker_that_dies_is_noticed_and_named_for_what_it_is(tmp_path):
             (other,) = multiprocessing.active_children()
             os.kill(other.pid, signal.SIGKILL)
 
-    with pytest.raises(TransientError, match="a worker of the trial ended"):
+    with pytest.raises(ProcessLost, match="a worker of the trial ended"):
         trial.train(task(tmp_path, 2), 1, VALUES, kill)
 
 

@@ -1,0 +1,62 @@
+"""Who waits for a Ray cluster learns in time that it is gone: Ray itself would end the process without a word."""
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from petpark_assets.domain.errors import InvalidInput, TransientError
+from petpark_assets.resources import ray_cluster, ray_processes
+
+
+def test_a_head_that_stays_away_is_named(monkeypatch: pytest.MonkeyPatch):
+    """One that is started again meanwhile is no trouble: Ray goes on where its state was kept."""
+    monkeypatch.setattr(ray_processes, "HEAD_AWAY_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        port = head.getsockname()[1]
+        find_trouble = ray_processes.servers_at(f"127.0.0.1:{port}", "/no/such/socket")
+        time.sleep(0.3)
+        assert find_trouble() is None
+    assert find_trouble() is None
+    with socket.create_server(("127.0.0.1", port)):
+        time.sleep(0.3)
+        assert find_trouble() is None
+    time.sleep(0.3)
+    assert find_trouble() == f"the head of the Ray cluster at 127.0.0.1:{port} has not answered for 0 s"
+
+
+def test_a_lost_node_of_this_machine_is_named(tmp_path: Path):
+    """Ray ends the processes of a node with it, ours among them."""
+    program, its_socket = tmp_path / "raylet", str(tmp_path / "sockets" / "raylet")
+    shutil.copy("/bin/sh", program)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as head,
+        subprocess.Popen([program, "-c", "read line", its_socket], stdin=subprocess.PIPE) as node,
+    ):
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        find_trouble = ray_processes.servers_at(address, its_socket)
+        assert find_trouble() is None
+        node.kill()
+        node.wait()
+        assert find_trouble() == f"this machine's node of the Ray cluster at {address} was lost"
+
+
+def test_whoever_waits_is_interrupted():
+    """Ray's own calls would go on waiting."""
+    began = time.monotonic()
+    words = r"^the head is away: run the same again, it goes on$"
+    with (
+        pytest.raises(TransientError, match=words),
+        ray_processes.interrupted_when(lambda: "the head is away", every_s=0.05),
+    ):
+        time.sleep(30)
+    assert time.monotonic() - began < 10
+
+
+def test_an_address_that_is_none_is_refused():
+    """Waiting for it would never help."""
+    with pytest.raises(InvalidInput, match="RAY_ADDRESS is 'auto': give the Ray cluster as host:port"):
+        ray_cluster._see_that_it_answers("auto")
