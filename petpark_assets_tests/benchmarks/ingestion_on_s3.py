@@ -80,7 +80,8 @@ def measure(park: Park, folder: Path, size: int) -> dict[str, Any]:
         name = f"{size}-{number}"
         for answers in (first, again):
             with _counting(park) as counted:
-                answers.append({**in_production(park, name, size), **counted})
+                answer = in_production(park, name, size)
+            answers.append({**answer, **counted})
         local.append(ingestion.run("petpark", lake, folder / f"local-{name}", find_recipe(RECIPE).resolution_px))
         _check_same(park, name, folder / f"local-{name}")
         shutil.rmtree(folder / f"local-{name}")
