@@ -6,6 +6,7 @@ Not here: one version's rows (catalogue.py).
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -81,11 +82,10 @@ def first_of_each(table: pa.Table) -> pa.Table:
     return table.take(places_of_first(table["sha256"], pa.repeat(True, table.num_rows)))  # noqa: FBT003 - Arrow's own
 
 
-def places_of_first(sha256s: pa.ChunkedArray, is_wanted: pa.Array) -> pa.Array:
+def places_of_first(sha256s: pa.ChunkedArray, is_wanted: pa.ChunkedArray) -> pa.Array:
     """Rising places of those that are wanted, of several with the same sha256 the first."""
-    places = pc.indices_nonzero(is_wanted)
-    positions = pa.table({"sha256": sha256s.take(places), "place": places})
-    return positions.group_by("sha256").aggregate([("place", "min")]).column("place_min").combine_chunks().sort()
+    positions = pa.table({"sha256": sha256s, "place": np.arange(len(sha256s))}).filter(is_wanted)
+    return positions.group_by("sha256").aggregate([("place", "min")]).column("place_min").sort()
 
 
 def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
