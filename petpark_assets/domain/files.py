@@ -16,7 +16,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
 from petpark_assets.domain.records import AttemptRecord, Record
@@ -145,9 +145,26 @@ def _remove_pieces(path: Path) -> None:
 
 def replace(path: Path, data: bytes) -> None:
     """Make or replace a file that appears whole or not at all; for what is not a record (an index, a page)."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """`replace` with what is written in the `with`, for what need not be in memory at once."""
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_beside(path, data).replace(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fchmod(handle, 0o644)
+                os.fsync(handle)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_many(items: Mapping[str, bytes]) -> None:

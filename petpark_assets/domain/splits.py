@@ -7,7 +7,7 @@ the train side (model/validation.py), or where sides are kept (lake/catalogue.py
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,12 +44,11 @@ def assign(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Sid
 
 def _known_sides(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Side]:
     """By sha256, of the photos that history, or another photo of their group, has put on a side."""
-    of_group = {photo.group: history[photo.sha256] for photo in photos if photo.sha256 in history}
-    found = {
-        photo.sha256: history.get(photo.sha256) or history.get(photo.group) or of_group.get(photo.group)
-        for photo in photos
-    }
-    return {sha256: _side(side) for sha256, side in found.items() if side is not None}
+    of_group = {group: history[sha256] for sha256, _, group in photos if sha256 in history}
+    found = {sha256: history.get(sha256) or history.get(group) or of_group.get(group) for sha256, _, group in photos}
+    if odd := {*found.values()} - {*SIDES, None}:
+        raise AssertionError(f"{odd} are no sides")
+    return {sha256: cast("Side", side) for sha256, side in found.items() if side is not None}
 
 
 def _room_on_test_side(photos: Sequence[Photo], sides: Mapping[str, Side]) -> Counter[str]:
@@ -65,12 +64,6 @@ def _new_groups(photos: Sequence[Photo], sides: Mapping[str, Side]) -> list[list
         if photo.sha256 not in sides:
             groups.setdefault(photo.group, []).append(photo)
     return [groups[name] for name in sorted(groups, key=lambda name: files.sha256(name.encode()))]
-
-
-def _side(value: str) -> Side:
-    if value not in ("train", "test"):
-        raise AssertionError(f"{value!r} is no side")
-    return "train" if value == "train" else "test"
 
 
 def members(manifest: pa.Table, side: Side) -> pa.Table:

@@ -169,10 +169,10 @@ def new_on_top(lake: Path, folder: Path, whole_s: float) -> dict[str, Any]:
     }
 
 
-def run(name: str, lake: Path, folder: Path) -> dict[str, Any]:
+def run(name: str, lake: Path, folder: Path, resolution_px: int = RESOLUTION_PX) -> dict[str, Any]:
     """One contender in its own process, when what others wrote is on the disk."""
     os.sync()
-    command = [sys.executable, "-m", "petpark_assets_tests.benchmarks.contenders", name, lake, folder, RESOLUTION_PX]
+    command = [sys.executable, "-m", "petpark_assets_tests.benchmarks.contenders", name, lake, folder, resolution_px]
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)
     print(f"{name}: {answer['photos']} photos in {answer['seconds']:.2f} s", file=sys.stderr, flush=True)  # noqa: T201

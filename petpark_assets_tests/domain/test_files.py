@@ -189,6 +189,25 @@ def test_attempts_are_listed_without_their_folders(store: files.LocalStore):
     assert not files.has_record(store, RawImages, "v0001")
 
 
+def test_a_file_that_is_replaced_bit_by_bit_is_the_old_one_until_the_end(tmp_path: Path):
+    """A cache of 65 MB is never in memory as bytes; a writer that fails on the way must leave the last one whole."""
+    path = tmp_path / "cache" / "file"
+    files.replace(path, b"old")
+
+    def fail_on_the_way() -> None:
+        with files.replacing(path) as file:
+            file.write(b"half")
+            assert path.read_bytes() == b"old"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_on_the_way()
+    assert [(item.name, item.read_bytes()) for item in path.parent.iterdir()] == [("file", b"old")]
+    with files.replacing(path) as file:
+        file.write(b"new")
+    assert [(item.name, item.read_bytes()) for item in path.parent.iterdir()] == [("file", b"new")]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path):
     """On a disk of 64 KB a file of 1 MB is refused in one line, and no part of it stays."""

@@ -63,6 +63,8 @@ class _Table:
     """Who has which key: entries of key k lie from starts[k] to starts[k + 1]."""
 
     starts: npt.NDArray[np.int32]
+    is_offered: npt.NDArray[np.bool_]
+    """Whether a key has any."""
     entries: Rows
     """Row and view: places in the keys [N * views, NUM_KEYS]."""
 
@@ -72,8 +74,9 @@ def view_keys(signatures: Signatures) -> Keys:
     found = np.empty((len(signatures), len(VIEWS), NUM_KEYS), np.uint32)
     maps = np.concatenate([view_map(view)[:, : NUM_KEYS * KEY_BITS] for view in VIEWS], axis=1)
     for start in range(0, len(signatures), CHUNK):
-        is_set = (spectra(signatures[start : start + CHUNK]) @ maps > 0).reshape(-1, len(VIEWS), KEY_BITS, NUM_KEYS)
-        found[start : start + CHUNK] = np.einsum("nvbk,b->nvk", is_set, _bits(), dtype=np.uint32)
+        is_set = (spectra(signatures[start : start + CHUNK]) @ maps > 0).astype(np.float32)
+        dealt = is_set.reshape(-1, NUM_KEYS * KEY_BITS) @ _powers()  # below 2**24: exact
+        found[start : start + CHUNK] = dealt.reshape(-1, len(VIEWS), NUM_KEYS)
     return found.reshape(-1, NUM_KEYS)
 
 
@@ -82,7 +85,9 @@ def find_candidates(signatures: Signatures, keys: Keys, viewed: Rows, whole: Row
     if not len(viewed):
         return
     places = viewed[:, None] << _VIEW_BITS | np.arange(len(VIEWS))
-    tables = [_table(keys[places, number], places) for number in range(NUM_KEYS)]
+    tables = [
+        _table(keys[places, number], places, _ever_asked(signatures, whole, number)) for number in range(NUM_KEYS)
+    ]
     for start in range(0, len(whole), CHUNK):
         part = whole[start : start + CHUNK]
         shared = [_shared(tables[number], _asked(signatures[part], number), keys, part) for number in range(NUM_KEYS)]
@@ -120,14 +125,29 @@ def _first_of_each(codes: Codes, num_bits: int) -> Codes:
     return codes[is_first]
 
 
-def _table(keys: Keys, places: Rows) -> _Table:
-    """From keys uint32 [N, views] and their places: under each key a photo once, and at most BUCKET_PHOTOS."""
-    entries = _first_of_each(np.sort((keys.astype(np.int64) << _PLACE_BITS | places).ravel()), _VIEW_BITS)
+def _table(keys: Keys, places: Rows, is_asked: npt.NDArray[np.bool_] | None) -> _Table:
+    """From keys uint32 [N, views] and their places: under each key a photo once, and at most BUCKET_PHOTOS.
+
+    Keys that nobody asks for may be left out.
+    """
+    wanted = slice(None) if is_asked is None else is_asked[keys]
+    entries = keys[wanted].astype(np.int64) << _PLACE_BITS | places[wanted]
+    entries = _first_of_each(np.sort(entries.ravel()), _VIEW_BITS)
     key = entries >> _PLACE_BITS
     starts = _starts(key)
     steps = -(-np.diff(starts) // BUCKET_PHOTOS)
     is_offered = (np.arange(len(key)) - starts[key]) % steps[key] == 0
-    return _Table(starts=_starts(key[is_offered]), entries=entries[is_offered] & (2**_PLACE_BITS - 1))
+    starts = _starts(key[is_offered])
+    return _Table(starts=starts, is_offered=np.diff(starts) > 0, entries=entries[is_offered] & (2**_PLACE_BITS - 1))
+
+
+def _ever_asked(signatures: Signatures, whole: Rows, number: int) -> npt.NDArray[np.bool_] | None:
+    """Which keys are asked for, bool [2**KEY_BITS], where few photos ask: sorting all took a fifth of the time."""
+    if len(whole) > CHUNK:
+        return None
+    is_asked = np.zeros(1 << KEY_BITS, np.bool_)
+    is_asked[_asked(signatures[whole], number)] = True
+    return is_asked
 
 
 def _starts(key: Rows) -> npt.NDArray[np.int32]:
@@ -150,10 +170,9 @@ def _asked(signatures: Signatures, number: int) -> Keys:
 def _shared(table: _Table, asked: Keys, keys: Keys, whole: Rows) -> Codes:
     """The candidates of the photos `whole` under the keys asked for."""
     wanted = asked.ravel()
-    begins = table.starts[wanted]
-    sizes = table.starts[wanted + np.uint32(1)] - begins
-    hits = np.flatnonzero(sizes)
-    sizes, begins = sizes[hits], begins[hits]
+    hits = np.flatnonzero(table.is_offered[wanted])  # most keys have no entry, and this fits the cache
+    begins = table.starts[wanted[hits]]
+    sizes = table.starts[wanted[hits] + np.uint32(1)] - begins
     entries = table.entries[np.arange(sizes.sum()) + np.repeat(begins - (np.cumsum(sizes) - sizes), sizes)]
     asker, is_mirrored = np.divmod(np.repeat(hits // asked.shape[2], sizes), 2)
     viewed, other = entries >> _VIEW_BITS, whole[asker]
@@ -167,6 +186,13 @@ def _shared(table: _Table, asked: Keys, keys: Keys, whole: Rows) -> Codes:
 
 def _bits() -> Keys:
     return np.uint32(1) << np.arange(KEY_BITS, dtype=np.uint32)
+
+
+def _powers() -> npt.NDArray[np.float32]:
+    """[80, NUM_KEYS]: what each frequency's bit is worth in each key."""
+    powers = np.zeros((KEY_BITS, NUM_KEYS, NUM_KEYS), np.float32)
+    powers[:, range(NUM_KEYS), range(NUM_KEYS)] = _bits()[:, None]
+    return powers.reshape(-1, NUM_KEYS)
 
 
 def _mirror_keys() -> Keys:

@@ -4,7 +4,8 @@ A cache: it can be deleted at any time, and then every file of the lake is read 
 Not here: the reading (inspection.py).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,40 +61,39 @@ def stamp(cache: Path) -> str:
 
 def recall(cache: Path, lake: Lake, objects: Iterable[LakeObject]) -> dict[str, str]:
     """By key, of the objects whose fingerprint proves that they are as they were, the sha256, or NO_IMAGE."""
-    columns = [column.to_pylist() for column in _load(cache / FILE_NAME, lake).columns]
-    known = {key: (fingerprint, content) for key, fingerprint, content in zip(*columns, strict=True)}
-    return {
-        item.key: known[item.key][1]
-        for item in objects
-        if item.is_settled and item.problem is None and known.get(item.key, ("", ""))[0] == item.fingerprint
-    }
+    kept = _load(cache / FILE_NAME, lake)
+    asked = [item for item in objects if item.is_settled and item.problem is None]
+    places = pc.index_in(pa.array([item.key for item in asked], pa.string()), kept["key"])
+    fingerprints = pa.array([item.fingerprint for item in asked], pa.string())
+    is_same = pc.equal(fingerprints, kept["fingerprint"].take(places))  # null, and so not so, where nothing was kept
+    contents = pc.if_else(is_same, kept["content"].take(places), pa.scalar(None, pa.string())).to_pylist()
+    return {item.key: content for item, content in zip(asked, contents, strict=True) if content is not None}
 
 
 def remember(
     cache: Path,
     lake: Lake,
-    objects: Iterable[LakeObject],
+    objects: Sequence[LakeObject],
     sha256s: Mapping[str, str | None],
-    ignored: Iterable[LakeObject] = (),
+    ignored: Sequence[LakeObject] = (),
 ) -> None:
     """Keep by key the sha256 of all objects that were read, and which are no images, if they had settled before.
 
-    Written only when it changes.
+    Both are sorted by key. Written only when it changes.
     """
-    entries = [
-        (item.key, item.fingerprint, sha256s[item.key])
-        for item in objects
-        if item.is_settled and sha256s[item.key] is not None
-    ]
-    entries += [(item.key, item.fingerprint, NO_IMAGE) for item in ignored if item.is_settled]
-    columns = zip(*sorted(entries), strict=True) if entries else ([] for _ in _SCHEMA)
+    kept = [item for item in objects if item.is_settled and sha256s[item.key] is not None]
+    others = [item for item in ignored if item.is_settled]
+    columns = (
+        [item.key for item in chain(kept, others)],
+        [item.fingerprint for item in chain(kept, others)],
+        [*(sha256s[item.key] for item in kept), *(NO_IMAGE for _ in others)],
+    )
     table = pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA)
+    table = table.sort_by("key") if others else table
     if not table.equals(_load(cache / FILE_NAME, lake)):
-        buffer = pa.BufferOutputStream()
-        feather.write_feather(
-            table.replace_schema_metadata({_LAKE: lake.identity.encode()}), buffer, compression="uncompressed"
-        )
-        files.replace(cache / FILE_NAME, buffer.getvalue())
+        with files.replacing(cache / FILE_NAME) as file:
+            noted = table.replace_schema_metadata({_LAKE: lake.identity.encode()})
+            feather.write_feather(noted, file, compression="uncompressed")
 
 
 def _load(path: Path, lake: Lake) -> pa.Table:

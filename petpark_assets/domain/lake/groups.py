@@ -62,7 +62,8 @@ class _Groups:
         self._parent = {name: name for name in self._known}
         self._side = {name: sides[photo] for photo, name in self._home.items()}
         for name in self._known & self._home.keys():  # a group whose first photo has gone over to another went with it
-            self._unite({self._root(name), self._root(self._home[name])})
+            if self._home[name] != name:
+                self._unite({self._root(name), self._root(self._home[name])})
 
     def name(self, photo: str) -> str:
         """The group that a photo is in; of its own until it is joined to others."""

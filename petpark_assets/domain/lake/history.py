@@ -6,6 +6,7 @@ Not here: one version's rows (catalogue.py).
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -49,32 +50,42 @@ def groups(history: pa.Table) -> dict[str, str]:
 
 
 def _by_sha256(history: pa.Table, name: str) -> dict[str, str]:
-    rows = history.filter(pc.is_valid(history["split"]))
-    return dict(zip(rows["sha256"].to_pylist(), rows[name].to_pylist(), strict=True))
+    is_settled = pc.is_valid(history["split"])
+    sha256s, values = (history[column].filter(is_settled).to_pylist() for column in ("sha256", name))
+    return dict(zip(sha256s, values, strict=True))
 
 
 def fold(known: pa.Table, manifest: pa.Table) -> pa.Table:
     """What is known, and what one more version says."""
-    read = manifest.filter(pc.is_valid(manifest["first_version"]))
-    accepted = read.filter(pc.is_valid(read["split"]))
-    new = first_of_each(read.filter(pc.invert(pc.is_in(read["sha256"], known["sha256"]))))
+    new = manifest.select(COLUMNS).take(_first_read(known, manifest))
     is_decoded = pc.is_valid(new["format"])
     for name in ("reason", "detail"):  # where it was decoded they say what that version made of it
         new = _with(new, name, pc.if_else(is_decoded, pa.scalar(None, pa.string()), new[name]))
     for name in ("group", "split"):
         new = _with(new, name, pa.nulls(new.num_rows, pa.string()))
-    known = pa.concat_tables([known, new.select(COLUMNS).cast(SCHEMA)]).sort_by("sha256")
+    known = pa.concat_tables([known, new.cast(SCHEMA)]).sort_by("sha256")
+    accepted = manifest.select(["sha256", "group", "split"]).filter(pc.is_valid(manifest["split"]))
     places = pc.index_in(known["sha256"], accepted["sha256"])
     for name in ("group", "split"):
         known = _with(known, name, pc.coalesce(accepted[name].take(places), known[name]))
     return known.combine_chunks()
 
 
+def _first_read(known: pa.Table, manifest: pa.Table) -> pa.Array:
+    """Places of a manifest's rows about bytes that are not known yet, of the same bytes the first."""
+    is_new = pc.invert(pc.is_in(manifest["sha256"], known["sha256"]))
+    return places_of_first(manifest["sha256"], pc.and_(is_new, pc.is_valid(manifest["first_version"])))
+
+
 def first_of_each(table: pa.Table) -> pa.Table:
     """Without the later of several rows with the same sha256."""
-    positions = table.select(["sha256"]).append_column("position", pa.array(range(table.num_rows), pa.int64()))
-    first = positions.group_by("sha256").aggregate([("position", "min")])
-    return table.take(first.column("position_min").sort())
+    return table.take(places_of_first(table["sha256"], pa.repeat(True, table.num_rows)))  # noqa: FBT003 - Arrow's own
+
+
+def places_of_first(sha256s: pa.ChunkedArray, is_wanted: pa.ChunkedArray) -> pa.Array:
+    """Rising places of those that are wanted, of several with the same sha256 the first."""
+    positions = pa.table({"sha256": sha256s, "place": np.arange(len(sha256s))}).filter(is_wanted)
+    return positions.group_by("sha256").aggregate([("place", "min")]).column("place_min").sort()
 
 
 def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:

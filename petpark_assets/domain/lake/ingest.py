@@ -88,20 +88,24 @@ def new_dataset_version(
         unchanged = _find_unchanged(listing, store, book)
     if unchanged is not None:
         before_commit()
-        return _result(unchanged, None, started)
+        return _result(unchanged, inspection.SCHEMA.empty_table(), started, is_new=False)
     survey.refuse_one_class(lake, listing, book)
-    known, forgotten = history.read_history(store, cache), tombstones.forgotten(store)
     lake_now = survey.read_new(
         inspection.Inspector(lake=lake, store=store, pixels=pixels, resolution_px=resolution_px),
         listing,
-        frozenset(known["sha256"].to_pylist()) | forgotten,
+        _needless(store, cache),
         cache=cache,
         map_shards=map_shards,
         on_progress=on_progress,
     )
     removal.delete_again(store, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
     is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits, before_commit=before_commit)
-    return _result(raw_images, lake_now, started, is_new=is_new)
+    return _result(raw_images, lake_now.inspected, started, is_new=is_new)
+
+
+def _needless(store: files.Store, cache: Path) -> frozenset[str]:
+    """sha256s of bytes that need no decoding."""
+    return frozenset(history.read_history(store, cache)["sha256"].to_pylist()) | tombstones.forgotten(store)
 
 
 @_collecting_no_garbage()
@@ -120,8 +124,7 @@ def _find_unchanged(listing: Listing, store: files.Store, book: LabelBook) -> Ra
     return verify(store, versions[-1]) if catalogue.inputs(store, versions[-1]) == inputs else None
 
 
-def _result(raw_images: RawImages, lake_now: Survey | None, started: float, *, is_new: bool = False) -> IngestResult:
-    inspected = inspection.SCHEMA.empty_table() if lake_now is None else lake_now.inspected
+def _result(raw_images: RawImages, inspected: pa.Table, started: float, *, is_new: bool) -> IngestResult:
     return IngestResult(
         dataset_version=raw_images.dataset_version,
         is_new=is_new,

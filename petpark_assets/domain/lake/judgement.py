@@ -6,6 +6,7 @@ Columns in, a manifest's columns out; nothing is read or written. The order of t
 Not here: what sources say (labels.py), what copies are (groups.py), the rule of the sides (splits.py, handed in).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -96,10 +97,10 @@ def _facts(
     names = ["sha256", *catalogue.FACTS, "reason", "detail"]
     read = lake_now.inspected
     is_new = pc.and_(pc.is_valid(read["sha256"]), pc.or_(pc.is_valid(read["format"]), pc.is_valid(read["reason"])))
-    new = history.first_of_each(read.filter(is_new))
-    new = new.append_column("first_version", pa.array([version] * new.num_rows, pa.string())).select(names)
+    new = read.take(history.places_of_first(read["sha256"], is_new))
+    new = new.append_column("first_version", pa.repeat(version, new.num_rows)).select(names)
     before = known.select(names)
-    facts = pa.concat_tables([before, new.cast(before.schema)]).combine_chunks()  # the first of two counts
+    facts = pa.concat_tables([before, new.cast(before.schema)])  # the first of two counts
     wanted = [None if sha256 in forgotten else sha256 for sha256 in sha256s]
     found = facts.take(pc.index_in(pa.array(wanted, pa.string()), facts["sha256"]))
     unreadable = read.filter(pc.is_null(read["sha256"]))
@@ -155,7 +156,7 @@ def _place_groups(
 ) -> None:
     """Put each accepted photo into its group; quarantine what would join a train group to a test group."""
     rows = {str(sha256s[row]): row for row in _accepted(verdicts)}
-    settled = known.filter(pc.is_valid(known["split"]))
+    settled = known.select(["sha256", "signature", "group", "split"]).filter(pc.is_valid(known["split"]))
     new = sorted(set(rows) - set(sides))
     names = [*settled["sha256"].to_pylist(), *new]
     new_signatures = signatures.take(pa.array([rows[name] for name in new], pa.int64()))
@@ -192,8 +193,11 @@ def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     """uint8 [N, bytes] of binary values of one length."""
     from petpark_assets.domain.lake.signatures import SIGNATURE_BYTES
 
-    data = b"".join(signatures.to_pylist())
-    return np.frombuffer(data, np.uint8).reshape(len(signatures), SIGNATURE_BYTES)
+    fixed = signatures.combine_chunks().cast(pa.binary(SIGNATURE_BYTES))
+    if not len(fixed):
+        return np.empty((0, SIGNATURE_BYTES), np.uint8)
+    data = np.frombuffer(fixed.buffers()[1], np.uint8).reshape(-1, SIGNATURE_BYTES)
+    return data[fixed.offset : fixed.offset + len(fixed)]
 
 
 def _assign_sides(
@@ -201,21 +205,20 @@ def _assign_sides(
 ) -> None:
     """Give every accepted photo its side. Raises InvalidInput when a class is too small to be split."""
     rows = _accepted(verdicts)
+    num_photos = Counter(verdicts.label[row] for row in rows)
     for label in LABELS:
-        num_photos = sum(verdicts.label[row] == label for row in rows)
-        if num_photos < MIN_PHOTOS_A_CLASS:
+        if num_photos[label] < MIN_PHOTOS_A_CLASS:
             raise InvalidInput(
-                f"only {num_photos} photos of the lake are usable as {label}, at least {MIN_PHOTOS_A_CLASS} are "
+                f"only {num_photos[label]} photos of the lake are usable as {label}, at least {MIN_PHOTOS_A_CLASS} are "
                 f"needed: add photos to {label}/; no version was made"
             )
-    photos = [
-        Photo(sha256=str(sha256s[row]), label=str(verdicts.label[row]), group=str(verdicts.group[row])) for row in rows
-    ]
+    photos = [Photo(str(sha256s[row]), str(verdicts.label[row]), str(verdicts.group[row])) for row in rows]
     sides = assign_splits(photos, history_sides)
     for row, photo in zip(rows, photos, strict=True):
         verdicts.split[row] = sides[photo.sha256]
+    given = {(verdicts.label[row], verdicts.split[row]) for row in rows}
     for label in LABELS:
-        if len({verdicts.split[row] for row in rows if verdicts.label[row] == label}) < len(SIDES):
+        if sum(found == label for found, _ in given) < len(SIDES):
             raise InvalidInput(
                 f"all {label} photos that are left in the lake are on one side of the split, since photos and their "
                 f"near-duplicates never change sides: add other {label} photos; no version was made"

@@ -40,7 +40,6 @@ def load(
 def keep(path: Path, table: pa.Table, store: files.Store, versions: list[str]) -> None:
     """Save what follows from these versions, which must be the first of the store's."""
     source = {"store": store.uri, "versions": versions, "manifest": catalogue.manifest_sha256(store, versions[-1])}
-    buffer = pa.BufferOutputStream()
     noted = table.replace_schema_metadata({_SOURCE: files.canonical_json(source)})
-    feather.write_feather(noted, buffer, compression="uncompressed")  # compressing would take longer than writing
-    files.replace(path, buffer.getvalue())
+    with files.replacing(path) as file:
+        feather.write_feather(noted, file, compression="uncompressed")  # compressing would take longer than writing

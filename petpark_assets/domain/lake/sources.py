@@ -149,9 +149,10 @@ class FolderLake:
         if identity in above:
             return
         for entry in self._entries(folder):
-            key = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-            if entry.name.startswith("."):
+            name = entry.name
+            if name.startswith("."):
                 continue
+            key = prefix + (name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace"))
             status = self._status(entry)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 yield from self._walk(Path(entry.path), f"{key}/", (*above, identity), now)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from petpark_assets.domain.lake import candidates
 from petpark_assets.domain.lake.candidates import KEPT_A_PHOTO
 from petpark_assets.domain.lake.groups import assign_groups
 from petpark_assets.domain.lake.likeness import near_duplicates
@@ -71,6 +72,15 @@ def test_what_is_known_is_not_compared_again_and_nothing_is_lost_by_it(originals
         increment = near_duplicates(found, is_new)
         assert increment.dtype == np.int32
         assert increment.tolist() == sorted([i, j] for i, j in pairs if is_new[i] or is_new[j])
+
+
+def test_a_few_new_photos_find_what_many_at_once_find(originals, monkeypatch):
+    """Few are looked up by a shorter way: were it another, an increment could miss a copy that a first look finds."""
+    copies = signatures_of([SIX["cropped 3 % a side"](photo) for photo in drawings(NUM)])
+    found = np.concatenate([originals, copies])
+    by_the_short_way = all_new(found)
+    monkeypatch.setattr(candidates, "CHUNK", 7)
+    assert all_new(found) == by_the_short_way
 
 
 def test_the_order_of_photos_does_not_matter(originals):
