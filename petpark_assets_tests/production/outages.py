@@ -23,7 +23,7 @@ from petpark_assets.resources.environments import PROJECT_FOLDER
 from petpark_assets_tests.production.conftest import MARK, SETTINGS, Park
 
 HOME_BYTES = 200 * 1024**2
-PATIENCE_S = 20
+PATIENCE_S = 60
 """For a part to end when told to."""
 
 
