@@ -41,7 +41,7 @@ NUM_VERSIONS, PACKAGE_BYTES = 50, 4_000_000
 
 def main() -> None:
     """Measure, and write the result."""
-    num_photos = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    num_photos = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with tempfile.TemporaryDirectory(prefix="backups-") as name, ExitStack() as stack:
         folder = Path(name)
