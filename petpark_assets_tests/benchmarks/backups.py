@@ -41,7 +41,7 @@ NUM_VERSIONS, PACKAGE_BYTES = 50, 4_000_000
 
 def main() -> None:
     """Measure, and write the result."""
-    num_photos = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    num_photos = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with tempfile.TemporaryDirectory(prefix="backups-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -50,7 +50,7 @@ def main() -> None:
         root = _fill(servers, folder, num_photos)
         measured = [_round(servers, root, folder) for _ in range(rounds)]
     result = {**describe_run("python -m petpark_assets_tests.benchmarks.backups"), "n": rounds, "photos": num_photos}
-    result |= {"events": NUM_EVENTS, "versions": NUM_VERSIONS, **{key: measured[-1][key] for key in ("files", "bytes")}}
+    result |= {"events": NUM_EVENTS, "registered_versions": NUM_VERSIONS, **{key: measured[-1][key] for key in ("files", "bytes")}}
     for key in ("first_s", "again_s", "restore_s"):
         result[key] = _spread([one[key] for one in measured])
     print(json.dumps(result))  # noqa: T201 - its answer

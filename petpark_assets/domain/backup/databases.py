@@ -3,7 +3,6 @@
 Not here: which databases a home has (snapshot.py).
 """
 
-import os
 import re
 import shutil
 import sqlite3
@@ -23,6 +22,8 @@ _BUSY_S = 60.0
 """Writers of a database with a rollback journal hold it for some milliseconds at a time."""
 
 
+_OURS = ("-u", "PGPASSWORD", "-u", "PGSERVICE", "LC_ALL=C", "PGCONNECT_TIMEOUT=15")
+"""A person's variables would win over the password's file; errors are understood in English."""
 _MADE = re.compile(rb"^CREATE (?!SCHEMA|EXTENSION)", re.MULTILINE)
 _REMEDIES = {
     "server version mismatch": "install the postgresql-client of the server's version",
@@ -116,10 +117,9 @@ def _run(program: str, url: str, options: Sequence[str], given: bytes = b"") -> 
     with tempfile.NamedTemporaryFile("w", prefix="petpark-") as secret:  # for its owner alone to read
         secret.write("*:*:*:*:" + re.sub(r"([:\\])", r"\\\1", address.password) + "\n")
         secret.flush()
-        command = [path, *options, "--no-password", f"--dbname={address.url}"]
-        told = {name: value for name, value in os.environ.items() if name not in {"PGPASSWORD", "PGSERVICE"}}
-        told |= {"LC_ALL": "C", "PGCONNECT_TIMEOUT": "15", "PGPASSFILE": secret.name}
-        done = subprocess.run(command, input=given, capture_output=True, check=False, env=told)  # noqa: S603
+        told = ["/usr/bin/env", *_OURS, f"PGPASSFILE={secret.name}"]
+        command = [*told, path, *options, "--no-password", f"--dbname={address.url}"]
+        done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603 - our own words only
     if done.returncode != 0:
         raise _understood(
             f"{program} of {address.where} failed", " ".join(done.stderr.decode(errors="replace").split())
