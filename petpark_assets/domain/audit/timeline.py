@@ -29,7 +29,7 @@ def parse_time(text: str) -> datetime:
 
 
 def at(home: Home, text: str) -> dict[str, Any]:
-    """What was champion at a moment, and why. By the clocks of the machines that wrote the ledger.
+    """What was champion at a moment, and why. By the clock of the machine that keeps the ledger.
 
     Returns:
         time: the moment, in UTC; last_event: the number of the last event before it, 0 before the first.
