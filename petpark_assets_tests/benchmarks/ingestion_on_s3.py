@@ -26,9 +26,10 @@ from typing import Any
 
 from infra.production.parts import LAKE, STORE, Park, start
 from infra.production.processes import nothing_left
-from petpark_assets.domain.files import LocalStore
+from petpark_assets.domain.files import LocalStore, read_record
 from petpark_assets.domain.lake import catalogue
 from petpark_assets.domain.recipes import find_recipe
+from petpark_assets.domain.records import RawImages
 from petpark_assets.domain.s3.access import S3Access, parse_place
 from petpark_assets.domain.s3.bucket import Bucket
 from petpark_assets.domain.s3.store import S3Store
@@ -151,9 +152,10 @@ def run() -> None:
         stats = instance.get_run_step_stats(done.run_id)[0]
     assert stats.start_time is not None
     assert stats.end_time is not None
-    manifest = catalogue.read_manifest(open_here(environment).store, done.output_for_node("look_at_the_lake")[0])
+    version, _ = done.output_for_node("look_at_the_lake")
+    record = read_record(open_here(environment).store, RawImages, version)
     answer = {
-        "photos": manifest.num_rows,
+        "photos": record.images["seen"],
         "seconds": stats.end_time - stats.start_time,
         "run_seconds": run_seconds,
         "driver_peak_mb": _peak_mb(os.getpid()),

@@ -34,6 +34,7 @@ def test_measured_figures_of_scaling_are_those_of_the_result_files():
     sizes = json.loads((RESULTS / "ingestion.json").read_text())["by_size"]
     ticks = json.loads((RESULTS / "arrivals.json").read_text())["objects"]
     laptop = json.loads((RESULTS / "laptop.json").read_text())["seconds_by_asset"]
+    on_s3 = json.loads((RESULTS / "ingestion-on-s3.json").read_text())["by_size"]
     first = "; ".join(f"{sizes[size]['first_seconds']['mean']:.3g}" for size in ("1000", "10000", "100000"))
     memory = "; ".join(f"{sizes[size]['first_peak_mb']['mean']:,.0f}" for size in ("1000", "10000", "100000"))
     tick = "; ".join(f"{ticks[size]['tick_s']['mean']:.2g}" for size in ("10000", "100000", "1000000"))
@@ -41,4 +42,10 @@ def test_measured_figures_of_scaling_are_those_of_the_result_files():
     assert f"| {memory} MB |" in text
     assert tick.replace("0.074", "0.07") in text
     assert f"{laptop['hyperparameter_search']:,.0f} and {laptop['trained_cnn']:,.0f} s" in text
-    assert set(re.findall(r"`(\w+\.json)`", text)) <= {path.name for path in RESULTS.glob("*.json")}
+    on_s3_s = "; ".join(f"{found['first']['seconds']['mean']:.3g}" for found in on_s3.values())
+    locally_s = "; ".join(f"{found['local_first']['seconds']['mean']:.3g}" for found in on_s3.values())
+    requests = "; ".join(f"{found['first']['requests']['mean']:,.0f}" for found in on_s3.values())
+    assert f"| {on_s3_s} s |" in text
+    assert f"| {locally_s} s |" in text
+    assert f"| {requests} |" in text
+    assert set(re.findall(r"`([\w-]+\.json)`", text)) <= {path.name for path in RESULTS.glob("*.json")}
