@@ -50,7 +50,11 @@ def main() -> None:
         root = _fill(servers, folder, num_photos)
         measured = [_round(servers, root, folder) for _ in range(rounds)]
     result = {**describe_run("python -m petpark_assets_tests.benchmarks.backups"), "n": rounds, "photos": num_photos}
-    result |= {"events": NUM_EVENTS, "registered_versions": NUM_VERSIONS, **{key: measured[-1][key] for key in ("files", "bytes")}}
+    result |= {
+        "events": NUM_EVENTS,
+        "registered_versions": NUM_VERSIONS,
+        **{key: measured[-1][key] for key in ("files", "bytes")},
+    }
     for key in ("first_s", "again_s", "restore_s"):
         result[key] = _spread([one[key] for one in measured])
     print(json.dumps(result))  # noqa: T201 - its answer

@@ -76,7 +76,7 @@ def measure(park: Park, folder: Path, size: int) -> dict[str, Any]:
     lake = ingestion._take(folder / "mosaics", folder / f"lake-{size}", size)
     with _counting(park) as uploading:
         upload_s = upload(park, lake, size)
-    first, again, local = list[float](), list[float](), list[float]()
+    first, again, local = (list[dict[str, Any]]() for _ in range(3))
     for number in range(SIZES[size]):
         name = f"{size}-{number}"
         for answers in (first, again):
