@@ -130,10 +130,9 @@ def free_port():
 
 
 def answers(address):
-    """Whether there is a job server that lets us in, and runs jobs."""
+    """Whether there is a job server that lets us in and takes a job, as it does once its agent is there, too."""
     try:
-        client = ray_jobs._client(address, ray_jobs._headers())
-        client.list_jobs()
+        ray_jobs._client(address, ray_jobs._headers()).submit_job(entrypoint="true")
     except (TransientError, RuntimeError, OSError):
         return False
     return True
