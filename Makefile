@@ -45,8 +45,9 @@ dev: $(STAMP) ## the Dagster UI with its daemon
 production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster, the login proxy
 	@$(BIN)/python -m infra.production
 
-bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, crashes, memory, inference, audit, the recipe laptop; two hours
+bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, crashes, memory, inference, audit, backups, the recipe laptop; hours
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion_on_s3
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.grouping
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals_by_queue
@@ -55,6 +56,7 @@ bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, 
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.memory
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.inference
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.audit
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.backups
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop
 
 bench-gpu: $(STAMP) ## the recipe gpu on one GPU, on PETPARK_PHOTOS: accuracy of 5 seeds, seconds to 0.97, photos a second
