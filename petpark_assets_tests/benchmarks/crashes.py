@@ -36,6 +36,7 @@ from petpark_assets.domain.files import LocalStore, list_attempts
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.records import RegisteredModel
+from petpark_assets.resources.runs import find_failure
 from petpark_assets_tests.benchmarks.crash_reader import assert_nothing_half_made, contents, records
 from petpark_assets_tests.benchmarks.laptop import describe_run
 from petpark_assets_tests.benchmarks.services import Process, Services, children, processes_of, table
@@ -73,8 +74,8 @@ class Build:
         self.lived_s: dict[str, float] = defaultdict(float)
         """For how long there was a process of each kind."""
         self.kills: list[dict[str, Any]] = []
-        self.runs: list[tuple[str, str]] = []
-        """Job and status of each, oldest first."""
+        self.runs: list[tuple[str, str, str]] = []
+        """Job and status of each, oldest first, and why it failed, if so."""
         self.seconds = 0.0
         self.num_looks = 0
         self._workers = set[int]()
@@ -152,8 +153,14 @@ def _started(known: Mapping[int, Process], parent: int, how: str) -> set[int]:
     return {pid for pid, process in known.items() if process.parent == parent and how in process.command}
 
 
-def _runs(instance: dg.DagsterInstance) -> list[tuple[str, str]]:
-    return [(run.job_name, run.status.value) for run in reversed(instance.get_runs())]
+def _runs(instance: dg.DagsterInstance) -> list[tuple[str, str, str]]:
+    return [(run.job_name, run.status.value, _why(instance, run)) for run in reversed(instance.get_runs())]
+
+
+def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    if not run.is_failure:
+        return ""
+    return find_failure(entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event).reason
 
 
 @contextlib.contextmanager
@@ -187,7 +194,7 @@ def kill_at_random(
     draw_lake(lake, num_images=NUM_PHOTOS)
     quiet = Build(folder / "quiet", lake)
     quiet.run([], dice)
-    assert [status for _, status in quiet.runs] == ["SUCCESS", "SUCCESS"], quiet.runs
+    assert [status for _, status, _ in quiet.runs] == ["SUCCESS", "SUCCESS"], quiet.runs
     builds, expected = list[Build](), contents(open_home(quiet.home, actor="reader"))
     while (left := num_kills - sum(len(build.kills) for build in builds)) > 0:
         builds.append(Build(folder / f"killed-{len(builds)}", lake))
@@ -210,7 +217,7 @@ def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[
 
 
 def _describe(quiet: Build, builds: Sequence[Build]) -> dict[str, Any]:
-    statuses = Counter(status for build in builds for _, status in build.runs)
+    statuses = Counter(status for build in builds for _, status, _ in build.runs)
     return {
         "n": {"kills": sum(len(build.kills) for build in builds), "builds": len(builds)},
         "kills_by_what": dict(Counter(kill["killed"] for build in builds for kill in build.kills)),
