@@ -111,15 +111,13 @@ def _assert_parents(home: Home, record: Record) -> None:
 def _assert_files(home: Home, record: Record) -> None:
     if isinstance(record, RawImages):
         assert catalogue.manifest_sha256(home.store, record.dataset_version) == record.manifest
-    if not isinstance(record, AttemptRecord) or record.asset == "feature_scaling":
-        return
-    attempt = find_attempt(home.store, record.dataset_version, record.attempt)
     if isinstance(record, TrainedCnn):
-        training.read_weights(home, attempt, record)
+        training.read_weights(home, record)
     if isinstance(record, EvaluationReport):
         for name in record.files:
-            testing.read_report_file(home, attempt, record, name)
+            testing.read_report_file(home, record, name)
     if isinstance(record, OnnxPackage):
+        attempt = find_attempt(home.store, record.dataset_version, record.attempt)
         assert (damage := packaging.find_damage(home, attempt)) is None, damage
 
 
