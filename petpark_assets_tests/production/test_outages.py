@@ -212,13 +212,18 @@ def test_an_s3_that_is_away_for_a_minute(park, undisturbed):
 
 def test_a_lost_ray_head(park, undisturbed):
     """The head's processes are killed while trials run, and a new head starts ten seconds later."""
+    known = set(_checkpoints(park))
     drill = Drill(park, RAY)
-    drill.until("hyperparameter_search", "IN_PROGRESS")
-    wait(park, lambda _runs: list((park.folder / "home" / "cache" / "search").glob("*/trials/0001")) != [])
+    wait(park, lambda _runs: not known.issuperset(_checkpoints(park)))
     environment = park.lose_ray_head()
     time.sleep(10)
     park.start("Ray", environment)
     drill.assert_built(undisturbed, "Ray")
+
+
+def _checkpoints(park: OpenPark) -> list[Path]:
+    """Of trials that have come to the end of their first epoch."""
+    return list((park.folder / "home" / "cache" / "search").glob("*/trials/*/checkpoint"))
 
 
 def test_a_full_disk(park, undisturbed):
