@@ -122,12 +122,12 @@ def no_store():
 
 
 @pytest.mark.usefixtures("one_gpu")
+@pytest.mark.long
 def test_an_outage_is_no_answer_of_a_trial(tmp_path):
     """Noted as a trial's end it would stay in the record for ever, and the same work give another digest."""
-    _, failures = run(toy(num_trials=4, trial_epochs=1), tmp_path, no_store)
-    assert [(type(error), str(error)) for error in failures.values()] == [
-        (TransientError, "the store s3://store cannot be reached")
-    ] * 4
+    _, failures = run(toy(num_trials=1, trial_epochs=1), tmp_path, no_store)
+    assert type(failures[1]) is TransientError
+    assert str(failures[1]) == "the store s3://store cannot be reached"
 
 
 @pytest.mark.parametrize(("error", "is_noted"), [(TransientError("S3 is away"), False), (ProcessLost("killed"), True)])
