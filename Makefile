@@ -10,8 +10,8 @@ UV_VERSION := 0.13.9
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14 python
 IS_PYTHON_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
-# Test files that run side by side. A worker needs a core and up to 3 GB.
-TEST_WORKERS ?= 2
+# Test files that run side by side; they wait for servers and processes as much as they compute. Each takes up to 3 GB.
+TEST_WORKERS ?= 3
 
 # More words for pytest, as in: make test PYTEST_FLAGS="-k splits"
 PYTEST_FLAGS ?=

@@ -114,16 +114,12 @@ def test_one_module_knows_our_variables():
     assert knowing == {SOURCE / "resources" / "environments.py"}
 
 
-def test_environment_is_touched_in_six_places():
-    """Beside the one reader, those that set switches of a library (Ray, MLflow, cuBLAS, gloo) with no other way.
-
-    And the one that takes a password of somebody else's out of what PostgreSQL's programs inherit.
-    """
+def test_environment_is_touched_in_five_places():
+    """Beside the one reader, those that set switches of a library (Ray, MLflow, cuBLAS, gloo) with no other way."""
     touching = {path for path in SOURCE.rglob("*.py") if re.search(r"\bos\.(environ|getenv)\b", path.read_text())}
     assert {path.relative_to(SOURCE).as_posix() for path in touching} == {
         "resources/environments.py",
         "resources/ray_cluster.py",
-        "domain/backup/databases.py",
         "domain/registry/mlflow_store.py",
         "domain/model/devices.py",
         "domain/model/workers.py",
