@@ -60,6 +60,7 @@ def trained(seen):
     ],
 )
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_anywhere_it_goes_on_and_comes_to_what_an_undisturbed_search_does(tmp_path, algorithm, lives):
     """The promise of a search of hours: no finished trial is run again, and a killed one goes on where it was.
 
