@@ -32,7 +32,7 @@ from petpark_assets.sensors.stuck_runs import stuck_runs
 SENSORS = (lake_arrivals, run_failures, stuck_runs, rejected_models)
 
 FORKED = dg.multiprocess_executor.configured({"start_method": {"forkserver": {}}}, name="forked")
-"""A process a step, forked from one a run that has imported this module: Dagster's default imports it nine times."""
+"""A process a step, forked from one a run that has imported this module: Dagster's default imports it for each step."""
 
 
 def build_defs(

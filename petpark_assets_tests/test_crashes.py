@@ -61,7 +61,7 @@ def test_an_outcome_that_is_told_twice_shows(home):
 
 SEED = 6
 SURELY_S = {"daemon": 30, "code server": 30, "run worker": 25, "step": 20, "Ray": 4}
-"""For so long at least there is one of each in an undisturbed build, on the fastest machine seen."""
+"""Less than an undisturbed build has one of each, so that all kills come: at most a fifth, on two busy cores."""
 
 
 @pytest.mark.slow

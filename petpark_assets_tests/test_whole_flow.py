@@ -40,6 +40,7 @@ from petpark_assets.resources.environments import Environment
 from petpark_assets.resources.login import APPROVER, ROLE_TAG, USER_TAG
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe, as_run_config
+from petpark_assets_tests import step_by_step
 
 TINY = {
     "recipe": "demo",
@@ -68,16 +69,8 @@ def plain_home(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home built step by step, without Dagster."""
     home = open_home(tmp_path_factory.mktemp("plain") / "home", actor="tester")
     recipe = _recipe(TINY)
-    version = ingestion.new_dataset_version(home, str(lake), recipe.resolution_px).dataset_version
-    ingestion.raw_images(home, version, recipe.resolution_px)
-    ingestion.split(home, version)
-    attempt = new_attempt(version, recipe)
-    training.feature_scaling(home, attempt)
-    training.hyperparameter_search(home, attempt, running_ray=started)
-    training.trained_cnn(home, attempt)
-    testing.evaluation_report(home, attempt)
-    packaging.onnx_package(home, attempt)
-    registration.registered_model(home, attempt)
+    version = step_by_step.ingest(home, str(lake), recipe.resolution_px)
+    step_by_step.build(home, new_attempt(version, recipe), started)
     return home
 
 

@@ -77,12 +77,17 @@ def running(
     try:
         yield Process(name=name, popen=popen, log=log)
     finally:
-        popen.send_signal(ending)
-        try:
-            popen.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.wait()
+        end(popen, ending)
+
+
+def end(popen: "subprocess.Popen[bytes]", ending: signal.Signals, patience_s: float = PATIENCE_S) -> None:
+    """Tell a process to end, and wait until it has; one that has not in time is killed."""
+    popen.send_signal(ending)
+    try:
+        popen.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait()
 
 
 @contextmanager

@@ -122,10 +122,23 @@ class NewLine:
     """Without its end."""
 
 
-def new_line(actor: str, event: str, subject: Mapping[str, Any], last: Event | None, now: datetime) -> NewLine:
-    """The event that follows another, or the first."""
+def head_of(events: Iterable[Event]) -> str:
+    """Digest of the last of all events; START when there is none."""
+    head = START
+    for event in events:
+        head = event.digest
+    return head
+
+
+def check_event(event: str) -> None:
+    """Raises AssertionError for what is none of EVENTS: a bug of ours."""
     if event not in EVENTS:
         raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
+
+
+def new_line(actor: str, event: str, subject: Mapping[str, Any], last: Event | None, now: datetime) -> NewLine:
+    """The event that follows another, or the first."""
+    check_event(event)
     number, previous = (last.number + 1, last.digest) if last else (1, START)
     content = {
         "number": number, "time": now.isoformat(), "actor": actor,
@@ -180,8 +193,7 @@ class FileLedger:
 
     def append(self, event: str, subject: Mapping[str, Any]) -> str:
         """See Ledger; TransientError is a full disk."""
-        if event not in EVENTS:  # before a file is made for it
-            raise AssertionError(f"{event!r} is not an event of the ledger: {', '.join(EVENTS)}")
+        check_event(event)  # before a file is made for it
         with files.named_disk_errors(self.path), self._locked() as file:
             return self._write(file, event, subject, self._mend(file, *self._end(file)))
 
@@ -193,10 +205,7 @@ class FileLedger:
 
     def head(self) -> str:
         """See Ledger."""
-        head = START
-        for event in self.events():
-            head = event.digest
-        return head
+        return head_of(self.events())
 
     def verify(self) -> None:
         """See Ledger."""

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
+
 from petpark_assets.domain.errors import TransientError
 
 WATCH_S = 0.2
@@ -28,8 +30,6 @@ SIGNAL = signal.SIGUSR2
 
 def found_in(folder: Path) -> list[Any]:
     """Processes of the Ray that lives in a folder: its daemons name the folder, and workers are their children."""
-    import psutil  # type: ignore[import-untyped]  # Ray brings its own copy, and is imported by now
-
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):  # it ended while we looked
@@ -40,8 +40,6 @@ def found_in(folder: Path) -> list[Any]:
 
 def end(processes: list[Any], patience_s: float = 3) -> None:
     """Wait for processes that were told to go; kill those that stay, as they do after an interruption."""
-    import psutil
-
     _, alive = psutil.wait_procs(processes, timeout=patience_s)
     for process in alive:
         process.kill()
@@ -153,19 +151,14 @@ def heeding_signals() -> Iterator[None]:
 
 
 def _is_running(process: Any) -> bool:
-    import psutil
-
     return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
 
 
 def _raylets(its_socket: str) -> list[Any]:
     """The process of a node by its socket; none where it cannot be seen."""
-    import psutil
-
-    named = (process for process in psutil.process_iter() if process.name() == "raylet")
     found = []
-    for process in named:
+    for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # it ended while we looked
-            if its_socket in " ".join(process.cmdline()):
+            if process.name() == "raylet" and its_socket in " ".join(process.cmdline()):
                 found.append(process)
     return found

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from infra.production import parts
+from infra.production.processes import end
 from petpark_assets.resources.environments import PROJECT_FOLDER
 from petpark_assets_tests.production.conftest import MARK, SETTINGS, Park
 
@@ -90,7 +91,8 @@ class OpenPark(Park):
     def stop(self) -> list[str]:
         """End all parts, last come first; command lines of what is left of them then, which is killed."""
         for process in reversed(self.parts.processes):
-            _end(self.running[process.name], signal.SIGINT if process.name == "PostgreSQL" else signal.SIGTERM)
+            number = signal.SIGINT if process.name == "PostgreSQL" else signal.SIGTERM
+            end(self.running[process.name], number, PATIENCE_S)
         deadline = time.monotonic() + PATIENCE_S
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -103,15 +105,6 @@ class OpenPark(Park):
 def _environment(pid: int) -> dict[str, str]:
     words = (Path("/proc") / str(pid) / "environ").read_bytes().decode().split("\0")
     return dict(word.split("=", 1) for word in words if word)
-
-
-def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    process.send_signal(number)
-    try:
-        process.wait(PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _head(starter: int) -> list[int]:

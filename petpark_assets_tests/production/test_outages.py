@@ -50,27 +50,18 @@ import json, sys
 from contextlib import nullcontext
 from pathlib import Path
 from petpark_assets.domain.attempts import new_attempt
-from petpark_assets.domain.workflow import ingestion, packaging, registration, testing, training
 from petpark_assets.domain.home import open_home
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.s3 import S3Connection
+from petpark_assets_tests import step_by_step
 from petpark_assets_tests.benchmarks.crash_reader import contents
 from petpark_assets_tests.production.test_outages import recipe
 
 home = open_home(Path(sys.argv[1]), actor="operator", s3=S3Connection().access)
-resolution_px = recipe(0).resolution_px
-version = ingestion.new_dataset_version(home, sys.argv[2], resolution_px).dataset_version
-ingestion.raw_images(home, version, resolution_px)
-ingestion.split(home, version)
+version = step_by_step.ingest(home, sys.argv[2], recipe(0).resolution_px)
 with started():
     for seed in map(int, sys.argv[3:]):
-        attempt = new_attempt(version, recipe(seed))
-        training.feature_scaling(home, attempt)
-        training.hyperparameter_search(home, attempt, running_ray=nullcontext)
-        training.trained_cnn(home, attempt)
-        testing.evaluation_report(home, attempt)
-        packaging.onnx_package(home, attempt)
-        registration.registered_model(home, attempt)
+        step_by_step.build(home, new_attempt(version, recipe(seed)), nullcontext)
 print(json.dumps(contents(home)))
 """
 """Undisturbed, and on one machine; that Dagster and the production profile come to the same is claimed elsewhere."""

@@ -15,7 +15,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from petpark_assets.domain.errors import Conflict, InvalidInput
-from petpark_assets.domain.ledger import START, Event, FileLedger, NewLine, chained, checked_actor, new_line, read_line
+from petpark_assets.domain.ledger import (
+    Event,
+    FileLedger,
+    NewLine,
+    chained,
+    checked_actor,
+    head_of,
+    new_line,
+    read_line,
+)
 from petpark_assets.domain.postgres.server import AnswerLost, Database
 
 if TYPE_CHECKING:
@@ -52,10 +61,7 @@ class PostgresLedger:
 
     def head(self) -> str:
         """See Ledger."""
-        head = START
-        for event in self.events():
-            head = event.digest
-        return head
+        return head_of(self.events())
 
     def verify(self) -> None:
         """See Ledger."""

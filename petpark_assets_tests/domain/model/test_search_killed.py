@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from psutil import Process
 
 from petpark_assets.domain.model import trial
 from petpark_assets.domain.model.proposals import Tried, propose
@@ -40,9 +41,6 @@ def pid_of(victim, servers):
     """A server of Ray's, or the process of the only trial that runs: the worker that is no idle one."""
     if victim != "trial":
         return servers[victim]
-    import ray  # noqa: F401 - which brings its own copy of psutil
-    from psutil import Process
-
     workers = Process(servers["raylet"]).children()
     return next(worker.pid for worker in workers if "ImplicitFunc" in " ".join(worker.cmdline()))
 
