@@ -73,8 +73,8 @@ def _first_reason(events: list[dg.DagsterEvent], steps: tuple[str, ...]) -> tupl
 
 def _why_run_ended(event: dg.DagsterEvent) -> tuple[str, bool]:
     """What Dagster says, and the error itself, where the run's own process met one outside of any step."""
-    data = event.job_failure_data
-    if data.error is None:
+    data: Any = event.event_specific_data  # none where another than the run's own process ended it
+    if data is None or data.error is None:
         return str(event.message or "no reason"), False
     *_, cause = _causes(data.error)
     if "dagster_postgres" in cause.message or "psycopg2" in cause.message:

@@ -127,6 +127,17 @@ def test_a_rejected_model_is_told_by_its_verdict(instance: dg.DagsterInstance, m
     assert "check satisfies: rejected: accuracy 0.9000 is below 0.97" in letter.get_content()
 
 
+def test_a_run_that_was_ended_from_outside_is_told(instance: dg.DagsterInstance, web: WebReceiver):
+    """As a run is whose process was killed: it is the first that one wants to hear of, and nobody has its error."""
+    daemon = Daemon(instance, _alerts(web))
+    instance.report_run_failed(instance.create_run_for_job(breaks), "process 4711 of this run is gone")
+    _fail(instance)
+    daemon.tick()
+    ended, failed = web.taken
+    assert ended["text"] == "petpark: breaks failed: process 4711 of this run is gone"
+    assert failed["step"] == "step_that_fails"
+
+
 def test_each_run_is_told_once(instance: dg.DagsterInstance, web: WebReceiver):
     """Also when the daemon is killed before it keeps the tick: the run itself says that it was told."""
     daemon = Daemon(instance, _alerts(web))
