@@ -28,7 +28,7 @@ from pydantic import Field
 
 import petpark_assets
 from petpark_assets.domain.errors import InvalidInput, TransientError
-from petpark_assets.domain.lake.inspection import MapShards, Result, Shard, map_in_threads
+from petpark_assets.domain.lake.mapping import MapShards, Result, Shard, map_in_threads
 from petpark_assets.resources import ray_processes, ray_reaper
 from petpark_assets.resources.reaping import standing_by
 

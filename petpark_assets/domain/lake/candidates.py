@@ -9,12 +9,13 @@ frame is paired with some others, and not all with all.
 Not here: the closer look (likeness.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from petpark_assets.domain.lake.mapping import map_in_threads
 from petpark_assets.domain.lake.signatures import Signatures, View, mirror_signs, spectra, view_map
 
 Rows = npt.NDArray[np.int64]
@@ -59,7 +60,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class KeyTable:
     """Who has which key: entries of key k lie from starts[k] to starts[k + 1]."""
 
     starts: npt.NDArray[np.int32]
@@ -73,30 +74,32 @@ def view_keys(signatures: Signatures) -> Keys:
     """uint32 [N * views, NUM_KEYS]: keys of every view of every photo; frequencies are dealt to the keys in turn."""
     found = np.empty((len(signatures), len(VIEWS), NUM_KEYS), np.uint32)
     maps = np.concatenate([view_map(view)[:, : NUM_KEYS * KEY_BITS] for view in VIEWS], axis=1)
-    for start in range(0, len(signatures), CHUNK):
+
+    def fill(start: int) -> None:
         is_set = (spectra(signatures[start : start + CHUNK]) @ maps > 0).astype(np.float32)
         dealt = is_set.reshape(-1, NUM_KEYS * KEY_BITS) @ _powers()  # below 2**24: exact
         found[start : start + CHUNK] = dealt.reshape(-1, len(VIEWS), NUM_KEYS)
+
+    list(map_in_threads(fill, range(0, len(signatures), CHUNK)))
     return found.reshape(-1, NUM_KEYS)
 
 
-def find_candidates(signatures: Signatures, keys: Keys, viewed: Rows, whole: Rows) -> Iterator[Candidates]:
-    """Of the rows `viewed` against the rows `whole` of signatures and their view_keys, a chunk of the second a time."""
-    if not len(viewed):
-        return
+def key_tables(signatures: Signatures, keys: Keys, viewed: Rows, whole: Rows) -> list[KeyTable]:
+    """Of each key, which views of the rows `viewed` have it, for the rows `whole` of signatures to ask."""
     places = viewed[:, None] << _VIEW_BITS | np.arange(len(VIEWS))
-    tables = [
-        _table(keys[places, number], places, _ever_asked(signatures, whole, number)) for number in range(NUM_KEYS)
-    ]
-    for start in range(0, len(whole), CHUNK):
-        part = whole[start : start + CHUNK]
-        shared = [_shared(tables[number], _asked(signatures[part], number), keys, part) for number in range(NUM_KEYS)]
-        codes = _thinned(_first_of_each(np.sort(np.concatenate(shared)), _DIFFERENCE_BITS))
-        yield Candidates(
-            viewed=codes >> (_DIFFERENCE_BITS + 1) & (2**_ROW_BITS - 1),
-            whole=codes >> _WHOLE_AT,
-            is_mirrored=codes >> _DIFFERENCE_BITS & 1 == 1,
-        )
+    asked = [_ever_asked(signatures, whole, number) for number in range(NUM_KEYS)]
+    return [_table(keys[places, number], places, asked[number]) for number in range(NUM_KEYS)]
+
+
+def find_candidates(signatures: Signatures, keys: Keys, tables: Sequence[KeyTable], whole: Rows) -> Candidates:
+    """Of the views in tables against the rows `whole` of signatures, CHUNK of them at the most, and their view_keys."""
+    shared = [_shared(tables[number], _asked(signatures[whole], number), keys, whole) for number in range(NUM_KEYS)]
+    codes = _thinned(_first_of_each(np.sort(np.concatenate(shared)), _DIFFERENCE_BITS))
+    return Candidates(
+        viewed=codes >> (_DIFFERENCE_BITS + 1) & (2**_ROW_BITS - 1),
+        whole=codes >> _WHOLE_AT,
+        is_mirrored=codes >> _DIFFERENCE_BITS & 1 == 1,
+    )
 
 
 def _thinned(codes: Codes) -> Codes:
@@ -125,7 +128,7 @@ def _first_of_each(codes: Codes, num_bits: int) -> Codes:
     return codes[is_first]
 
 
-def _table(keys: Keys, places: Rows, is_asked: npt.NDArray[np.bool_] | None) -> _Table:
+def _table(keys: Keys, places: Rows, is_asked: npt.NDArray[np.bool_] | None) -> KeyTable:
     """From keys uint32 [N, views] and their places: under each key a photo once, and at most BUCKET_PHOTOS.
 
     Keys that nobody asks for may be left out.
@@ -138,7 +141,7 @@ def _table(keys: Keys, places: Rows, is_asked: npt.NDArray[np.bool_] | None) -> 
     steps = -(-np.diff(starts) // BUCKET_PHOTOS)
     is_offered = (np.arange(len(key)) - starts[key]) % steps[key] == 0
     starts = _starts(key[is_offered])
-    return _Table(starts=starts, is_offered=np.diff(starts) > 0, entries=entries[is_offered] & (2**_PLACE_BITS - 1))
+    return KeyTable(starts=starts, is_offered=np.diff(starts) > 0, entries=entries[is_offered] & (2**_PLACE_BITS - 1))
 
 
 def _ever_asked(signatures: Signatures, whole: Rows, number: int) -> npt.NDArray[np.bool_] | None:
@@ -167,7 +170,7 @@ def _asked(signatures: Signatures, number: int) -> Keys:
     return np.stack([asked, asked ^ _mirror_keys()[number]], axis=1)
 
 
-def _shared(table: _Table, asked: Keys, keys: Keys, whole: Rows) -> Codes:
+def _shared(table: KeyTable, asked: Keys, keys: Keys, whole: Rows) -> Codes:
     """The candidates of the photos `whole` under the keys asked for."""
     wanted = asked.ravel()
     hits = np.flatnonzero(table.is_offered[wanted])  # most keys have no entry, and this fits the cache

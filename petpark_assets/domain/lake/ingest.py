@@ -20,9 +20,9 @@ from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, TransientError
 from petpark_assets.domain.lake import catalogue, history, inspection, judgement, removal, survey, tombstones
 from petpark_assets.domain.lake.catalogue import ACCEPTED
-from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
 from petpark_assets.domain.lake.judgement import AssignSplits
 from petpark_assets.domain.lake.labels import LabelBook
+from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import Lake
 from petpark_assets.domain.lake.survey import Listing, Survey

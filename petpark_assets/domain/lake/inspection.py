@@ -7,28 +7,25 @@ Not here: which photos must be read (survey.py), and what a version makes of the
 
 import contextlib
 import dataclasses
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from petpark_assets.domain import files, images
 from petpark_assets.domain.images import UnreadablePhoto
 from petpark_assets.domain.lake import catalogue, signatures
+from petpark_assets.domain.lake.mapping import MapShards, Shard
 from petpark_assets.domain.lake.pixel_tables import Fragment
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import FolderLake, Lake, LakeObject
 from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
 
-Shard = TypeVar("Shard")
-Result = TypeVar("Result")
 OnProgress = Callable[[int, int], None]
 
 SHARD_ROWS = 512
@@ -52,24 +49,6 @@ FACTS = tuple(name for name in catalogue.FACTS if name != "first_version")
 SCHEMA = pa.schema([catalogue.SCHEMA.field(name) for name in ("key", "sha256", *FACTS, "reason", "detail")])
 """A row for each object. sha256: null when it could not be read. reason and detail: then, and when it could not be
 decoded. FACTS: when it was. Neither of these two where nobody asked."""
-
-
-class MapShards(Protocol):
-    """Like the built-in `map`: results in the order of the shards, wherever the function runs (it can be pickled)."""
-
-    def __call__(self, function: Callable[[Shard], Result], shards: Iterable[Shard], /) -> Iterable[Result]:
-        """Apply the function to every shard."""
-
-
-def map_in_threads(function: Callable[[Shard], Result], shards: Iterable[Shard], /) -> Iterator[Result]:
-    """On this machine's processors. Threads, since decoding, hashing and squeezing let go of the interpreter's lock.
-
-    One more than there are processors, while one waits for the disk.
-    """
-    num_threads = (os.cpu_count() or 1) + 1
-    # The threads of BLAS would spin beside ours: 0.9 ms of processor time a photo.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(num_threads, thread_name_prefix="photos") as pool:
-        yield from pool.map(function, shards)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,22 @@ other, or of its mirror image, does.
 Not here: what becomes of the copies (groups.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from petpark_assets.domain.lake.candidates import VIEWS, Candidates, Rows, find_candidates, view_keys
+from petpark_assets.domain.lake.candidates import (
+    CHUNK,
+    VIEWS,
+    Candidates,
+    KeyTable,
+    Rows,
+    find_candidates,
+    key_tables,
+    view_keys,
+)
+from petpark_assets.domain.lake.mapping import map_in_threads
 from petpark_assets.domain.lake.signatures import Part, Signatures, Spectra, View, mirror_signs, seen, spectra
 
 Pairs = npt.NDArray[np.int32]
@@ -65,9 +75,17 @@ def _alike_spectra(signatures: Signatures, is_new: npt.NDArray[np.bool_]) -> Ite
     keys = view_keys(signatures)
     everybody, new, known = np.arange(len(signatures)), np.flatnonzero(is_new), np.flatnonzero(~is_new)
     for viewed, whole in ((everybody, new), (new, known)):
-        for candidates in find_candidates(signatures, keys, viewed, whole):
-            for start in range(0, len(candidates.viewed), _CHUNK):
-                yield _verified(signatures, candidates.part(start, start + _CHUNK))
+        if not len(viewed) or not len(whole):
+            continue
+        tables = key_tables(signatures, keys, viewed, whole)
+
+        def alike(part: Rows, tables: Sequence[KeyTable] = tables) -> Rows:
+            candidates = find_candidates(signatures, keys, tables, part)
+            starts = range(0, len(candidates.viewed), _CHUNK)
+            found = [_verified(signatures, candidates.part(start, start + _CHUNK)) for start in starts]
+            return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+        yield from map_in_threads(alike, [whole[start : start + CHUNK] for start in range(0, len(whole), CHUNK)])
 
 
 def _verified(signatures: Signatures, candidates: Candidates) -> Rows:

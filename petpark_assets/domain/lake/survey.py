@@ -17,8 +17,9 @@ import pyarrow as pa
 from petpark_assets.domain import images
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.lake import fingerprints, inspection
-from petpark_assets.domain.lake.inspection import Inspector, MapShards
+from petpark_assets.domain.lake.inspection import Inspector
 from petpark_assets.domain.lake.labels import Judgement, LabelBook
+from petpark_assets.domain.lake.mapping import MapShards
 from petpark_assets.domain.lake.sources import Lake, LakeObject
 from petpark_assets.domain.records import LABELS
 

@@ -32,8 +32,8 @@ from petpark_assets.domain.lake import (
     ownership,
     sightings,
 )
-from petpark_assets.domain.lake.inspection import MapShards, map_in_threads
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels
+from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
 from petpark_assets.domain.lake.sources import Lake, open_lake
 from petpark_assets.domain.records import RawImages, TestSplit, TrainSplit
 from petpark_assets.domain.s3.bucket import read_address

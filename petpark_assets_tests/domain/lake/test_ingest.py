@@ -19,6 +19,7 @@ from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientErr
 from petpark_assets.domain.lake import catalogue, corrections, fingerprints, ingest, inspection, sources
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
+from petpark_assets.domain.lake.mapping import map_in_threads
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
 
@@ -235,7 +236,7 @@ def test_the_manifest_does_not_depend_on_order_or_workers(lake, tmp_path):
         shutil.move(tmp_path / "photo", lake / key)
     digests = {
         run(lake, tmp_path / name, map_shards=map_shards).raw_images.manifest
-        for name, map_shards in (("one", map), ("two", backwards), ("three", inspection.map_in_threads))
+        for name, map_shards in (("one", map), ("two", backwards), ("three", map_in_threads))
     }
     assert len(digests) == 1
 

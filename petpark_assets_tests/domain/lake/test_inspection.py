@@ -13,7 +13,8 @@ from PIL import Image
 from petpark_assets.domain import files, images
 from petpark_assets.domain.errors import CorruptData, TransientError
 from petpark_assets.domain.lake import catalogue, inspection, signatures
-from petpark_assets.domain.lake.inspection import Inspector, Redrawer, inspect, map_in_threads, redraw
+from petpark_assets.domain.lake.inspection import Inspector, Redrawer, inspect, redraw
+from petpark_assets.domain.lake.mapping import map_in_threads
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
 
