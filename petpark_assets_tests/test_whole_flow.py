@@ -260,7 +260,7 @@ def test_a_later_model_is_compared_with_the_champion_on_the_same_photos(plain_ho
     noted = files.read_circumstances(plain_home.store, EvaluationReport, "v0001", attempt.id)
     assert noted["num_models_evaluated"] == 2
     page = " ".join(testing.draw_page(plain_home, attempt).read_text().split())
-    assert "So far 2 models have been evaluated on this test side" in page
+    assert "So far 2 models have been evaluated on these test photos" in page
 
 
 def test_an_exam_that_was_stopped_is_made_again_whoever_reigns_by_then(plain_home: Home, monkeypatch):

@@ -60,7 +60,7 @@ def evaluation_report(
                 for name, asked in record.targets.items()
             ),
             **_beside_the_targets(record, attempt.recipe.name),
-            "models_evaluated_on_this_test_side": count_models_evaluated(opened, record.dataset_version),
+            "models_evaluated_on_test_photos": count_models_evaluated(opened),
             "report": dg.MetadataValue.url(report_pages.url(page.relative_to(opened.reports))),
             "audit": dg.MetadataValue.url(report_pages.url(audit_page.relative_to(opened.reports))),
             "report_file": dg.MetadataValue.path(str(page)),

@@ -18,6 +18,7 @@ and so is whatever else the ledger says between its first and its last event. Th
 """
 
 import io
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,8 +39,8 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 def write_bundle(home: Home, name: str, to: Path, *, key_file: Path | None = None) -> dict[str, Any]:
     """Write a model's bundle; the package is signed with the private key of a file, or with the home's own.
 
-    Returns: file, sha256, size_bytes, num_files, ledger_head; public_key: sha256 of the key that the package is signed
-        by, None where nothing was packaged; next: what to do with it.
+    Returns: file, sha256, size_bytes, num_files, ledger_head: of the newest event in it; public_key: sha256 of the key
+        that the package is signed by, None where nothing was packaged; next: what to do with it.
 
     Raises NotFound, CorruptData when something of it was changed, Conflict when `to` exists, InvalidInput for a key
     that cannot sign.
@@ -56,7 +57,7 @@ def write_bundle(home: Home, name: str, to: Path, *, key_file: Path | None = Non
         "sha256": sha256(data),
         "size_bytes": len(data),
         "num_files": len(files),
-        "ledger_head": home.ledger.head(),
+        "ledger_head": json.loads(files["bundle.json"])["ledger"]["head"],
         "public_key": _public_key(files),
         "next": f"unzip it anywhere and run: python verify.py; or: python verify.py {to.name}",
     }

@@ -25,6 +25,7 @@ from petpark_assets.domain.audit.trail import (
     OF_VERSION,
     RECORDED,
     Trail,
+    aliases,
     file_keys,
     list_attempts,
     read_trail,
@@ -46,6 +47,7 @@ CLAIMS: Mapping[str, str] = MappingProxyType({
     "splits_are_the_manifests": "the members of both sides are those of the manifest",
     "verdict_is_obeyed": "nothing was packaged or registered without a verdict of yes, or a person's word",
     "registry_is_whole": "each registered version is the package of its record, and all its files have their sums",
+    "aliases_are_as_told": "each alias of the registry names the version that its last move in the ledger names",
 })  # fmt: skip
 """What is proven, in this order."""
 
@@ -100,6 +102,7 @@ def verify(home: Home) -> dict[str, Any]:
     findings += _announced(home, events or [])
     findings += [found for trail in trails for found in _obeyed(trail, events or [])]
     findings += [found for version in known for found in _registered(home, version, trails)]
+    findings += _aliases(home, known, events) if events is not None else []
     counts = Counter(finding.claim for finding in findings)
     num_events = len(events or [])
     return {
@@ -245,6 +248,26 @@ def _obeyed(trail: Trail, events: Iterable[Event]) -> Iterator[Finding]:
         if asset in trail.documents and not is_accepted:
             detail = f"it was made, and the verdict is {report.content['verdict'] if report else 'not there'}"
             yield Finding(claim="verdict_is_obeyed", where=trail.documents[asset].key, detail=detail)
+
+
+def _aliases(home: Home, known: Iterable[RegisteredVersion], events: Iterable[Event]) -> Iterator[Finding]:
+    """What classifies is what MLflow's alias names: a move that was told and never made, or made and never told.
+
+    A move that is being made is told first, so the registry is asked again before it is held against anyone.
+    """
+    told = {alias: move.subject["version"] for alias, move in aliases(events).items()}
+    if told == _named(known):
+        return
+    named = _named(home.registry.list_versions())
+    for alias in sorted(told.keys() | named.keys()):
+        if told.get(alias) != named.get(alias):
+            there, last = named.get(alias, "none"), told.get(alias, "none")
+            detail = f"it names version {there}, its last move in the ledger version {last}: promote one of them again"
+            yield Finding(claim="aliases_are_as_told", where=f"alias {alias}", detail=detail)
+
+
+def _named(known: Iterable[RegisteredVersion]) -> dict[str, int]:
+    return {alias: found.version for found in known for alias in found.aliases}
 
 
 def _registered(home: Home, known: RegisteredVersion, trails: Iterable[Trail]) -> Iterator[Finding]:

@@ -27,6 +27,8 @@ def search_gain(search: HyperparameterSearch) -> dict[str, Any]:
     num_images = search.num_validation_images
     error = math.hypot(standard_error(default, num_images), standard_error(best, num_images))
     sentence = f"{_size(default, best, len(search.trials))} {_certainty(best - default, error, num_images)}"
+    if best > default:
+        sentence += " The best trial was chosen on these very photos, which flatters it."
     return facts | {"gain": best - default, "standard_error": error, "sentence": sentence}
 
 

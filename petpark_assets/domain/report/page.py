@@ -116,7 +116,7 @@ def render(
         context: the records and the evaluation.
         photos: None for the page that goes into a package: it names the most wrong photos by sha256 only. With
             JPEG or PNG bytes by sha256 (gallery.thumbnail) it shows them; one that is missing is said to be gone.
-        num_models_evaluated: on this test side so far. None for the page that goes into a package: it is history.
+        num_models_evaluated: on test photos of this home so far. None for the page of a package: it is history.
         override: by whom and why a rejected model was let through the gate, in one line; history too.
     """
     # Through JSON, so that a record just made and one read again from its file give the same page.

@@ -77,6 +77,7 @@ def replay(home: Home, model: str, *, on_epoch: "Callable[[Epoch], None]" = lamb
         "is_same_device_class": _is_same_class(record, fitted),
         "is_same_code": attempt.code_version == code_version(),
         "is_same_data": forgotten == record.forgotten,
+        "is_deterministic": hyperparameters.is_deterministic or fitted.device.startswith("cpu"),
         "registered_on": dict(record.environment) or {"device": record.device},
         "replayed_on": dict(fitted.environment),
         "metrics": metrics,
@@ -96,12 +97,14 @@ def judge(found: Mapping[str, Any]) -> tuple[bool, str]:
         "is_same_data": "photos were forgotten since",
         "is_same_code": "the code is another",
         "is_same_device_class": "the device class is another",
+        "is_deterministic": "it was trained with determinism switched off",
     }
     known = [reason for name, reason in reasons.items() if not found[name]]
     if not known:
         return False, f"{apart}, although data, code and device class are the same"
     is_near = all(abs(row["difference"]) <= row["allowed"] for row in rows)
-    return is_near and not found["is_same_device_class"], f"{apart}: {' and '.join(known)}"
+    may_differ = not found["is_same_device_class"] or not found["is_deterministic"]
+    return is_near and may_differ, f"{apart}: {' and '.join(known)}"
 
 
 def _tensors(file: bytes) -> dict[str, tuple[Any, ...]]:

@@ -26,7 +26,7 @@ from petpark_assets.domain.files import (
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake.catalogue import list_versions
 from petpark_assets.domain.recipes import Choices, Range, Recipe
-from petpark_assets.domain.records import AttemptRecord, EvaluationReport
+from petpark_assets.domain.records import AttemptRecord, EvaluationReport, GateOverride
 
 BUDGET = 2
 """Retrainings of one dataset version: the second has four times the trials of what a person asked for."""
@@ -95,7 +95,8 @@ def _request(attempt: Attempt, report: EvaluationReport) -> RetrainRequest:
 def widened(recipe: Recipe) -> Recipe:
     """The recipe with a wider search: more trials, wider logarithmic ranges, and weight decay among what is looked for.
 
-    What was a fixed value or a grid becomes a search by TPE, which spends more trials where they pay.
+    What was a fixed value or a grid becomes a search by TPE, which spends more trials where they pay; by random where
+    the scheduler goes on from there by itself.
     """
     search, values = recipe.search, recipe.hyperparameters
     space = {name: _widened(dimension) for name, dimension in search.space.items()}
@@ -105,7 +106,7 @@ def widened(recipe: Recipe) -> Recipe:
             space[name] = Range(low=value / WIDENING, high=value * WIDENING, log=True)
     wider = dataclasses.replace(
         search,
-        algorithm="random" if search.algorithm == "random" else "tpe",
+        algorithm="random" if search.algorithm == "random" or search.scheduler == "pbt" else "tpe",
         num_trials=search.num_trials * WIDENING,
         time_budget_s=None if search.time_budget_s is None else search.time_budget_s * WIDENING,
         space=space,
@@ -133,7 +134,7 @@ def next_request(
         version: the newest dataset version.
         filed: its requests.
         starts: when requests of it were begun, by digest.
-        has_accepted: whether one of its attempts was accepted.
+        has_accepted: whether one of its attempts was accepted, by the gate or by a person.
         now: with a time zone.
     """
     waiting = sorted((one for one in filed if one.digest not in starts), key=lambda one: (one.when, one.digest))
@@ -162,6 +163,7 @@ def decide(home: Home, now: datetime | None = None) -> tuple[Filed | None, str]:
     starts = read_starts(home, {one.digest for one in filed})
     has_accepted = bool(filed) and any(
         read_record(home.store, EvaluationReport, version, attempt).is_accepted
+        or has_record(home.store, GateOverride, version, attempt)
         for attempt in list_attempts(home.store, EvaluationReport, version)
     )
     return next_request(version, filed, starts, has_accepted=has_accepted, now=now or datetime.now(UTC))

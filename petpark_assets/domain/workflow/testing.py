@@ -98,7 +98,7 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
         # The event first: a crash between the two leaves it twice, never missing.
         verdict = {"is_accepted": record.is_accepted, "verdict": record.verdict, "evaluation_report": digest(record)}
         home.ledger.append("verdict", {"dataset_version": version, "attempt": attempt.id, **verdict})
-        num_models = {"num_models_evaluated": count_models_evaluated(home, version)}
+        num_models = {"num_models_evaluated": count_models_evaluated(home)}
         write_record(home.store, record, {**circumstances(), **num_models})
     return record
 
@@ -153,7 +153,7 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
     )
     wrong = gallery.most_wrong(answers.sha256s, answers.labels, answers.probabilities)
     context = _report_context(home, attempt, evaluation, wrong, record.forgotten)
-    num_models = count_models_evaluated(home, attempt.dataset_version)
+    num_models = count_models_evaluated(home)
     override = decisions.overrides(home.ledger.events()).get(attempt.id)
     said = None if override is None else decisions.sentence(override)
     target, known = page_path(home, attempt), None

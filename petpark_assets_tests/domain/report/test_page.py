@@ -227,9 +227,9 @@ def test_without_a_champion_the_page_says_so():
 
 def test_how_many_models_were_evaluated_stands_on_the_homes_page_alone():
     """A package is content: the same work must not give other bytes because others came before."""
-    assert "evaluated on this test side" not in text_of(PAGE)
+    assert "evaluated on these test photos" not in text_of(PAGE)
     seen = text_of(render(CONTEXT, {}, num_models_evaluated=7).decode())
-    assert "So far 7 models have been evaluated on this test side" in seen
+    assert "So far 7 models have been evaluated on these test photos" in seen
 
 
 def test_a_report_of_before_can_still_be_drawn():

@@ -122,8 +122,8 @@ def found_by_replay(*, difference=0.0, **others):
         {"name": "validation_accuracy", "difference": difference, "allowed": 0.02},
         {"name": "train_loss", "difference": 9.0, "allowed": None},
     ]
-    same = {"is_same_bits": False, "is_same_device_class": True, "is_same_code": True, "is_same_data": True}
-    return {**same, "metrics": rows, **others}
+    same = dict.fromkeys(("is_same_device_class", "is_same_code", "is_same_data", "is_deterministic"), True)
+    return {"is_same_bits": False, **same, "metrics": rows, **others}
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,21 @@ def found_by_replay(*, difference=0.0, **others):
         (found_by_replay(), False, "although data, code and device class are the same"),
         (found_by_replay(is_same_device_class=False, difference=-0.01), True, "by -0.0100 (allowed 0.0200)"),
         (found_by_replay(is_same_device_class=False, difference=0.03), False, "the device class is another"),
+        (found_by_replay(is_deterministic=False, difference=0.01), True, "determinism switched off"),
+        (found_by_replay(is_deterministic=False, difference=0.03), False, "determinism switched off"),
         (found_by_replay(is_same_code=False), False, "the code is another"),
         (found_by_replay(is_same_data=False), False, "photos were forgotten since"),
     ],
-    ids=["same bits", "same class", "near elsewhere", "far elsewhere", "other code", "other data"],
+    ids=[
+        "same bits",
+        "same class",
+        "near elsewhere",
+        "far elsewhere",
+        "near unfixed",
+        "far unfixed",
+        "other code",
+        "other data",
+    ],
 )
 def test_the_verdict_of_a_replay(found, is_reproduced, words):
     """Exit code 0 promises an auditor something: the same bits, or another device and near metrics."""

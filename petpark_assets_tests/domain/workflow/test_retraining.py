@@ -9,10 +9,11 @@ from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.files import digest, write_record
 from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.model.space import check_space
-from petpark_assets.domain.recipes import RECIPES, Recipe, override
-from petpark_assets.domain.records import EvaluationReport
+from petpark_assets.domain.recipes import RECIPES, Choices, Recipe, override
+from petpark_assets.domain.records import EvaluationReport, GateOverride
 from petpark_assets.domain.workflow import retraining
 from petpark_assets.domain.workflow.retraining import BUDGET, COOL_DOWN, Filed, RetrainRequest, next_request, widened
+from petpark_assets_tests.domain.audit.drawn_home import add_version, photo
 
 NOW = datetime(2026, 3, 3, 10, tzinfo=UTC)
 DEMO = RECIPES["demo"]
@@ -76,6 +77,15 @@ def test_a_search_that_was_none_becomes_one():
     check_space(widened(by_hand))
 
 
+@pytest.mark.parametrize("algorithm", ["grid", "none", "random"])
+def test_a_population_is_widened_as_one(algorithm: str):
+    """Population-based training goes on from random values: TPE would be refused, and with it the exam's own step."""
+    space = {"learning_rate": Choices(values=(0.001, 0.01))}
+    recipe = override(DEMO, {"search": {"algorithm": algorithm, "space": space, "scheduler": "pbt"}})
+    assert widened(recipe).search.algorithm == "random"
+    check_space(widened(recipe))
+
+
 def test_a_request_has_its_cause_and_leads_to_the_rejection(home: Home):
     """In the store and in the ledger; asked again it is the same one."""
     attempt = new_attempt("v0001", DEMO)
@@ -131,6 +141,21 @@ def test_the_next_waits_until_the_last_has_cooled_down():
     assert ask([filed(3), filed(2)], starts)[1] == (
         "v0001 is trained again from 2026-03-04 10:00 UTC on, if no person comes first"
     )
+
+
+def test_nothing_is_trained_again_where_a_person_let_the_model_through(home: Home):
+    """The park has its model: four times the trials would be spent on a question that was answered."""
+    attempt = new_attempt("v0001", DEMO)
+    examine(home, attempt)
+    retraining.file_request(home, attempt)
+    add_version(home, "v0001", [photo(number) for number in range(20)])
+    assert retraining.decide(home)[0] is not None
+    word = GateOverride(
+        dataset_version="v0001", attempt=attempt.id, trained_cnn="1" * 64, evaluation_report="3" * 64, weights="4" * 64,
+        verdict="rejected", by="Ann", because="the camera is new",
+    )  # fmt: skip
+    write_record(home.store, word, {})
+    assert retraining.decide(home) == (None, "v0001 has an accepted model by now")
 
 
 def test_the_budget_holds_whatever_was_filed():
