@@ -165,7 +165,8 @@ class Training:
     def _compile(self) -> None:
         """Train through a compiled network, where the machine can make one."""
         sides_px = dict.fromkeys(self.resolution_px(done) for done in range(self.hyperparameters.epochs))
-        empty = [torch.zeros(self.batch_size, 3, side_px, side_px, device=self.device) for side_px in sides_px]
+        count = len(workers.part(torch.empty(self.batch_size)))
+        empty = [torch.zeros(count, 3, side_px, side_px, device=self.device) for side_px in sides_px]
         faster = compiled(self.network, [sample.contiguous(memory_format=torch.channels_last) for sample in empty])
         if faster is not None:
             self.network, self.is_compiled = faster, True
