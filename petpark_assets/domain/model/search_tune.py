@@ -1,7 +1,8 @@
 """How Ray Tune runs the trials of a search: what a trial may use, its process, and what comes back of it.
 
-Trials are handed paths: photos never travel through Ray. A trial's process that dies is started again, and goes on
-from its checkpoint; what a trial raises is its answer, and comes back with its last report.
+Trials are handed paths: photos never travel through Ray. A trial whose process dies, or raises TransientError, is
+started again in another process, and goes on from its checkpoint: the first may hold a GPU that answers no more. What
+else a trial raises is its answer, and comes back with its last report.
 
 Ray is imported inside the functions that use it. Not here: what is tried, and what is kept of it (search.py).
 """
@@ -160,7 +161,7 @@ def _train(config: Mapping[str, Any], task: Task) -> None:
         if whole != curve:  # it had ended before it could say so
             report(whole)
     except TransientError:
-        raise  # Ray Tune starts the trial again
+        raise  # Ray Tune ends this process, and starts the trial again in another
     except Exception as error:  # noqa: BLE001 - it is the trial's answer, and raised where it matters
         error.add_note(traceback.format_exc())
         _report(task, config, curve, failure=error)
@@ -228,7 +229,7 @@ def _watcher(end: End, on_epoch: Callable[[int, dict[str, Any]], None]) -> Any:
 
 
 def _process_failure(trial: Any) -> TransientError:
-    """What a trial raised that may pass (a full disk, an S3 that is away), or why its process died, as Ray knows it."""
+    """What a trial raised that may pass (a full disk, a GPU that fails), or why its process died, as Ray knows it."""
     # Its text: the error itself is there only as a pickle, and those are never loaded.
     reasons = Path(trial.error_file).read_text().rpartition("Failure # ")[2].splitlines()[1:]
     for line in reasons:

@@ -34,6 +34,7 @@ from petpark_assets.domain.model.devices import (
     describe_environment,
     find_device,
     half_precision,
+    named_failures,
     seeded,
 )
 from petpark_assets.domain.model.network import Classifier, build_network
@@ -114,9 +115,12 @@ def fit(
 
     Raises:
         InvalidInput: too few photos, an unknown architecture, or a loss that is no longer a number.
+        TooLittleMemory: the GPU's.
+        TransientError: the GPU failed; another process may go on.
     """
     target = find_device(device)
-    with seeded(seed, target), arithmetic(target, is_deterministic=hyperparameters.is_deterministic):
+    exactly = arithmetic(target, is_deterministic=hyperparameters.is_deterministic)
+    with named_failures(), seeded(seed, target), exactly:  # named first: on a GPU that failed, to clean up fails too
         training = Training(data, preprocessing, hyperparameters, seed, target)
         task = training.describe_task(data) if checkpoint else {}
         if checkpoint and (found := checkpoints.load_if_same(checkpoint, task)):
