@@ -114,7 +114,8 @@ def train(
         so_far[:] = [*(point for point in so_far if point["epoch"] < epoch.number), _point(vars(epoch))]
         on_epoch(list(so_far))
 
-    with workers.together(task.recipe.search.workers_per_trial, partial(_work, task, values, path)):
+    others = partial(_work, task, values, path)
+    with workers.together(task.recipe.search.workers_per_trial, others, has_gpus=task.gpus > 0):
         fitted = _work(task, values, path, report)
     return [_point(vars(epoch)) for epoch in fitted.epochs]
 
