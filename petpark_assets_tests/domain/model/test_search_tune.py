@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import ray
 import torch
 
 from petpark_assets.domain.errors import InvalidInput, ProcessLost, TooLittleMemory, TransientError
@@ -104,6 +105,30 @@ def test_workers_get_what_a_node_has_for_each_of_them(tmp_path):
     assert search_tune._resources(pair) == {"cpu": 4, "gpu": 1}
     with pytest.raises(InvalidInput, match="workers_per_trial is 5: no node has as many cores"):
         afford(toy(workers_per_trial=5))
+
+
+HEAD = {"CPU": 16.0}
+GPU_NODE = {"CPU": 4.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "settings", "asked"),
+    [
+        ([HEAD, GPU_NODE], {"gpus_per_trial": 1.0}, {"cpu": 4, "gpu": 1}),
+        ([HEAD, GPU_NODE], {"gpus_per_trial": 0.0}, {"cpu": 8, "gpu": 0}),
+        ([HEAD], {"gpus_per_trial": 1.0}, {"cpu": 8, "gpu": 0}),
+        ([HEAD, GPU_NODE], {"gpus_per_trial": 1.0, "scheduler": "pbt", "algorithm": "random"}, {"cpu": 4, "gpu": 1}),
+        ([GPU_NODE, {"CPU": 2.0, "GPU": 8.0}], {"gpus_per_trial": 0.5}, {"cpu": 4, "gpu": 0.5}),
+        ([HEAD, {"CPU": 1.0, "GPU": 1.0}], {"gpus_per_trial": 0.5, "workers_per_trial": 2}, {"cpu": 16, "gpu": 0}),
+    ],
+)
+def test_a_trial_asks_for_what_one_node_has(tmp_path, monkeypatch, nodes, settings, asked):
+    """Sixteen cores of one node and the GPU of another are nowhere together: Ray would wait for them for ever."""
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    data = SavedData(images=Path(), labels=DATA.labels, validation=DATA.validation, read_photos=None)
+    recipe = toy(cpus_per_trial=8, **settings)
+    task = search_tune.affordable_task(tmp_path, data, PREPROCESSING, recipe)
+    assert search_tune._resources(task) == asked
 
 
 def test_why_a_trials_process_ended_is_read_as_text(tmp_path):
