@@ -1,7 +1,9 @@
 """Where torch computes, how exactly, and what the bits of a result depend on."""
 
 import contextlib
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 
 import numpy as np
@@ -65,6 +67,22 @@ def named_failures() -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     """Torch's hints for debugging follow it."""
     return str(error).partition("\n")[0].strip(" .")
+
+
+@contextlib.contextmanager
+def memory_given_back() -> Iterator[None]:
+    """Leave a GPU nothing of what was computed, however that ended.
+
+    Torch keeps freed memory for this process, which may live on: to others, and to itself, it would count as used.
+    """
+    try:
+        yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # their variables hold the network and its photos
+        raise
+    finally:
+        gc.collect()  # as do networks that hold each other
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager
