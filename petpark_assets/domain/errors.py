@@ -7,7 +7,8 @@
     │   ├── Conflict            it exists already, with other content; nothing was overwritten
     │   ├── CorruptData         stored bytes no longer have the digest they were stored under
     │   ├── ModelRejected       the evaluation report's verdict is no: nothing goes on
-    │   └── NotAllowed          whoever asks may not do it; the message says who may
+    │   ├── NotAllowed          whoever asks may not do it; the message says who may
+    │   └── TooLittleMemory     a GPU has too little memory for what it was told to do
     └── TransientError          again may help: a full disk, a server that went away
         └── ProcessLost         a process that worked for us was killed: perhaps by what it was given to do
 
@@ -45,6 +46,10 @@ class ModelRejected(PermanentError):
 
 class NotAllowed(PermanentError):
     """Whoever asks may not do it."""
+
+
+class TooLittleMemory(PermanentError):
+    """A GPU has too little memory for what it was told to do, beside others that use it."""
 
 
 class TransientError(PetparkError):

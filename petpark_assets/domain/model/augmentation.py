@@ -95,12 +95,14 @@ def augment(photos: Tensor, draws: Draws, resolution_px: int, hyperparameters: H
 def hide(inputs: Tensor, boxes: Tensor) -> Tensor:
     """Scaled inputs [N, 3, R, R] with a rectangle of each set to 0, the train side's mean (random erasing).
 
+    In the inputs' own memory order: a network that was compiled for one is compiled again for another.
     Z. Zhong et al., "Random erasing data augmentation", AAAI 2020.
     """
     centres = (torch.arange(inputs.shape[-1], device=inputs.device) + 0.5) / inputs.shape[-1]
     left, right, top, bottom = boxes[:, :, None].unbind(dim=1)
     columns, rows = (centres >= left) & (centres < right), (centres >= top) & (centres < bottom)
-    return inputs.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+    is_hidden = (rows[:, :, None] & columns[:, None, :])[:, None]
+    return inputs.clone().masked_fill_(is_hidden, 0.0)  # masked_fill would give them back channel by channel
 
 
 def _recolour(levels: Tensor, colours: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 """Where torch computes, how exactly, and what the bits of a result depend on."""
 
 import contextlib
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.errors import InvalidInput, TooLittleMemory, TransientError
 
 CUBLAS_WORKSPACE = ":4096:8"
 """Without it torch refuses matrix products that must be repeatable; of 32 MB, as is cuBLAS's own choice for Hopper."""
@@ -43,6 +45,44 @@ def describe_environment(device: torch.device) -> dict[str, str]:
 def half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """bfloat16 for convolutions on a GPU; float32 on a CPU, where it is faster (see train.py)."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+@contextlib.contextmanager
+def named_failures() -> Iterator[None]:
+    """A GPU's failures by our own names: TooLittleMemory, or TransientError where the card itself failed.
+
+    After the latter CUDA answers nothing to this process any more: whoever tries again does so in another.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TooLittleMemory(
+            f"the GPU ran out of memory ({_first_line(error)}): lower batch_size, or raise search.gpus_per_trial, so "
+            "that fewer trials share a GPU"
+        ) from error
+    except torch.AcceleratorError as error:
+        raise TransientError(f"the GPU failed ({_first_line(error)}): see what its driver logged") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Torch's hints for debugging follow it."""
+    return str(error).partition("\n")[0].strip(" .")
+
+
+@contextlib.contextmanager
+def memory_given_back() -> Iterator[None]:
+    """Leave a GPU nothing of what was computed, however that ended.
+
+    Torch keeps freed memory for this process, which may live on: to others, and to itself, it would count as used.
+    """
+    try:
+        yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # their variables hold the network and its photos
+        raise
+    finally:
+        gc.collect()  # as do networks that hold each other
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

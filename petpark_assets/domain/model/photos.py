@@ -22,7 +22,9 @@ NUM_READERS = 4
 BATCHES_AHEAD = 6
 """Batches that are being read, or wait on the card; 256 photos of 176 px are 24 MB."""
 RESIDENT_SHARE = 1 / 3
-"""Of the card's free memory, the largest part that photos may take: the rest is the network's."""
+"""Of the memory that a training may use of a card, the largest part for photos: the rest is the network's."""
+PHOTOS_A_COPY = 1024
+"""So many are moved to the card at a time: 95 MB of 176 px."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,23 @@ class Photos:
     pinned memory and on to the card while it computes.
     """
 
-    def __init__(self, data: TrainingData, device: torch.device, *, is_resident: bool | None = None) -> None:
+    def __init__(
+        self, data: TrainingData, device: torch.device, *, gpu_share: float = 1.0, is_resident: bool | None = None
+    ) -> None:
         """Move the photos to the device if they fit there.
 
         Args:
             data: the train side.
             device: that learns.
+            gpu_share: of the GPU, the part that is this training's; above 0, at most 1.
             is_resident: whether all photos are kept on the device; None: where it is a GPU that has room.
         """
         self.device = device
         self.images = data.images
         self.labels = torch.from_numpy(data.labels.astype(np.int64)).to(device)
         self.resident: Tensor | None = None
-        if _fits(data.images.nbytes, device) if is_resident is None else is_resident:
-            self.resident = torch.from_numpy(np.array(data.images)).to(device)
+        if _fits(data.images.nbytes, device, gpu_share) if is_resident is None else is_resident:
+            self.resident = _moved(data.images, device)
         self.copying = _new_stream(device) if device.type == "cuda" and self.resident is None else None
 
     def batches(self, order: Indices, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -125,5 +130,21 @@ def _new_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _fits(size_bytes: int, device: torch.device) -> bool:
-    return device.type == "cuda" and size_bytes < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+def _fits(size_bytes: int, device: torch.device, gpu_share: float) -> bool:
+    """By this training's part of the whole memory: trials that begin together find all of it free, each of them."""
+    if device.type != "cuda":
+        return False
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    return size_bytes < RESIDENT_SHARE * min(free_bytes, gpu_share * total_bytes)
+
+
+def _moved(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor | None:
+    """All photos on the device; None where others took the room meanwhile."""
+    try:
+        moved = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    except torch.OutOfMemoryError:
+        return None
+    for start in range(0, len(images), PHOTOS_A_COPY):  # in parts: whole, they would be in the host's memory twice
+        part = np.array(images[start : start + PHOTOS_A_COPY])  # torch takes no read-only memory map
+        moved[start : start + PHOTOS_A_COPY] = torch.from_numpy(part)
+    return moved

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from petpark_assets.domain.errors import ProcessLost, TransientError
+from petpark_assets.domain.errors import ProcessLost, TooLittleMemory, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import journal, search_tune, space
 from petpark_assets.domain.model.journal import Journal
@@ -83,7 +83,8 @@ def search(
         on_epoch: called with a trial's number and each new point of its curve.
 
     Raises InvalidInput for a space that cannot be searched, TransientError when another process is at it or Ray is
-    gone or a trial met what may pass (a full disk, an S3 that is away), and whatever the defaults' trial failed with:
+    gone or a trial met what may pass (a full disk, an S3 that is away, a GPU that fails), TooLittleMemory where a GPU
+    has not enough for a trial beside those that share it, and whatever the defaults' trial failed with:
     without it there is nothing to compare with. Any other trial that fails is noted and passed over.
     """
     if recipe.search.algorithm == "none":
@@ -115,9 +116,9 @@ def search(
     )
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_no_answer(error: Exception) -> bool:
     """Whether it says nothing of the trial's point: noted as its end, it would stay in the record for ever."""
-    return isinstance(error, TransientError) and not isinstance(error, ProcessLost)
+    return isinstance(error, (TransientError, TooLittleMemory)) and not isinstance(error, ProcessLost)
 
 
 def _is_finished(trial: Mapping[str, Any]) -> bool:
@@ -160,7 +161,7 @@ class _Run:
         }
         if error is not None:
             trial["error"] = " ".join(str(error).split())
-        if error is not None and (number == 1 or _may_pass(error)):
+        if error is not None and (number == 1 or _is_no_answer(error)):
             self.failure = error  # and not noted: the same call tries this trial again
         else:
             self.notes.end(trial)

@@ -1,7 +1,8 @@
 """How Ray Tune runs the trials of a search: what a trial may use, its process, and what comes back of it.
 
-Trials are handed paths: photos never travel through Ray. A trial's process that dies is started again, and goes on
-from its checkpoint; what a trial raises is its answer, and comes back with its last report.
+Trials are handed paths: photos never travel through Ray. A trial whose process dies, or raises TransientError, is
+started again in another process, and goes on from its checkpoint: the first may hold a GPU that answers no more. What
+else a trial raises is its answer, and comes back with its last report.
 
 Ray is imported inside the functions that use it. Not here: what is tried, and what is kept of it (search.py).
 """
@@ -32,17 +33,26 @@ _PASSING = f"{TransientError.__module__}.{TransientError.__name__}: "
 
 
 def affordable_task(folder: Path, data: SavedData, preprocessing: Preprocessing, recipe: Recipe) -> Task:
-    """What trials have in common: of processors and GPUs no more than a node has, or they would wait for ever."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    num_workers = recipe.search.workers_per_trial
-    most_cpus, most_gpus = (max(node.get(kind, 0) for node in nodes) / num_workers for kind in ("CPU", "GPU"))
+    """What trials have in common: of processors and GPUs no more than one node has, or they would wait for ever."""
+    node, num_workers = _best_node(recipe), recipe.search.workers_per_trial
+    most_cpus, most_gpus = (node.get(kind, 0) / num_workers for kind in ("CPU", "GPU"))
     if most_cpus < 1:
         raise InvalidInput(f"search.workers_per_trial is {num_workers}: no node has as many cores; set it lower")
     cpus = int(min(recipe.search.cpus_per_trial, most_cpus))
     gpus = min(recipe.search.gpus_per_trial, most_gpus)
     return Task(folder=folder, data=data, preprocessing=preprocessing, recipe=recipe, cpus=cpus, gpus=gpus)
+
+
+def _best_node(recipe: Recipe) -> dict[str, float]:
+    """What the node has that suits a trial best: a core for each worker, then the GPUs it asks for, then more cores."""
+    import ray
+
+    def suits(node: dict[str, float]) -> tuple[bool, float, float]:
+        wanted = recipe.search.workers_per_trial * recipe.search.gpus_per_trial
+        cpus = node.get("CPU", 0)
+        return cpus >= recipe.search.workers_per_trial, min(node.get("GPU", 0), wanted), cpus
+
+    return max((node["Resources"] for node in ray.nodes() if node["Alive"]), key=suits)  # type: ignore[no-untyped-call]
 
 
 def run_trials(
@@ -98,13 +108,11 @@ def run_trials(
 
 def _resources(task: Task) -> dict[str, float]:
     """A population's members are all under way and take turns: cores, not a limit of trials, say how many run."""
-    import ray
-
     num_workers = task.recipe.search.workers_per_trial
     own = {"cpu": num_workers * task.cpus, "gpu": num_workers * task.gpus}  # on one node, all or none
     if task.recipe.search.scheduler != "pbt":
         return own
-    cores = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+    cores = _best_node(task.recipe).get("CPU", 0)
     return own | {"cpu": max(own["cpu"], cores // task.recipe.search.max_concurrent_trials)}
 
 
@@ -160,7 +168,7 @@ def _train(config: Mapping[str, Any], task: Task) -> None:
         if whole != curve:  # it had ended before it could say so
             report(whole)
     except TransientError:
-        raise  # Ray Tune starts the trial again
+        raise  # Ray Tune ends this process, and starts the trial again in another
     except Exception as error:  # noqa: BLE001 - it is the trial's answer, and raised where it matters
         error.add_note(traceback.format_exc())
         _report(task, config, curve, failure=error)
@@ -228,7 +236,7 @@ def _watcher(end: End, on_epoch: Callable[[int, dict[str, Any]], None]) -> Any:
 
 
 def _process_failure(trial: Any) -> TransientError:
-    """What a trial raised that may pass (a full disk, an S3 that is away), or why its process died, as Ray knows it."""
+    """What a trial raised that may pass (a full disk, a GPU that fails), or why its process died, as Ray knows it."""
     # Its text: the error itself is there only as a pickle, and those are never loaded.
     reasons = Path(trial.error_file).read_text().rpartition("Failure # ")[2].splitlines()[1:]
     for line in reasons:

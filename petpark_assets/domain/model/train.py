@@ -34,6 +34,7 @@ from petpark_assets.domain.model.devices import (
     describe_environment,
     find_device,
     half_precision,
+    named_failures,
     seeded,
 )
 from petpark_assets.domain.model.network import Classifier, build_network
@@ -93,6 +94,7 @@ def fit(
     *,
     seed: int,
     device: str = "auto",
+    gpu_share: float = 1.0,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> Fitted:
@@ -108,16 +110,20 @@ def fit(
         hyperparameters: what this training is told.
         seed: of the first weights, the order of photos and their augmentation.
         device: `auto` (a GPU when there is one), `cpu` or `cuda`.
+        gpu_share: of the GPU's memory, the part that is this training's; above 0, at most 1.
         checkpoint: a file that is written after each epoch; where it is there already, and of this very training, it
             goes on after that epoch. Who is done with it deletes it.
         on_epoch: is told after each epoch of this call, its checkpoint being written; what it raises ends the training.
 
     Raises:
         InvalidInput: too few photos, an unknown architecture, or a loss that is no longer a number.
+        TooLittleMemory: the GPU's.
+        TransientError: the GPU failed; another process may go on.
     """
     target = find_device(device)
-    with seeded(seed, target), arithmetic(target, is_deterministic=hyperparameters.is_deterministic):
-        training = Training(data, preprocessing, hyperparameters, seed, target)
+    exactly = arithmetic(target, is_deterministic=hyperparameters.is_deterministic)
+    with named_failures(), seeded(seed, target), exactly:  # named first: on a GPU that failed, to clean up fails too
+        training = Training(data, preprocessing, hyperparameters, seed, target, gpu_share=gpu_share)
         task = training.describe_task(data) if checkpoint else {}
         if checkpoint and (found := checkpoints.load_if_same(checkpoint, task)):
             training.restore(found)
@@ -139,6 +145,8 @@ class Training:
         hyperparameters: Hyperparameters,
         seed: int,
         device: torch.device,
+        *,
+        gpu_share: float = 1.0,
     ) -> None:
         self.hyperparameters, self.seed, self.device = hyperparameters, seed, device
         self.learnt, self.validated = sides(data)
@@ -147,7 +155,7 @@ class Training:
         self.classifier = Classifier(network, preprocessing)
         self.classifier.to(device).to(memory_format=torch.channels_last)
         self.network, self.is_compiled = network.train(), False
-        self.photos = Photos(data, device)
+        self.photos = Photos(data, device, gpu_share=gpu_share)
         self.average = Average(self.classifier, hyperparameters.ema_decay)
         self.optimiser = Muon(
             network, learning_rate=hyperparameters.learning_rate, weight_decay=hyperparameters.weight_decay
@@ -165,7 +173,8 @@ class Training:
     def _compile(self) -> None:
         """Train through a compiled network, where the machine can make one."""
         sides_px = dict.fromkeys(self.resolution_px(done) for done in range(self.hyperparameters.epochs))
-        empty = [torch.zeros(self.batch_size, 3, side_px, side_px, device=self.device) for side_px in sides_px]
+        count = len(workers.part(torch.empty(self.batch_size)))
+        empty = [torch.zeros(count, 3, side_px, side_px, device=self.device) for side_px in sides_px]
         faster = compiled(self.network, [sample.contiguous(memory_format=torch.channels_last) for sample in empty])
         if faster is not None:
             self.network, self.is_compiled = faster, True

@@ -114,7 +114,8 @@ def train(
         so_far[:] = [*(point for point in so_far if point["epoch"] < epoch.number), _point(vars(epoch))]
         on_epoch(list(so_far))
 
-    with workers.together(task.recipe.search.workers_per_trial, partial(_work, task, values, path)):
+    others = partial(_work, task, values, path)
+    with workers.together(task.recipe.search.workers_per_trial, others, has_gpus=task.gpus > 0):
         fitted = _work(task, values, path, report)
     return [_point(vars(epoch)) for epoch in fitted.epochs]
 
@@ -122,24 +123,27 @@ def train(
 def _work(
     task: Task, values: space.Values, path: Path, on_epoch: Callable[["Epoch"], None] = lambda _epoch: None
 ) -> "Fitted":
-    """Train as one of the trial's workers, or as the only one."""
+    """Train as one of the trial's workers, or as the only one; nothing of it stays on the GPU."""
     import torch
 
     from petpark_assets.domain.model import workers
+    from petpark_assets.domain.model.devices import memory_given_back
     from petpark_assets.domain.model.train import fit
 
     torch.set_num_threads(max(1, task.cpus))
     checkpoint = workers.own_checkpoint(path)
     workers.in_step()  # or the first would write while another copies
-    return fit(
-        _sample(task.data.open(), task.recipe.search.photos_share),
-        task.preprocessing,
-        space.trial_hyperparameters(task.recipe, values),
-        seed=task.recipe.seed,
-        device="auto" if task.gpus else "cpu",
-        on_epoch=on_epoch,
-        checkpoint=checkpoint,
-    )
+    with memory_given_back():
+        return fit(
+            _sample(task.data.open(), task.recipe.search.photos_share),
+            task.preprocessing,
+            space.trial_hyperparameters(task.recipe, values),
+            seed=task.recipe.seed,
+            device="auto" if task.gpus else "cpu",
+            gpu_share=min(task.gpus, 1),
+            on_epoch=on_epoch,
+            checkpoint=checkpoint,
+        )
 
 
 def _kept_curve(path: Path) -> Curve:

@@ -76,10 +76,11 @@ def in_step() -> None:
 
 
 @contextmanager
-def together(num_workers: int, train: Callable[[], Any]) -> Iterator[None]:
+def together(num_workers: int, train: Callable[[], Any], *, has_gpus: bool) -> Iterator[None]:
     """Have this process and others of its kind train together: `train` runs in each of the others meanwhile.
 
-    `train` must be picklable. Raises ProcessLost when another worker ended before this one.
+    `train` must be picklable. Without `has_gpus` the machine's GPUs, which Ray leaves visible, are not used.
+    Raises ProcessLost when another worker ended before this one.
     """
     if num_workers == 1:
         yield
@@ -88,14 +89,14 @@ def together(num_workers: int, train: Callable[[], Any]) -> Iterator[None]:
         meeting = f"{folder}/meeting"
         spawning = multiprocessing.get_context("spawn")
         others = [
-            spawning.Process(target=_work, args=(rank, num_workers, meeting, train), daemon=True)
+            spawning.Process(target=_work, args=(rank, num_workers, meeting, has_gpus, train), daemon=True)
             for rank in range(1, num_workers)
         ]
         for other in others:
             other.start()
             stack.callback(_end, other)
         try:
-            with _member(0, num_workers, meeting):
+            with _member(0, num_workers, meeting, has_gpus):
                 yield
         except RuntimeError as error:  # what torch raises when a partner is gone, among others
             for other in others:
@@ -105,16 +106,16 @@ def together(num_workers: int, train: Callable[[], Any]) -> Iterator[None]:
             raise
 
 
-def _work(rank: int, num_workers: int, meeting: str, train: Callable[[], Any]) -> None:
-    with _member(rank, num_workers, meeting):
+def _work(rank: int, num_workers: int, meeting: str, has_gpus: bool, train: Callable[[], Any]) -> None:
+    with _member(rank, num_workers, meeting, has_gpus):
         train()
 
 
 @contextmanager
-def _member(rank: int, num_workers: int, meeting: str) -> Iterator[None]:
+def _member(rank: int, num_workers: int, meeting: str, has_gpus: bool) -> Iterator[None]:
     """One of the workers, which meet by a file: torch's usual server would listen to the network."""
     os.environ.update(LOOPBACK)
-    num_gpus = torch.cuda.device_count()
+    num_gpus = torch.cuda.device_count() if has_gpus else 0
     if num_gpus:
         torch.cuda.set_device(rank % num_gpus)
     backend = "nccl" if num_gpus >= num_workers else "gloo"  # NCCL wants a card for each

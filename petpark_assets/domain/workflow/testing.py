@@ -123,13 +123,13 @@ def open_test_side(home: Home, attempt: Attempt, model: TrainedCnn, *, purpose: 
     return open_side(home, attempt.dataset_version, "test", attempt.recipe.resolution_px)
 
 
-def open_network(home: Home, model: TrainedCnn) -> Callable[[np.ndarray], np.ndarray]:
+def open_network(home: Home, model: TrainedCnn, *, device: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
     """The trained network as a function: pixels uint8 [N, R, R, 3] to the probability of dog, float32 [N]."""
     from petpark_assets.domain.model.prediction import predict
     from petpark_assets.domain.model.weights import load_classifier
 
     classifier = load_classifier(read_weights(home, model))
-    return lambda pixels: predict(classifier, pixels)
+    return lambda pixels: predict(classifier, pixels, device=device)
 
 
 def read_report_file(home: Home, record: EvaluationReport, name: str) -> bytes:

@@ -7,7 +7,8 @@ import torch
 
 from petpark_assets.domain.model import augmentation
 from petpark_assets.domain.model.augmentation import augment, draw, hide, resolution_at
-from petpark_assets_tests.domain.model.squares import SIDE_PX, TINY
+from petpark_assets.domain.model.network import Classifier, build_network
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, SIDE_PX, TINY
 
 
 def test_crops_grow_from_the_first_resolution_to_the_last():
@@ -79,3 +80,22 @@ def test_half_of_the_crops_hide_a_rectangle_of_no_more_than_the_share():
     assert shares.max() < 0.3
     assert 0.4 < (shares > 0).float().mean() < 0.6
     assert (hide(torch.ones(400, 3, 8, 8), draw(400, TINY, torch.Generator()).boxes) == 1).all()
+
+
+@pytest.mark.parametrize("resolution_px", [12, SIDE_PX])
+@pytest.mark.parametrize("colour_jitter", [0.0, 0.2])
+def test_batches_reach_the_network_in_channels_last_order(data, resolution_px, colour_jitter):
+    """In another order convolutions are slower, and a compiled network is compiled anew in the middle of an epoch."""
+    told = dataclasses.replace(TINY, colour_jitter=colour_jitter, hidden_share_max=0.25)
+    draws = draw(8, told, torch.Generator().manual_seed(0))
+    crops = augment(torch.from_numpy(data.images[:8]), draws, resolution_px, told)
+    scaled = Classifier(build_network(told), PREPROCESSING).scale(crops)
+    for batch in (crops, scaled, hide(scaled, draws.boxes)):
+        assert batch.stride() == (3 * resolution_px**2, 1, 3 * resolution_px, 3)
+
+
+def test_hiding_leaves_the_given_inputs_as_they_are():
+    """Whoever calls it still has the whole photos."""
+    inputs = torch.ones(2, 3, 8, 8)
+    hide(inputs, torch.tensor([[0.0, 1.0, 0.0, 1.0]] * 2))
+    assert (inputs == 1).all()

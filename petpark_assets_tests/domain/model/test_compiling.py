@@ -1,13 +1,19 @@
 """Claims about compiled networks: they leave the weights alone, and a machine without a compiler trains too."""
 
+import dataclasses
 import logging
 
+import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
+from petpark_assets.domain.model import workers
 from petpark_assets.domain.model.compiling import compiled
 from petpark_assets.domain.model.network import build_network
-from petpark_assets_tests.domain.model.squares import TINY
+from petpark_assets.domain.model.train import Training, TrainingData
+from petpark_assets.domain.recipes import RECIPES
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY
 
 
 @pytest.fixture
@@ -47,6 +53,30 @@ def test_all_resolutions_share_one_graph(network, monkeypatch):
     faster = compiled(network, SAMPLES)
     faster(torch.rand(4, 3, 80, 80))
     assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_no_batch_of_the_gpu_recipe_is_compiled_for_in_an_epoch(monkeypatch, num_workers):
+    """There a failure would end the training, and one resumed at the second side would have other kernels.
+
+    On a CPU with a narrow network; the batches are made as on a card, and one worker's parts by hand.
+    """
+    told = dataclasses.replace(RECIPES["gpu"].hyperparameters, width=4, epochs=2, batch_size=8)
+    images = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    data = TrainingData(images=images, labels=(np.arange(20) % 2).astype(np.uint8), validation=np.arange(20) < 4)
+    real, counter = torch.compile, CompileCounter()
+    monkeypatch.setattr(torch, "compile", lambda given: real(given, backend=counter))
+    monkeypatch.setattr(workers, "part", lambda batch: batch.tensor_split(num_workers)[0])
+
+    preprocessing = dataclasses.replace(PREPROCESSING, resolution_px=64)
+    training = Training(data, preprocessing, told, seed=0, device=torch.device("cpu"))
+    training._compile()
+    assert (training.is_compiled, counter.frame_count) == (True, 1)
+    for done in range(told.epochs):
+        training.learn(done * training.num_batches, training.resolution_px(done))
+
+    assert training.resolution_px(0) != training.resolution_px(1)
+    assert counter.frame_count == 1
 
 
 def test_without_a_compiler_it_is_said_and_trained_as_written(network, monkeypatch, caplog):

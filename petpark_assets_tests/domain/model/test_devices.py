@@ -8,9 +8,9 @@ import re
 import pytest
 import torch
 
-from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.errors import InvalidInput, TooLittleMemory, TransientError
 from petpark_assets.domain.model.devices import arithmetic, describe_environment, find_device
-from petpark_assets.domain.model.train import fit
+from petpark_assets.domain.model.train import Training, fit
 from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, weights_bytes
 
 CPU = torch.device("cpu")
@@ -43,6 +43,35 @@ def test_a_gpu_computes_as_asked_and_the_settings_are_given_back(monkeypatch, is
         raise KeyError
     assert inside == ((is_deterministic, False, not is_deterministic, is_deterministic), ":4096:8")
     assert settings() == before
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "told"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nHints."),
+            TooLittleMemory,
+            "the GPU ran out of memory (CUDA out of memory. Tried to allocate 2.00 GiB): lower batch_size, or raise",
+        ),
+        (
+            torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered\nHints."),
+            TransientError,
+            "the GPU failed (CUDA error: uncorrectable ECC error encountered): see what",
+        ),
+    ],
+)
+def test_a_gpus_failure_has_a_name_and_one_line(data, monkeypatch, failure, kind, told):
+    """A traceback mends nothing. The errors are fakes, in the place of a card that fails: there is none here."""
+
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(Training, "step", fail)
+    with pytest.raises(kind) as raised:
+        fit(data, PREPROCESSING, TINY, seed=0, device="cpu")
+    assert type(raised.value) is kind
+    assert str(raised.value).startswith(told)
+    assert "\n" not in str(raised.value)
 
 
 def test_on_a_cpu_the_switch_changes_no_bit(data, fitted):

@@ -16,8 +16,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("is_resident", [True, False])
-def test_batches_come_whole_and_in_order(data, is_resident):
+def test_batches_come_whole_and_in_order(data, monkeypatch, is_resident):
     """Threads that read ahead finish in any order; a photo with another's label teaches nonsense."""
+    monkeypatch.setattr(photos_module, "PHOTOS_A_COPY", 40)
     order = np.random.default_rng(0).permutation(len(data.images))
     found = list(Photos(data, CPU, is_resident=is_resident).batches(order, 7))
     assert [len(labels) for _, labels in found] == [7] * 13 + [5]
@@ -29,11 +30,40 @@ def test_a_side_that_does_not_fit_is_learnt_to_the_same_bits(data, fitted, monke
     """Whether a card had room decides speed, never what is learnt."""
 
     class ResidentPhotos(Photos):
-        def __init__(self, given, device):
-            super().__init__(given, device, is_resident=True)
+        def __init__(self, given, device, **told):
+            super().__init__(given, device, **told, is_resident=True)
 
     monkeypatch.setattr(train, "Photos", ResidentPhotos)
     assert weights_bytes(fit(data, PREPROCESSING, TINY, seed=0, device="cpu")) == weights_bytes(fitted)
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("gpu_share", "free_gib", "is_there_room"),
+    [(1.0, 24, True), (0.25, 24, False), (1.0, 12, False), (0.5, 24, False), (1.0, 22, True)],
+)
+def test_a_trial_takes_room_by_its_share_of_the_card(monkeypatch, gpu_share, free_gib, is_there_room):
+    """Four trials that begin together all find the card empty; photos for each, and it is full. The card is made up."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free_gib * GIB, 24 * GIB))
+    train_side_bytes = 80_000 * 176 * 176 * 3  # 6.9 GiB
+    assert photos_module._fits(train_side_bytes, torch.device("cuda"), gpu_share) is is_there_room
+    assert not photos_module._fits(1, CPU, gpu_share)
+
+
+def test_where_others_took_the_room_meanwhile_photos_are_read_ahead(data, monkeypatch):
+    """A trial need not fail for what only makes it faster. The error is a fake: there is no card here to fill."""
+
+    def refuse(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "empty", refuse)
+        photos = Photos(data, CPU, is_resident=True)
+    assert photos.resident is None
+    (batch,) = (images for images, _ in photos.batches(np.arange(96), 96))
+    assert np.array_equal(batch.numpy(), data.images)
 
 
 def test_a_read_that_fails_ends_the_epoch_with_its_own_error(data):

@@ -10,9 +10,12 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import ray
+import torch
 
-from petpark_assets.domain.errors import InvalidInput, ProcessLost, TransientError
+from petpark_assets.domain.errors import InvalidInput, ProcessLost, TooLittleMemory, TransientError
 from petpark_assets.domain.model import search, search_tune, space
 from petpark_assets.domain.model.journal import Journal
 from petpark_assets.domain.model.trial import SavedData
@@ -104,6 +107,30 @@ def test_workers_get_what_a_node_has_for_each_of_them(tmp_path):
         afford(toy(workers_per_trial=5))
 
 
+HEAD = {"CPU": 16.0}
+GPU_NODE = {"CPU": 4.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "settings", "asked"),
+    [
+        ([HEAD, GPU_NODE], {"gpus_per_trial": 1.0}, {"cpu": 4, "gpu": 1}),
+        ([HEAD, GPU_NODE], {"gpus_per_trial": 0.0}, {"cpu": 8, "gpu": 0}),
+        ([HEAD], {"gpus_per_trial": 1.0}, {"cpu": 8, "gpu": 0}),
+        ([HEAD, GPU_NODE], {"gpus_per_trial": 1.0, "scheduler": "pbt", "algorithm": "random"}, {"cpu": 4, "gpu": 1}),
+        ([GPU_NODE, {"CPU": 2.0, "GPU": 8.0}], {"gpus_per_trial": 0.5}, {"cpu": 4, "gpu": 0.5}),
+        ([HEAD, {"CPU": 1.0, "GPU": 1.0}], {"gpus_per_trial": 0.5, "workers_per_trial": 2}, {"cpu": 16, "gpu": 0}),
+    ],
+)
+def test_a_trial_asks_for_what_one_node_has(tmp_path, monkeypatch, nodes, settings, asked):
+    """Sixteen cores of one node and the GPU of another are nowhere together: Ray would wait for them for ever."""
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    data = SavedData(images=Path(), labels=DATA.labels, validation=DATA.validation, read_photos=None)
+    recipe = toy(cpus_per_trial=8, **settings)
+    task = search_tune.affordable_task(tmp_path, data, PREPROCESSING, recipe)
+    assert search_tune._resources(task) == asked
+
+
 def test_why_a_trials_process_ended_is_read_as_text(tmp_path):
     """Ray writes the error as a pickle too; pickles are never loaded, and its text names the last end."""
     file = tmp_path / "error.txt"
@@ -130,9 +157,43 @@ def test_an_outage_is_no_answer_of_a_trial(tmp_path):
     assert str(failures[1]) == "the store s3://store cannot be reached"
 
 
-@pytest.mark.parametrize(("error", "is_noted"), [(TransientError("S3 is away"), False), (ProcessLost("killed"), True)])
-def test_what_may_pass_ends_the_search_and_not_the_trial(tmp_path, error, is_noted):
-    """The same call tries it again; a point that takes too much memory is passed over."""
+class FailingPhotos(np.ndarray):
+    """Photos whose reading fails at first, as everything that a GPU is asked does once it has failed.
+
+    The error is a fake, in the place of a card that fails: there is none here.
+    """
+
+    def __getitem__(self, chosen):
+        (self.folder / str(os.getpid())).touch()
+        if len(list(self.folder.iterdir())) == 1:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors ...")
+        return DATA.images[chosen]
+
+
+def failing(folder):
+    """What a trial reads its photos by; the folder counts the processes."""
+    images = DATA.images.view(FailingPhotos)
+    images.folder = folder
+    return images
+
+
+@pytest.mark.usefixtures("one_gpu")
+@pytest.mark.slow
+def test_a_trial_whose_gpu_failed_goes_on_in_another_process(tmp_path):
+    """CUDA answers nothing to a process whose kernel failed: every later trial there would fail in seconds."""
+    processes = tmp_path / "processes"
+    processes.mkdir()
+    _, failures = run(toy(num_trials=1, trial_epochs=1), tmp_path, partial(failing, processes))
+    assert failures == {1: None}
+    assert len(list(processes.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_noted"),
+    [(TransientError("S3 is away"), False), (TooLittleMemory("8 GB"), False), (ProcessLost("killed"), True)],
+)
+def test_what_is_no_answer_ends_the_search_and_not_the_trial(tmp_path, error, is_noted):
+    """The same call tries it again, also where others took the GPU's memory; a point that kills is passed over."""
     notes = Journal(tmp_path)
     run_of = search._Run(toy(num_trials=4), notes, lambda _trial: None)
     run_of.end(2, {}, [], error)

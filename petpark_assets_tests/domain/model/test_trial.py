@@ -1,13 +1,16 @@
 """Claims about one trial: it learns from its share of the photos, and is judged on all of the validation part."""
 
 import dataclasses
+import gc
 import shutil
 
 import numpy as np
+import pytest
+import torch
 
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import trial
-from petpark_assets.domain.model.train import TrainingData
+from petpark_assets.domain.model.train import Training, TrainingData
 from petpark_assets.domain.recipes import Hyperparameters, Recipe, Search
 
 
@@ -28,9 +31,47 @@ def test_a_trial_learns_from_its_share_alone_and_is_judged_on_all_of_the_validat
     assert {accuracy for *_, accuracy in epochs_of(data, tmp_path / "a", share=0.5)} <= tenths
 
 
+class Stopped(Exception):
+    """Ends a trial from outside."""
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_a_trial_leaves_nothing_on_the_gpu(tmp_path, monkeypatch, ends_by_itself):
+    """Its process goes on with another trial: what it kept would be missing there, and to its neighbours.
+
+    Torch gives back what nobody holds; on a CPU one sees who holds it at that moment, and that it is asked to.
+    """
+
+    def num_held():
+        return sum(type(thing) is Training for thing in gc.get_objects())
+
+    def on_epoch(_curve):
+        if not ends_by_itself:
+            raise Stopped
+
+    held, before = [], num_held()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: held.append(num_held()))
+    data = TrainingData(np.zeros((8, 16, 16, 3), np.uint8), np.arange(8, dtype=np.uint8) % 2, np.arange(8) < 2)
+    task = task_of(data, tmp_path, share=1.0)
+    if ends_by_itself:
+        trial.train(task, 1, {}, on_epoch)
+    else:
+        with pytest.raises(Stopped):
+            trial.train(task, 1, {}, on_epoch)
+    assert held == [before]
+
+
 def epochs_of(data, folder, *, share):
     """What the two epochs of a trial came to."""
-    task = trial.Task(
+    task = task_of(data, folder, share=share)
+    curve = trial.train(task, 1, {}, lambda _: None)
+    shutil.rmtree(task.folder)  # or its checkpoint would be gone on from
+    return [(point["train_loss"], point["validation_loss"], point["validation_accuracy"]) for point in curve]
+
+
+def task_of(data, folder, *, share):
+    """A trial of two epochs on the CPU."""
+    return trial.Task(
         folder=folder / str(share),
         data=trial.save(data, folder),
         preprocessing=Preprocessing(resolution_px=16, channel_means=(0.5,) * 3, channel_deviations=(0.3,) * 3),
@@ -41,9 +82,6 @@ def epochs_of(data, folder, *, share):
         cpus=1,
         gpus=0,
     )  # fmt: skip
-    curve = trial.train(task, 1, {}, lambda _: None)
-    shutil.rmtree(task.folder)  # or its checkpoint would be gone on from
-    return [(point["train_loss"], point["validation_loss"], point["validation_accuracy"]) for point in curve]
 
 
 def test_on_a_node_that_does_not_see_the_copy_photos_are_read_from_the_store(tmp_path):

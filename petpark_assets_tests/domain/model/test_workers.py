@@ -60,6 +60,19 @@ def test_a_worker_that_dies_is_noticed_and_named_for_what_it_is(tmp_path):
         trial.train(task(tmp_path, 2), 1, VALUES, kill)
 
 
+@pytest.mark.parametrize(("has_gpus", "backend"), [(False, "gloo"), (True, "nccl")])
+def test_a_machines_gpus_are_left_alone_by_a_trial_that_asked_for_none(monkeypatch, has_gpus, backend):
+    """Ray leaves them visible; NCCL carries nothing between tensors on the CPU. The GPUs here are made up."""
+    begun, chosen = [], []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(workers.distributed, "init_process_group", lambda backend, **_: begun.append(backend))
+    monkeypatch.setattr(workers.distributed, "destroy_process_group", lambda: None)
+    with workers._member(1, 2, "nowhere", has_gpus):
+        assert begun == [backend]
+    assert chosen == [1] * has_gpus
+
+
 def test_alone_there_is_nothing_to_share():
     """The loop is the same for one worker, and costs it nothing."""
     batch = torch.arange(6)

@@ -1,4 +1,4 @@
-"""Whether int8 is shipped: the validation part decides, and what fails the exam's photos stays at home."""
+"""What packaging proves of a model, and whether int8 is shipped: what fails the exam's photos stays at home."""
 
 import io
 from types import SimpleNamespace
@@ -6,14 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
 from petpark_assets.domain.files import canonical_json
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.package import int8
+from petpark_assets.domain.model.network import build_network
+from petpark_assets.domain.model.weights import save_weights
+from petpark_assets.domain.package import export, int8
 from petpark_assets.domain.recipes import RECIPES
-from petpark_assets.domain.workflow import packaging, training
+from petpark_assets.domain.workflow import packaging, testing, training
 from petpark_assets.domain.workflow.sides import Side
 
 SIDE_PX, NUM_PHOTOS = 16, 40
@@ -62,6 +65,19 @@ def _png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
+
+
+def test_the_network_is_compared_with_its_file_on_the_cpu(monkeypatch):
+    """On a GPU its sums round otherwise, and a photo near a half would refuse a package whose file is right.
+
+    The GPU is made up: whatever were asked of it would fail.
+    """
+    told = RECIPES["demo"].hyperparameters
+    weights = save_weights(build_network(told).state_dict(), told, PREPROCESSING)
+    monkeypatch.setattr(testing, "read_weights", lambda *_: weights)
+    monkeypatch.setattr(export, "check_parity", lambda _predictor, predict, images: predict(images))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert packaging._prove_same_tensors(None, None, None, TEST).shape == (NUM_PHOTOS,)
 
 
 @pytest.fixture
