@@ -4,7 +4,6 @@ The runs are the same as those from the UI and are seen there. Not here: what a 
 """
 
 import logging
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +19,7 @@ from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.workflow import summary
 from petpark_assets.resources.environments import Environment, open_here
-from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, find_failure
+from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, find_failure, lost_process, this_machine
 
 Show = Callable[[str], None]
 
@@ -100,7 +99,7 @@ def _run_job(
         result = definitions.resolve_job_def(name).execute_in_process(
             instance=instance,
             run_config={**(run_config or {}), **config},
-            tags={**(tags or {}), **IN_PROCESS, HOST_TAG: platform.node()},
+            tags={**(tags or {}), **IN_PROCESS, HOST_TAG: this_machine()},
             raise_on_error=False,
             **execution,
         )
@@ -115,14 +114,24 @@ def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
 
     A run whose process was killed stays started and keeps its place in the training pool: nothing watches over a run
     in the process of a terminal. Whoever holds the lock knows that such runs are dead, and ends them first.
+    A database forgets its locks when it is started again, while their holders work on: beside one, only those runs are
+    ended whose process is seen to be gone; those of other machines by their sensor (stuck_runs.py).
     """
     busy = f"another petpark builds in the home {environment.home}: wait for its end"
     with open_here(environment).alone("launch", busy):
         instance = dg.DagsterInstance.get()
         for run in instance.get_runs(dg.RunsFilter(tags=IN_PROCESS, statuses=[dg.DagsterRunStatus.STARTED])):
+            if environment.ledger is not None and not _is_lost(instance, run):
+                continue
             instance.report_run_failed(run, "the process that ran it is gone")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         yield instance
+
+
+def _is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    if run.tags.get(HOST_TAG) != this_machine():
+        return False
+    return lost_process(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)) is not None
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> PetparkError:

@@ -61,7 +61,7 @@ def interrupted_when(find_trouble: Callable[[], str | None], every_s: float = WA
 
     def watch() -> None:
         while not is_over.wait(every_s):
-            if trouble := find_trouble():
+            if (trouble := find_trouble()) and not is_over.is_set():  # it may have ended while we looked
                 found.append(trouble)
                 signal.pthread_kill(main_thread, SIGNAL)
                 return
@@ -151,7 +151,10 @@ def heeding_signals() -> Iterator[None]:
 
 
 def _is_running(process: Any) -> bool:
-    return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two
+        return False
 
 
 def _raylets(its_socket: str) -> list[Any]:

@@ -4,6 +4,7 @@ Not here: who is told of it (sensors/run_failures.py), or what ends it (sensors/
 """
 
 import os
+import platform
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from petpark_assets.domain.errors import PetparkError
 IN_PROCESS = {"petpark/in_process": "true"}
 """The tag of runs in the process of a terminal: they are dead when it is."""
 HOST_TAG = "petpark/host"
-"""The machine of such a run: only there its process can be looked for."""
+"""Where such a run is (`this_machine`): only there its process can be looked for."""
 OUR_ERRORS = f"{PetparkError.__module__}."
 DATABASE_LOST = (
     "Dagster's database could not be reached: see that its server runs (PETPARK_DATABASE), or its disk has room"
@@ -101,6 +102,12 @@ def _causes(error: Any) -> Iterator[Any]:
     while error is not None:
         yield error
         error = error.cause
+
+
+def this_machine() -> str:
+    """By what a machine is told from others; containers may share its name, and have process numbers of their own."""
+    namespace = PROC / "self" / "ns" / "pid"
+    return platform.node() + (f" {namespace.readlink()}" if namespace.is_symlink() else "")
 
 
 def lost_process(events: Iterable[dg.EventLogEntry]) -> int | None:

@@ -9,14 +9,13 @@ What still has a process and hangs is ended by dagster.yaml's run_monitoring, af
 
 import contextlib
 import os
-import platform
 import signal
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.launcher import DefaultRunLauncher
 
-from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, living_steps, lost_process
+from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, living_steps, lost_process, this_machine
 
 ORPHANS_SOUGHT = timedelta(hours=1)
 """After a run's end its steps are looked for."""
@@ -46,7 +45,7 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
 def _is_of_this_machine(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """A number of a process says nothing elsewhere: sensors and default launched runs share their code server's."""
     if run.tags.items() >= IN_PROCESS.items():
-        return run.tags.get(HOST_TAG) == platform.node()
+        return run.tags.get(HOST_TAG) == this_machine()
     return isinstance(instance.run_launcher, DefaultRunLauncher)
 
 

@@ -11,7 +11,8 @@ import dagster as dg
 import pytest
 from dagster._core.instance import InstanceRef
 
-from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, living_steps
+from petpark_assets.launch import _is_lost
+from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, living_steps, this_machine
 from petpark_assets.sensors.stuck_runs import end_lost_runs, end_orphans
 
 
@@ -66,7 +67,7 @@ def _began(folder: Path, host: str) -> subprocess.Popen:
 
 def test_a_run_whose_process_was_killed_is_ended(folder: Path, instance: dg.DagsterInstance):
     """Its place in the training pool is given back, and the reason is one line; while it lived it was left alone."""
-    process = _began(folder, os.uname().nodename)
+    process = _began(folder, this_machine())
     with process:
         assert end_lost_runs(instance) == []
         (run,) = instance.get_runs()
@@ -80,12 +81,25 @@ def test_a_run_whose_process_was_killed_is_ended(folder: Path, instance: dg.Dags
     assert end_lost_runs(instance) == []
 
 
-def test_a_run_of_another_machine_is_left_alone(folder: Path, instance: dg.DagsterInstance):
-    """Its processes cannot be seen from here: their numbers would name others."""
-    process = _began(folder, "another-machine")
+@pytest.mark.parametrize("host", ["another-machine", f"{os.uname().nodename} pid:[4026530000]"])
+def test_a_run_of_another_machine_or_container_is_left_alone(folder: Path, instance: dg.DagsterInstance, host: str):
+    """Its processes cannot be seen from here: their numbers would name others. Containers may share a name."""
+    process = _began(folder, host)
     with process:
         process.kill()
     assert end_lost_runs(instance) == []
+
+
+def test_beside_a_lock_that_may_be_lost_only_what_is_seen_to_be_gone_is_lost(
+    folder: Path, instance: dg.DagsterInstance
+):
+    """PostgreSQL forgets its locks when it is started again: the next build must not end the one that works on."""
+    with _began(folder, this_machine()) as here:
+        (run,) = instance.get_runs()
+        assert not _is_lost(instance, run)
+        here.kill()
+    assert _is_lost(instance, run)
+    assert not _is_lost(instance, run.with_tags({**run.tags, HOST_TAG: "another-machine"}))
 
 
 def _noted(instance: dg.DagsterInstance, pid: int) -> dg.DagsterRun:

@@ -64,7 +64,7 @@ def make(
         copier = _Copier(place=place, known=known, on_progress=on_progress)
         moment = _copy(home, copier, last, engines)
         backup = _conclude(home, copier, moment, number=last.number + 1 if last else 1, engines=engines)
-        num_removed = _remove_forgotten(home, place, copier.listed)
+        num_removed = _remove_forgotten(place, copier.listed)
         told = {"place": place.uri, "number": backup.number}
         home.ledger.append("backup_made", {**told, "num_events": backup.num_events, "files": backup.files})
     return {
@@ -215,12 +215,13 @@ def _conclude(home: Home, copier: _Copier, moment: Moment, *, number: int, engin
     return backup
 
 
-def _remove_forgotten(home: Home, place: files.Store, listed: places.Files) -> int:
+def _remove_forgotten(place: files.Store, listed: places.Files) -> int:
     """Remove what older backups hold of forgotten photos; returns the number of objects.
 
-    Their files of pixels hold other photos too: once anything was forgotten, the newest backup's serve all.
+    Their files of pixels hold other photos too: once anything was forgotten, the newest backup's serve all. What was
+    forgotten since this backup was listed waits for the next: this one still has it, and could not be restored without.
     """
-    forgotten = tombstones.forgotten(home.store)
+    forgotten = places.forgotten_in(listed)
     if not forgotten:
         return 0
     newest = {places.object_key(path, kept.sha256) for path, kept in listed.items()}

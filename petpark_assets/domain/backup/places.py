@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound
+from petpark_assets.domain.lake import tombstones
 
 FORMAT = 1
 PIXELS = "store/pixels.lance"
@@ -36,6 +37,12 @@ class Kept(NamedTuple):
 
 Files = Mapping[str, Kept]
 """By path: `ledger.jsonl`, `store/lake.json`, ..."""
+
+
+def forgotten_in(listed: Files) -> dict[str, str]:
+    """The paths of a backup's tombstones, by the sha256 of the photo that was forgotten."""
+    folder = f"store/{tombstones.FOLDER}/"
+    return {path.removeprefix(folder).removesuffix(".json"): path for path in listed if path.startswith(folder)}
 
 
 @dataclass(frozen=True, kw_only=True)

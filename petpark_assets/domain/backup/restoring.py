@@ -6,6 +6,7 @@ Killed meanwhile, there is a hidden folder beside the home and no home: the same
 Not here: the proof that all of it fits together (`petpark audit verify`, `petpark lake verify`).
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ Progress = Callable[[int, int], None]
 
 BATCH_BYTES = 64 * 2**20
 """Of files in memory at once, or one file."""
+LEDGER = "ledger.jsonl"
 _STORE, _DUMPS = "store/", "postgresql/"
 _APART = {
     _STORE: "", _DUMPS: "", ARTIFACTS: "files of MLflow's server", LOGS: "what steps printed, in a bucket of its own",
@@ -64,7 +66,8 @@ def restore(
         NotFound: there is no such backup.
         Conflict: the home, its store, or what a server shall keep, is not empty; nothing was written.
         CorruptData: bytes of the backup were changed; nothing was made.
-        InvalidInput: the backup has databases for which no address was given, or the other way round.
+        InvalidInput: the backup has databases for which no address was given, or the other way round; `root` is a
+            mount point.
     """
     backup, root = places.find(place, number), root.absolute()
     plan = _plan(place, backup)
@@ -79,6 +82,7 @@ def restore(
         parts = _parts(home, plan, engines)
         for store, keys in parts:
             _check_store(store, keys, plan, engines.within(store))
+        _check_ledger(place, home, plan)
         _write(place, parts, plan, on_progress)
         home.ledger.take_in()
         _forget(home, plan)
@@ -119,7 +123,7 @@ def _plan(place: files.Store, backup: Backup) -> _Plan:
     """The backup's files, without what was forgotten since."""
     newest, own = places.find(place), places.read_files(place, backup)
     later = own if newest == backup else places.read_files(place, newest)
-    buried, forgotten = _tombstones(own), _tombstones(later)
+    buried, forgotten = places.forgotten_in(own), places.forgotten_in(later)
     gone = {_STORE + original_key(sha256) for sha256 in forgotten}
     chosen = {path: kept for path, kept in own.items() if path not in gone}
     if forgotten:
@@ -129,12 +133,6 @@ def _plan(place: files.Store, backup: Backup) -> _Plan:
     return _Plan(
         files=chosen, forgotten=frozenset(forgotten), forgotten_since=frozenset(forgotten.keys() - buried.keys())
     )
-
-
-def _tombstones(listed: Files) -> dict[str, str]:
-    """Paths by photo."""
-    folder = f"{_STORE}{tombstones.FOLDER}/"
-    return {path.removeprefix(folder).removesuffix(".json"): path for path in listed if path.startswith(folder)}
 
 
 def _is_pixels(path: str) -> bool:
@@ -152,6 +150,8 @@ def _check_databases(backup: Backup, urls: Mapping[str, str]) -> None:
 
 
 def _check_empty(root: Path) -> None:
+    if root.is_mount():  # the home is made beside it, and nothing can take a mount's place
+        raise InvalidInput(f"{root} is a mount point: choose a folder within it as the home (--home)")
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise Conflict(
             f"the home {root} is not empty, and nothing was written: move it away, or choose another (--home)"
@@ -182,6 +182,17 @@ def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan, elsew
             raise Conflict(f"{store.uri} has {key}, which is not in the backup: empty it, or choose an empty place")
         if files.sha256(store.read(key)) != plan.files[paths[key]].sha256:
             raise Conflict(f"{key} in {store.uri} is not as in the backup: empty it, or choose an empty place")
+
+
+def _check_ledger(place: files.Store, home: Home, plan: _Plan) -> None:
+    """A database that others use too may have what an interrupted restore has put there, and no other history."""
+    kept = _read(place, LEDGER, plan.files[LEDGER]).splitlines() if LEDGER in plan.files else []
+    for line, event in zip(kept, home.ledger.events(), strict=False):
+        if json.loads(line)["digest"] != event.digest:
+            raise Conflict(
+                f"PETPARK_LEDGER names the ledger of another home, from event {event.number} on, and nothing was "
+                "written: choose an empty database"
+            )
 
 
 def _write(

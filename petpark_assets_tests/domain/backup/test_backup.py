@@ -1,11 +1,13 @@
 """Claims about backups: all of a home comes back, whatever went on meanwhile, and nothing that was forgotten."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 import time
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -179,6 +181,45 @@ def test_a_forgotten_photo_goes_from_older_backups_and_never_comes_back(home, pl
         assert [event.subject["sha256"] for event in again.ledger.events() if event.event == "photo_forgotten"][
             -1
         ] == photo
+
+
+def test_a_photo_forgotten_while_a_backup_ends_waits_for_the_next(home, place, tmp_path, monkeypatch):
+    """Its list is written by then: without an object that it names it could not be restored, on any day."""
+    photo = min(home_photos(home))
+    write = places.write
+
+    def write_late(*told):
+        forgetting.forget(home, photo, "its owner asked")
+        write(*told)
+
+    monkeypatch.setattr(places, "write", write_late)
+    making.make(home, place)
+    monkeypatch.setattr(places, "write", write)
+    restore(place, tmp_path / "again")
+    assert making.make(home, place)["num_removed"] >= 1
+    assert photo in tombstones.forgotten(restore(place, tmp_path / "later", number=1).store)
+
+
+def test_a_ledger_of_another_home_is_refused_before_anything_is_written(home, place, tmp_path):
+    """In a chain of parks a mistyped database would leave one park's photos in another's bucket."""
+    making.make(home, place)
+    other = at(tmp_path / "other")
+    other.ledger.append("label_corrected", {})
+    bucket = LocalStore(tmp_path / "bucket")
+
+    def open_beside(root):
+        return dataclasses.replace(at(root), store=bucket, ledger=other.ledger)
+
+    with pytest.raises(Conflict, match="the ledger of another home, from event 1 on, and nothing was written"):
+        restoring.restore(place, tmp_path / "again", open_beside)
+    assert list(bucket.list_keys("")) == []
+
+
+def test_a_mount_point_cannot_become_a_home(home, place):
+    """Everything would be written before the last step, which the system refuses."""
+    making.make(home, place)
+    with pytest.raises(InvalidInput, match="/proc is a mount point: choose a folder within it"):
+        restoring.restore(place, Path("/proc"), at)
 
 
 def test_a_changed_byte_is_found_and_nothing_is_made(home, place, tmp_path):
