@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from petpark_assets.domain.errors import InvalidInput, ProcessLost, TooLittleMemory, TransientError
@@ -124,7 +123,8 @@ GPU_NODE = {"CPU": 4.0, "GPU": 1.0}
 )
 def test_a_trial_asks_for_what_one_node_has(tmp_path, monkeypatch, nodes, settings, asked):
     """Sixteen cores of one node and the GPU of another are nowhere together: Ray would wait for them for ever."""
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    found = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: found))
     data = SavedData(images=Path(), labels=DATA.labels, validation=DATA.validation, read_photos=None)
     recipe = toy(cpus_per_trial=8, **settings)
     task = search_tune.affordable_task(tmp_path, data, PREPROCESSING, recipe)
