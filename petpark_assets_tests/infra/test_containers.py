@@ -188,6 +188,17 @@ def test_the_machine_in_the_cloud_sets_what_the_compose_file_asks_for():
     assert set(started) == services().keys() - {"postgres", "proxy"}
 
 
+def test_ray_can_be_restarted_without_its_drivers():
+    """A container that joined Ray's own network would keep the dead one: both join one that only sleeps."""
+    told = services()
+    for name in ("ray", "code"):
+        assert (told[name]["network_mode"], told[name]["ipc"]) == ("service:node", "service:node")
+        assert told[name]["depends_on"]["node"]["restart"] is True
+    assert told["node"]["command"] == ["sleep", "infinity"]
+    assert told["node"]["networks"] == {"default": {"aliases": ["ray"]}}
+    assert "node" not in compose("compose.cloud.yaml")["services"]  # networks and network_mode exclude each other
+
+
 def test_jobs_go_to_the_head_that_there_is():
     """Without a job server a training would take the cores of the code server's machine, and no GPU."""
     told = services()
