@@ -90,7 +90,7 @@ def deploy(server: S3Server) -> None:
         text = text.replace(known, stand_in)
     image = client(server, "ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     told = {
-        "LakeOwnerArn": OWNER, "AllowedCidr": "203.0.113.0/24", "ImageTag": "1",
+        "LakeOwnerArn": OWNER, "AllowedCidr": "203.0.113.0/24", "ImageTag": "1", "PublicName": "park.test",
         "ProxyImage": image, "PlatformImage": image, "GpuImage": image,
     }  # fmt: skip
     parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in told.items()]

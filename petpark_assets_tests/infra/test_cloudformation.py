@@ -280,6 +280,18 @@ def test_machines_start_by_scripts_that_are_bash_and_hold_no_secret(cloud, tmp_p
         assert set(re.findall(r"\$\{[^}]+\}", script)) <= unknown  # every name was filled in
 
 
+def test_machines_wait_for_the_image_that_they_start():
+    """The stack makes the registry, so at the first start it is empty; a script that fails is not run again."""
+    scripts = re.findall(r"#!/bin/bash\n(.+?)- Registry:", TEMPLATE.read_text(), re.DOTALL)
+    assert len(scripts) == 3
+    for script in scripts:
+        waits = re.search(
+            r"until aws ecr .+ \\\n +&& docker pull (\S+); do sleep 30; done\n +docker (run|compose)", script
+        )
+        assert script.count("docker login") == 1
+        assert waits[2] == "compose" or script.count(waits[1]) == 2
+
+
 def test_keys_of_a_machine_are_not_given_to_who_asks_once():
     """A program on the machine that can be made to fetch an address must not get the role's keys by it (IMDSv2)."""
     made = read_template()["Resources"]

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import yaml
 
-from petpark_assets.resources.environments import enter_job, job_variables
+from petpark_assets.resources.environments import TABLE, enter_job, job_variables
 from petpark_assets_tests.infra.stack import INFRA, TEMPLATE, read_template
 from petpark_assets_tests.postgres import PASSWORD, Postgres
 
@@ -24,6 +24,14 @@ ENVIRONMENTS = (PROJECT / "petpark_assets" / "resources" / "environments.py").re
 PROXY = INFRA / "proxy" / "proxy.sh"
 OF_OTHERS = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "MLFLOW_SERVER_ALLOWED_HOSTS", "AWS_REGION"}
 """Variables of Ray, MLflow and AWS that they read by themselves."""
+NOT_PASSED_ON = {
+    "PETPARK_ACTOR": "the image's user, or who is named with `docker compose exec --env`",
+    "PETPARK_PHOTOS": "for tests and benchmarks",
+    "PETPARK_SIGNING_KEY": "the home's own, in its volume",
+    "DAGSTER_HOME": "set by petpark",
+    "PETPARK_DAGSTER": "set by petpark",
+}
+"""Variables of the platform that no container is given, and why."""
 OF_POSTGRES = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE"}
 """Of the image `postgres`."""
 
@@ -154,6 +162,21 @@ def test_variables_of_containers_are_those_that_the_platform_reads():
     assert {name for name in proxys if name not in PROXY.read_text()} == set()
 
 
+def test_every_variable_of_the_platform_can_be_set_in_the_compose_file():
+    """What an operator writes into `.env` and no container is given is silently ignored: alerts would not arrive."""
+    told = {re.sub(r"_FILE$", "", name) for name in services()["code"]["environment"]}
+    assert {row.name for row in TABLE} - told == NOT_PASSED_ON.keys()
+
+
+def test_links_lead_to_where_the_proxy_serves_reports():
+    """It has `/reports/` only where it is told who serves them, and links lead to its public name."""
+    told, template = services(), TEMPLATE.read_text()
+    assert told["proxy"]["environment"]["PETPARK_PROXY_REPORTS"] == "reports:3001"
+    assert "echo PETPARK_PROXY_REPORTS=10.20.16.10:3001\n" in template
+    assert " PETPARK_UI_URL=https://${PublicName}\n" in template
+    assert " PETPARK_REPORTS_URL=https://${PublicName}/reports\n" in template
+
+
 def test_the_machine_in_the_cloud_sets_what_the_compose_file_asks_for():
     """What `:?` demands, and nothing that nobody reads."""
     text = (INFRA / "compose.yaml").read_text()
@@ -163,6 +186,17 @@ def test_the_machine_in_the_cloud_sets_what_the_compose_file_asks_for():
     assert told <= set(re.findall(r"\$\{([A-Z_]+)", text))
     started = re.search(r"--wait (.+)", TEMPLATE.read_text())[1].split()
     assert set(started) == services().keys() - {"postgres", "proxy"}
+
+
+def test_ray_can_be_restarted_without_its_drivers():
+    """A container that joined Ray's own network would keep the dead one: both join one that only sleeps."""
+    told = services()
+    for name in ("ray", "code"):
+        assert (told[name]["network_mode"], told[name]["ipc"]) == ("service:node", "service:node")
+        assert told[name]["depends_on"]["node"]["restart"] is True
+    assert told["node"]["command"] == ["sleep", "infinity"]
+    assert told["node"]["networks"] == {"default": {"aliases": ["ray"]}}
+    assert "node" not in compose("compose.cloud.yaml")["services"]  # networks and network_mode exclude each other
 
 
 def test_jobs_go_to_the_head_that_there_is():

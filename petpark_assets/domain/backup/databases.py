@@ -29,6 +29,7 @@ _REMEDIES = {
     "server version mismatch": "install the postgresql-client of the server's version",
     "unsupported version": "install the postgresql-client of the version that the backup was made with",
     "password authentication failed": "check user and password",
+    "permission denied": "the database's owner must be the role that logs in (CREATE DATABASE ... OWNER ...)",
     "does not exist": "make it first (CREATE DATABASE), or check the address",
     "already exists": "it must be empty: DROP DATABASE, CREATE DATABASE, then run the same command again",
 }

@@ -98,6 +98,19 @@ def test_a_database_with_anything_in_it_is_not_empty(postgres):
 
 
 @pytest.mark.debian
+def test_a_database_of_another_owner_is_refused_with_what_to_do(postgres):
+    """Since PostgreSQL 15 only the owner may create in it: to wait and try again would never help."""
+    own = postgres.add_database("itsown", "pw-own")
+    postgres.run("CREATE DATABASE administrators", "CREATE TABLE moved (n INTEGER)")
+    dump = databases.dump_postgresql(_url(postgres, "postgres"))
+    url = own.removesuffix("itsown") + "administrators"
+    with pytest.raises(InvalidInput, match=r"permission denied for schema public.*: the database's owner must be"):
+        databases.restore_postgresql(url, dump)
+    postgres.run("DROP DATABASE administrators", "CREATE DATABASE administrators OWNER itsown")
+    databases.restore_postgresql(url, dump)
+
+
+@pytest.mark.debian
 def test_each_refusal_is_one_line_without_the_password(postgres, monkeypatch):
     """Who restores at night reads what to do, and posts the line where others help."""
     url, secret = postgres.add_database("refusing", "hunter2+"), "hunter2"
