@@ -5,6 +5,7 @@ Ray is told of a GPU that is not there: what is shared, and who waits, is Ray's 
 
 import json
 import os
+import sys
 import time
 from functools import partial
 from pathlib import Path
