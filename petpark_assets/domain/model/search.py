@@ -104,6 +104,8 @@ def search(
         search_tune.run_trials(task, next_trial=run.next_trial, end=run.end, on_epoch=on_epoch, ended=ended)
         if run.failure is not None:
             raise run.failure
+        if notes.unfinished:  # what is compared and reported would silently be of fewer
+            raise TransientError(f"Ray Tune lost trial {notes.unfinished[0]}: run the same again, it goes on")
         notes.drop_states()
     trials = [notes.ended[number] for number in sorted(notes.ended)]
     best = max((trial for trial in trials if _is_finished(trial)), key=_merit)

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.model import space
+from petpark_assets.domain.model import search_tune, space
 from petpark_assets.domain.model.search import search
 from petpark_assets.domain.model.train import TrainingData
 from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe, Search
@@ -137,7 +138,7 @@ def test_a_search_by_no_algorithm_never_starts_ray():
     script = """
 import sys
 from pathlib import Path
-from petpark_assets.domain.model import space
+from petpark_assets.domain.model import search_tune, space
 from petpark_assets.domain.model.search import search
 from petpark_assets.domain.recipes import RECIPES, override
 recipe = override(RECIPES["demo"], {"search": {"algorithm": "none"}})
@@ -150,3 +151,13 @@ print([name for name in ("ray", "torch", "optuna") if name in sys.modules])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+def test_a_trial_that_ray_tune_lost_is_missed(data, tmp_path, monkeypatch):
+    """Without the defaults' trial the report would take the second trial for them, and nobody would know."""
+    recipe = toy("random", {"learning_rate": Range(low=0.001, high=0.1, log=True)}, num_trials=2)
+    cores = [{"Alive": True, "Resources": {"CPU": 2}}]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: cores))
+    monkeypatch.setattr(search_tune, "run_trials", lambda _task, *, next_trial, **_: list(iter(next_trial, None)))
+    with pytest.raises(TransientError, match="lost trial 1: run the same again"):
+        search(data, PREPROCESSING, recipe, folder=tmp_path)

@@ -50,6 +50,7 @@ def test_a_trial_leaves_nothing_on_the_gpu(tmp_path, monkeypatch, ends_by_itself
             raise Stopped
 
     held, before = [], num_held()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: held.append(num_held()))
     data = TrainingData(np.zeros((8, 16, 16, 3), np.uint8), np.arange(8, dtype=np.uint8) % 2, np.arange(8) < 2)
     task = task_of(data, tmp_path, share=1.0)
