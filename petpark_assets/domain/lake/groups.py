@@ -67,11 +67,8 @@ def affected(sha256s: pa.ChunkedArray, groups: pa.ChunkedArray, pairs: Pairs) ->
     bearers = pc.index_in(named, sha256s)
     parents = pc.coalesce(pa.array(group).take(bearers), pa.array(np.arange(len(named)))).to_numpy()
     has_moved = parents != np.arange(len(parents))
-    roots = parents
-    for _ in range(len(parents).bit_length()):
-        roots = roots[roots]
-    touched = np.concatenate([roots[group[linked[linked < len(group)]]], roots[has_moved]])
-    return np.union1d(np.flatnonzero(np.isin(roots[group], touched)), linked)
+    touched = np.concatenate([parents[group[linked[linked < len(group)]]], parents[has_moved]])
+    return np.union1d(np.flatnonzero(np.isin(parents[group], touched)), linked)
 
 
 class _Groups:

@@ -181,7 +181,7 @@ def _settle_copies(keys: pa.Array, sha256s: pa.Array, verdicts: _Verdicts) -> No
                 verdicts.quarantine(row, "conflicting_label", f"the same photo is {words}")
             continue
         for row in others:
-            verdicts.state[row], verdicts.detail[row] = DUPLICATE, f"the same bytes as {keys[first]}"
+            verdicts.state[row], verdicts.detail[row] = DUPLICATE, f"the same bytes as {keys[first].as_py()}"
 
 
 def _rows_of_the_same(sha256s: pa.Array) -> list[tuple[int, int]]:
