@@ -5,15 +5,14 @@ the train side (model/validation.py), or where sides are kept (lake/catalogue.py
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain import files
-from petpark_assets.domain.lake.catalogue import Photo
 from petpark_assets.domain.records import LABELS, RawImages, TestSplit, TrainSplit
 
 Side = Literal["train", "test"]
@@ -23,47 +22,56 @@ TEST_SHARE = 0.2
 BALANCE_TOLERANCE = 0.005
 
 
-def assign(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Side]:
-    """The side of each photo by sha256: what history says, or, for new groups, what brings their classes to 80/20.
+def assign(photos: pa.Table, history: pa.Table) -> pa.ChunkedArray:
+    """The side of each photo: what history says, or, for new groups, what brings their classes to 80/20.
 
-    The unit is the group of near-duplicates, which has one side in all versions: that of any photo of it in history,
-    one that is gone from the lake too, since a group is named after its first photo. New groups are taken by the sha256
-    of their name, which nobody chooses and no listing changes; a group goes to the test side while each of its classes
-    has room there, and to the train side otherwise. After many removals a class may stay off 80/20 until photos arrive.
+    `photos`: sha256, label and group, a row each, in any order. `history`: sha256 and split of all that ever had a
+    side. The unit is the group of near-duplicates, which has one side in all versions: that of any photo of it in
+    history, one that is gone from the lake too, since a group is named after its first photo. New groups are taken by
+    the sha256 of their name, which nobody chooses and no listing changes; a group goes to the test side while each of
+    its classes has room there, and to the train side otherwise. After many removals a class may stay off 80/20 until
+    photos arrive.
     """
     sides = _known_sides(photos, history)
-    room = _room_on_test_side(photos, sides)
-    for members in _new_groups(photos, sides):
-        needed = Counter(photo.label for photo in members)
-        side: Side = "test" if all(room[label] >= number for label, number in needed.items()) else "train"
-        sides |= {photo.sha256: side for photo in members}
-        if side == "test":
+    room = _room_on_test_side(photos["label"], sides)
+    given: dict[str, Side] = {}
+    for group, labels in _new_groups(photos.filter(pc.is_null(sides))):
+        needed = Counter(labels)
+        given[group] = "test" if all(room[label] >= number for label, number in needed.items()) else "train"
+        if given[group] == "test":
             room.subtract(needed)
+    names, new = pa.array(given.keys(), pa.string()), pa.array(given.values(), pa.string())
+    return pc.coalesce(sides, new.take(pc.index_in(photos["group"], names)))
+
+
+def _known_sides(photos: pa.Table, history: pa.Table) -> pa.ChunkedArray:
+    """Of each photo the side that history has for it or for another photo of its group; null where it has none."""
+    own, named = (history["split"].take(pc.index_in(photos[name], history["sha256"])) for name in ("sha256", "group"))
+    is_known = pc.is_valid(own)
+    others = own.filter(is_known).take(pc.index_in(photos["group"], photos["group"].filter(is_known)))
+    sides = pc.coalesce(own, named, others)
+    if odd := {*pc.unique(sides).to_pylist()} - {*SIDES, None}:
+        raise AssertionError(f"{odd} are no sides")
     return sides
 
 
-def _known_sides(photos: Sequence[Photo], history: Mapping[str, str]) -> dict[str, Side]:
-    """By sha256, of the photos that history, or another photo of their group, has put on a side."""
-    of_group = {group: history[sha256] for sha256, _, group in photos if sha256 in history}
-    found = {sha256: history.get(sha256) or history.get(group) or of_group.get(group) for sha256, _, group in photos}
-    if odd := {*found.values()} - {*SIDES, None}:
-        raise AssertionError(f"{odd} are no sides")
-    return {sha256: cast("Side", side) for sha256, side in found.items() if side is not None}
-
-
-def _room_on_test_side(photos: Sequence[Photo], sides: Mapping[str, Side]) -> Counter[str]:
+def _room_on_test_side(labels: pa.ChunkedArray, sides: pa.ChunkedArray) -> Counter[str]:
     """How many photos of each class the test side still takes."""
-    room = Counter({label: round(TEST_SHARE * n) for label, n in Counter(photo.label for photo in photos).items()})
-    room.subtract(photo.label for photo in photos if sides.get(photo.sha256) == "test")
+    room = Counter({label: round(TEST_SHARE * number) for label, number in _counts(labels).items()})
+    room.subtract(_counts(labels.filter(pc.equal(sides, "test"))))
     return room
 
 
-def _new_groups(photos: Sequence[Photo], sides: Mapping[str, Side]) -> list[list[Photo]]:
-    groups: dict[str, list[Photo]] = {}
-    for photo in photos:
-        if photo.sha256 not in sides:
-            groups.setdefault(photo.group, []).append(photo)
-    return [groups[name] for name in sorted(groups, key=lambda name: files.sha256(name.encode()))]
+def _counts(labels: pa.ChunkedArray) -> dict[str, int]:
+    return {one["values"]: one["counts"] for one in pc.value_counts(labels).to_pylist()}
+
+
+def _new_groups(photos: pa.Table) -> list[tuple[str, list[str]]]:
+    """Groups with the labels of their photos, by the sha256 of their name."""
+    groups: dict[str, list[str]] = {}
+    for group, label in zip(photos["group"].to_pylist(), photos["label"].to_pylist(), strict=True):
+        groups.setdefault(group, []).append(label)
+    return sorted(groups.items(), key=lambda item: files.sha256(item[0].encode()))
 
 
 def members(manifest: pa.Table, side: Side) -> pa.Table:
@@ -100,8 +108,8 @@ def members_digest(photos: pa.Table) -> str:
 
 
 def _count_by_label(photos: pa.Table) -> dict[str, int]:
-    labels = photos["label"].to_pylist()
-    return {label: labels.count(label) for label in LABELS}
+    counts = _counts(photos["label"])
+    return {label: counts.get(label, 0) for label in LABELS}
 
 
 @dataclass(frozen=True, kw_only=True)

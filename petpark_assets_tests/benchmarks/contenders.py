@@ -49,13 +49,13 @@ def _peak_mb() -> float:
 
 
 def petpark(lake: Path, folder: Path, resolution_px: int) -> Callable[[], dict[str, Any]]:
-    """The next version of a lake, with all that it needs imported before: torch too, where the lake is large enough."""
+    """The next version of a lake, with all that it needs imported before: torch too, where it has so much to read."""
     import lance.fragment
 
     from petpark_assets.domain.lake import squeezing
 
     assert lance.fragment
-    if sum(len(list(side.iterdir())) for side in lake.iterdir()) >= squeezing.PAYS_FROM:
+    if not folder.exists() and sum(len(list(side.iterdir())) for side in lake.iterdir()) >= squeezing.PAYS_FROM:
         import torch
 
         assert torch

@@ -87,8 +87,11 @@ def view_keys(signatures: Signatures) -> Keys:
 def key_tables(signatures: Signatures, keys: Keys, viewed: Rows, whole: Rows) -> list[KeyTable]:
     """Of each key, which views of the rows `viewed` have it, for the rows `whole` of signatures to ask."""
     places = viewed[:, None] << _VIEW_BITS | np.arange(len(VIEWS))
-    asked = [_ever_asked(signatures, whole, number) for number in range(NUM_KEYS)]
-    return [_table(keys[places, number], places, asked[number]) for number in range(NUM_KEYS)]
+
+    def table(number: int) -> KeyTable:
+        return _table(keys[places, number], places, _ever_asked(signatures, whole, number))
+
+    return list(map_in_threads(table, range(NUM_KEYS)))
 
 
 def find_candidates(signatures: Signatures, keys: Keys, tables: Sequence[KeyTable], whole: Rows) -> Candidates:
@@ -139,9 +142,10 @@ def _table(keys: Keys, places: Rows, is_asked: npt.NDArray[np.bool_] | None) -> 
     key = entries >> _PLACE_BITS
     starts = _starts(key)
     steps = -(-np.diff(starts) // BUCKET_PHOTOS)
-    is_offered = (np.arange(len(key)) - starts[key]) % steps[key] == 0
-    starts = _starts(key[is_offered])
-    return KeyTable(starts=starts, is_offered=np.diff(starts) > 0, entries=entries[is_offered] & (2**_PLACE_BITS - 1))
+    if steps.max() > 1:
+        is_offered = (np.arange(len(key)) - starts[key]) % steps[key] == 0
+        entries, starts = entries[is_offered], _starts(key[is_offered])
+    return KeyTable(starts=starts, is_offered=np.diff(starts) > 0, entries=entries & (2**_PLACE_BITS - 1))
 
 
 def _ever_asked(signatures: Signatures, whole: Rows, number: int) -> npt.NDArray[np.bool_] | None:

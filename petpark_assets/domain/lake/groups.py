@@ -6,6 +6,11 @@ Not here: which photos are copies (likeness.py), or which side a new group goes 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from petpark_assets.domain.lake.likeness import Pairs
 
 
@@ -48,6 +53,22 @@ def assign_groups(
             groups.join([one, *touched])
             placed.add(one)
     return Grouping(group_of=_named(sha256s, groups, bridges), bridges=frozenset(bridges))
+
+
+def affected(sha256s: pa.ChunkedArray, groups: pa.ChunkedArray, pairs: Pairs) -> npt.NDArray[np.int64]:
+    """Rising places of all photos whose group pairs can change: of the others `assign_groups` need not be told.
+
+    sha256s and groups are those of the photos that have a side; later places in pairs are new photos'. With a photo of
+    a pair comes all of its group, and each group that one of its names' bearers is in by now.
+    """
+    linked = np.unique(pairs).astype(np.int64)
+    named = pc.unique(groups)
+    group = pc.index_in(groups, named).to_numpy()
+    bearers = pc.index_in(named, sha256s)
+    parents = pc.coalesce(pa.array(group).take(bearers), pa.array(np.arange(len(named)))).to_numpy()
+    has_moved = parents != np.arange(len(parents))
+    touched = np.concatenate([parents[group[linked[linked < len(group)]]], parents[has_moved]])
+    return np.union1d(np.flatnonzero(np.isin(parents[group], touched)), linked)
 
 
 class _Groups:

@@ -196,7 +196,7 @@ def _commit(
         known, forgotten = history.read_history(store, cache), tombstones.forgotten(store)
         table = judgement.judge(lake_now, known, judgements, forgotten, version=version, assign_splits=assign_splits)
         before_commit()
-        if newest is not None and catalogue.says_the_same(table, catalogue.read_manifest(store, newest)):
+        if newest is not None and _is_said_by(store, newest, table):
             return False, verify(store, newest)
         finished = catalogue.finish(
             table,
@@ -211,3 +211,10 @@ def _commit(
     raise TransientError(
         f"other ingestions took the next version {MAX_RACES} times in a row: run the same command again"
     )
+
+
+def _is_said_by(store: files.Store, version: str, table: pa.Table) -> bool:
+    """Whether a version has this content already."""
+    if not catalogue.has_rows(store, version, table.num_rows):
+        return False
+    return catalogue.says_the_same(table, catalogue.read_manifest(store, version))

@@ -7,8 +7,8 @@ Not here: what sources say (labels.py), what copies are (groups.py), the rule of
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,15 @@ import pyarrow.compute as pc
 from petpark_assets.domain import images
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.lake import catalogue, groups, history, likeness
-from petpark_assets.domain.lake.catalogue import ACCEPTED, DUPLICATE, QUARANTINED, Photo
+from petpark_assets.domain.lake.catalogue import ACCEPTED, DUPLICATE, QUARANTINED
 from petpark_assets.domain.lake.labels import Judgement
 from petpark_assets.domain.lake.survey import Survey
 from petpark_assets.domain.records import LABELS
 
-AssignSplits = Callable[[Sequence[Photo], Mapping[str, str]], Mapping[str, str]]
-Texts = list[str | None]
+AssignSplits = Callable[[pa.Table, pa.Table], pa.Array]
+"""From photos (sha256, label, group) and the sides that were given before (sha256, split): the side of each photo."""
+Texts = npt.NDArray[np.object_]
+"""[N] of strings, or None."""
 
 SIDES = ("train", "test")
 MIN_PHOTOS_A_CLASS = 5
@@ -35,19 +37,23 @@ MIN_PHOTOS_A_CLASS = 5
 class _Verdicts:
     """Columns that are decided here, a place for each row."""
 
-    label: Texts = field(default_factory=list)
-    label_source: Texts = field(default_factory=list)
-    claims: list[list[str]] = field(default_factory=list)
-    reason: Texts = field(default_factory=list)
-    detail: Texts = field(default_factory=list)
-    state: list[str] = field(default_factory=list)
-    group: Texts = field(default_factory=list)
-    split: Texts = field(default_factory=list)
+    label: Texts
+    label_source: Texts
+    claims: pa.Array
+    reason: Texts
+    detail: Texts
+    state: Texts
+    group: pa.Array
+    split: Texts
 
     def quarantine(self, row: int, reason: str, detail: str | None) -> None:
         """Set a photo aside."""
         self.state[row], self.reason[row] = QUARANTINED, reason
         self.detail[row] = detail or images.QUARANTINE_REASONS[reason]
+
+    def accepted(self) -> npt.NDArray[np.int64]:
+        """The rows that are accepted, as it stands."""
+        return np.flatnonzero(self.state == ACCEPTED)
 
 
 def judge(
@@ -64,21 +70,21 @@ def judge(
     `known` is the history of all versions before (history.SCHEMA); `judgements` are those of the objects' labels.
     Raises InvalidInput when a class has too few usable photos to be split.
     """
-    keys = [item.key for item in lake_now.objects]
-    sha256s = [lake_now.sha256s[key] for key in keys]
+    keys = pa.array([item.key for item in lake_now.objects], pa.string())
+    sha256s = pa.array([lake_now.sha256s[item.key] for item in lake_now.objects], pa.string())
     facts = _facts(lake_now, keys, sha256s, known=known, forgotten=forgotten, version=version)
     verdicts = _judge_each(sha256s, facts, judgements, forgotten)
     _settle_copies(keys, sha256s, verdicts)
-    sides = history.sides(known)
-    _place_groups(sha256s, facts["signature"], known, sides, verdicts)
-    _assign_sides(sha256s, sides, verdicts, assign_splits)
+    settled = known.select(["sha256", "signature", "group", "split"]).filter(pc.is_valid(known["split"]))
+    _place_groups(sha256s, facts["signature"], settled.combine_chunks(), verdicts)
+    _assign_sides(sha256s, settled.select(["sha256", "split"]), verdicts, assign_splits)
     facts = _keep_signatures_once(facts, version)
     columns = {
         **{name: facts[name] for name in catalogue.FACTS},
-        "key": pa.array(keys, pa.string()),
+        "key": keys,
         "size_bytes": pa.array([item.size_bytes for item in lake_now.objects], pa.int64()),
         "etag": pa.array([item.etag for item in lake_now.objects], pa.string()),
-        "sha256": pa.array(sha256s, pa.string()),
+        "sha256": sha256s,
         **{name: pa.array(values, catalogue.SCHEMA.field(name).type) for name, values in vars(verdicts).items()},
     }
     return pa.table([columns[name] for name in catalogue.SCHEMA.names], schema=catalogue.SCHEMA)
@@ -86,8 +92,8 @@ def judge(
 
 def _facts(
     lake_now: Survey,
-    keys: Sequence[str],
-    sha256s: Texts,
+    keys: pa.Array,
+    sha256s: pa.Array,
     *,
     known: pa.Table,
     forgotten: frozenset[str],
@@ -101,10 +107,10 @@ def _facts(
     new = new.append_column("first_version", pa.repeat(version, new.num_rows)).select(names)
     before = known.select(names)
     facts = pa.concat_tables([before, new.cast(before.schema)])  # the first of two counts
-    wanted = [None if sha256 in forgotten else sha256 for sha256 in sha256s]
-    found = facts.take(pc.index_in(pa.array(wanted, pa.string()), facts["sha256"]))
+    wanted = pc.if_else(_are_in(sha256s, forgotten), pa.scalar(None, pa.string()), sha256s)
+    found = facts.take(pc.index_in(wanted, facts["sha256"]))
     unreadable = read.filter(pc.is_null(read["sha256"]))
-    places = pc.index_in(pa.array(keys, pa.string()), unreadable["key"])
+    places = pc.index_in(keys, unreadable["key"])
     for name in ("reason", "detail"):
         column = pc.coalesce(found[name], unreadable[name].take(places))
         found = found.set_column(found.schema.get_field_index(name), name, column)
@@ -112,69 +118,112 @@ def _facts(
 
 
 def _judge_each(
-    sha256s: Texts, facts: pa.Table, judgements: Sequence[Judgement], forgotten: frozenset[str]
+    sha256s: pa.Array, facts: pa.Table, judgements: Sequence[Judgement], forgotten: frozenset[str]
 ) -> _Verdicts:
     """Each object by itself: accepted, or quarantined with its reason; what the bytes say comes before the label."""
-    verdicts = _Verdicts(group=[None] * len(sha256s), split=[None] * len(sha256s))
-    reasons, details = facts["reason"].to_pylist(), facts["detail"].to_pylist()
-    for sha256, reason, detail, said in zip(sha256s, reasons, details, judgements, strict=True):
-        verdicts.label.append(said.label)
-        verdicts.label_source.append(said.source)
-        verdicts.claims.append(list(said.claims))
-        if sha256 in forgotten:
-            reason, detail = "forgotten", images.QUARANTINE_REASONS["forgotten"]  # noqa: PLW2901
-        elif reason is None and said.reason is not None:
-            reason, detail = said.reason, said.detail or images.QUARANTINE_REASONS[said.reason]  # noqa: PLW2901
-        verdicts.reason.append(reason)
-        verdicts.detail.append(detail)
-        verdicts.state.append(QUARANTINED if reason else ACCEPTED)
+    said, places = _each_once(judgements)
+    labels = np.array([(one.label, one.source, one.reason, one.detail) for one in said], object).reshape(-1, 4)
+    label, source, reason, detail = labels[places].T
+    of_bytes = _texts(facts["reason"])
+    is_unusable = of_bytes != None  # noqa: E711 - of each element
+    reason = np.where(is_unusable, of_bytes, reason)
+    detail = np.where(is_unusable, _texts(facts["detail"]), detail)
+    claims = pa.array([one.claims for one in said], catalogue.SCHEMA.field("claims").type)
+    verdicts = _Verdicts(
+        label=label,
+        label_source=source,
+        claims=claims.take(pa.array(places)),
+        reason=reason,
+        detail=detail,
+        state=np.full(len(places), ACCEPTED, object),
+        group=pa.nulls(len(places), pa.string()),
+        split=np.full(len(places), None, object),
+    )
+    is_forgotten = _are_in(sha256s, forgotten).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(is_forgotten).tolist():
+        verdicts.quarantine(row, "forgotten", None)
+    for row in np.flatnonzero((reason != None) & ~is_forgotten).tolist():  # noqa: E711 - of each element
+        verdicts.quarantine(row, reason[row], detail[row])
     return verdicts
 
 
-def _settle_copies(keys: Sequence[str], sha256s: Texts, verdicts: _Verdicts) -> None:
+def _each_once(judgements: Sequence[Judgement]) -> tuple[list[Judgement], npt.NDArray[np.int64]]:
+    """The judgements without repetition, and the place of each among them: most photos share one of a few objects."""
+    said = {id(one): one for one in judgements}
+    places = {identity: place for place, identity in enumerate(said)}
+    return list(said.values()), np.fromiter((places[id(one)] for one in judgements), np.int64, len(judgements))
+
+
+def _texts(column: pa.ChunkedArray) -> Texts:
+    found: Texts = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _are_in(sha256s: pa.Array, some: Collection[str]) -> pa.Array:
+    return pc.is_in(sha256s, pa.array(sorted(some), pa.string()))
+
+
+def _settle_copies(keys: pa.Array, sha256s: pa.Array, verdicts: _Verdicts) -> None:
     """Of photos with the same bytes the first key is accepted; under two labels none is."""
-    copies: dict[str | None, list[int]] = {}
-    contested = {sha256s[row] for row, reason in enumerate(verdicts.reason) if reason == "conflicting_label"}
-    for row, sha256 in enumerate(sha256s):
-        if verdicts.state[row] == ACCEPTED and sha256 in contested:
+    copies: dict[int, list[int]] = {}
+    shared = _rows_of_the_same(sha256s)
+    contested = {content for row, content in shared if verdicts.reason[row] == "conflicting_label"}
+    for row, content in shared:
+        if verdicts.state[row] == ACCEPTED and content in contested:
             verdicts.quarantine(row, "conflicting_label", "the same bytes have two labels of equal rank elsewhere")
         elif verdicts.state[row] == ACCEPTED:
-            copies.setdefault(sha256, []).append(row)
+            copies.setdefault(content, []).append(row)
     for first, *others in (rows for rows in copies.values() if len(rows) > 1):
-        claims = {verdicts.label[row]: keys[row] for row in reversed([first, *others])}
+        claims = {verdicts.label[row]: keys[row].as_py() for row in reversed([first, *others])}
         if len(claims) > 1:
             words = " and ".join(f"{label} ({claims[label]})" for label in sorted(claims, key=str))
             for row in (first, *others):
                 verdicts.quarantine(row, "conflicting_label", f"the same photo is {words}")
             continue
         for row in others:
-            verdicts.state[row], verdicts.detail[row] = DUPLICATE, f"the same bytes as {keys[first]}"
+            verdicts.state[row], verdicts.detail[row] = DUPLICATE, f"the same bytes as {keys[first].as_py()}"
 
 
-def _place_groups(
-    sha256s: Texts, signatures: pa.Array, known: pa.Table, sides: Mapping[str, str], verdicts: _Verdicts
-) -> None:
+def _rows_of_the_same(sha256s: pa.Array) -> list[tuple[int, int]]:
+    """Rows, rising, whose sha256 others have too, each with a number for it; mostly none."""
+    contents = sha256s.dictionary_encode().indices.fill_null(-1).to_numpy()
+    is_shared = np.bincount(contents + 1, minlength=1) > 1
+    is_shared[0] = False  # what could not be read is like nothing
+    rows = np.flatnonzero(is_shared[contents + 1])
+    return list(zip(rows.tolist(), contents[rows].tolist(), strict=True))
+
+
+def _place_groups(sha256s: pa.Array, signatures: pa.ChunkedArray, settled: pa.Table, verdicts: _Verdicts) -> None:
     """Put each accepted photo into its group; quarantine what would join a train group to a test group."""
-    rows = {str(sha256s[row]): row for row in _accepted(verdicts)}
-    settled = known.select(["sha256", "signature", "group", "split"]).filter(pc.is_valid(known["split"]))
-    new = sorted(set(rows) - set(sides))
-    names = [*settled["sha256"].to_pylist(), *new]
-    new_signatures = signatures.take(pa.array([rows[name] for name in new], pa.int64()))
-    stack = np.concatenate([_stack(settled["signature"]), _stack(new_signatures)])
-    is_new = np.arange(len(names)) >= settled.num_rows
-    pairs = likeness.near_duplicates(stack, is_new)
-    grouping = groups.assign_groups(names, pairs, history.groups(settled), sides)
-    bridged = _describe_bridges(grouping.bridges, names, pairs, sides)
-    for sha256, row in rows.items():
-        if sha256 in grouping.bridges:
-            verdicts.quarantine(row, "bridge", bridged[sha256])
-        else:
-            verdicts.group[row] = grouping.group_of[sha256]
-    for row, state in enumerate(verdicts.state):
-        if state == DUPLICATE and sha256s[row] in grouping.bridges:
-            verdicts.quarantine(row, "bridge", bridged[str(sha256s[row])])
-        elif state == DUPLICATE:
-            verdicts.group[row] = verdicts.group[rows[str(sha256s[row])]]
+    accepted = pa.array(verdicts.accepted())
+    new = accepted.filter(pc.invert(pc.is_in(sha256s.take(accepted), settled["sha256"])))
+    new = new.take(pc.sort_indices(sha256s.take(new)))
+    stack = np.concatenate([_stack(settled["signature"]), _stack(signatures.take(new))])
+    pairs = likeness.near_duplicates(stack, np.arange(len(stack)) >= settled.num_rows)
+    group_of, bridged = _regroup(settled, sha256s.take(new), pairs)
+    before = settled["group"].take(pc.index_in(sha256s, settled["sha256"]))
+    names, now = pa.array(group_of.keys(), pa.string()), pa.array(group_of.values(), pa.string())
+    group = pc.coalesce(now.take(pc.index_in(sha256s, names)), before, sha256s)
+    for row in np.flatnonzero(_are_in(sha256s, bridged)).tolist():
+        if verdicts.state[row] != QUARANTINED:
+            verdicts.quarantine(row, "bridge", bridged[sha256s[row].as_py()])
+    verdicts.group = pc.if_else(pa.array(verdicts.state != QUARANTINED), group, pa.scalar(None, pa.string()))
+
+
+def _regroup(settled: pa.Table, new: pa.Array, pairs: likeness.Pairs) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """By sha256 the group of each photo that pairs have to do with, and what each bridge among them is a copy of.
+
+    `pairs` are of places in `settled` and then `new`. All others stay where they were, or are alone.
+    """
+    places = groups.affected(settled["sha256"], settled["group"], pairs)
+    before = settled.select(["sha256", "group", "split"]).take(pa.array(places[places < settled.num_rows]))
+    before_names = before["sha256"].to_pylist()
+    names = [*before_names, *new.take(pa.array(places[places >= settled.num_rows] - settled.num_rows)).to_pylist()]
+    sides = dict(zip(before_names, before["split"].to_pylist(), strict=True))
+    known_groups = dict(zip(before_names, before["group"].to_pylist(), strict=True))
+    pairs = np.searchsorted(places, pairs).astype(np.int32)
+    grouping = groups.assign_groups(names, pairs, known_groups, sides)
+    return grouping.group_of, _describe_bridges(grouping.bridges, names, pairs, sides)
 
 
 def _describe_bridges(
@@ -200,25 +249,22 @@ def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     return data[fixed.offset : fixed.offset + len(fixed)]
 
 
-def _assign_sides(
-    sha256s: Texts, history_sides: Mapping[str, str], verdicts: _Verdicts, assign_splits: AssignSplits
-) -> None:
+def _assign_sides(sha256s: pa.Array, history_sides: pa.Table, verdicts: _Verdicts, assign_splits: AssignSplits) -> None:
     """Give every accepted photo its side. Raises InvalidInput when a class is too small to be split."""
-    rows = _accepted(verdicts)
-    num_photos = Counter(verdicts.label[row] for row in rows)
+    rows = verdicts.accepted()
+    labels = verdicts.label[rows]
+    num_photos = Counter(labels.tolist())
     for label in LABELS:
         if num_photos[label] < MIN_PHOTOS_A_CLASS:
             raise InvalidInput(
                 f"only {num_photos[label]} photos of the lake are usable as {label}, at least {MIN_PHOTOS_A_CLASS} are "
                 f"needed: add photos to {label}/; no version was made"
             )
-    photos = [Photo(str(sha256s[row]), str(verdicts.label[row]), str(verdicts.group[row])) for row in rows]
-    sides = assign_splits(photos, history_sides)
-    for row, photo in zip(rows, photos, strict=True):
-        verdicts.split[row] = sides[photo.sha256]
-    given = {(verdicts.label[row], verdicts.split[row]) for row in rows}
+    photos = {"sha256": sha256s.take(pa.array(rows)), "label": pa.array(labels, pa.string())}
+    photos = pa.table({**photos, "group": verdicts.group.take(pa.array(rows))})
+    verdicts.split[rows] = _texts(assign_splits(photos, history_sides))
     for label in LABELS:
-        if sum(found == label for found, _ in given) < len(SIDES):
+        if len(set(verdicts.split[rows][labels == label])) < len(SIDES):
             raise InvalidInput(
                 f"all {label} photos that are left in the lake are on one side of the split, since photos and their "
                 f"near-duplicates never change sides: add other {label} photos; no version was made"
@@ -230,7 +276,3 @@ def _keep_signatures_once(facts: pa.Table, version: str) -> pa.Table:
     is_first = pc.equal(facts["first_version"], version)  # null, and so without a signature, where nothing was read
     signatures = pc.if_else(is_first, facts["signature"], pa.scalar(None, pa.binary()))
     return facts.set_column(facts.schema.get_field_index("signature"), "signature", signatures)
-
-
-def _accepted(verdicts: _Verdicts) -> list[int]:
-    return [row for row, state in enumerate(verdicts.state) if state == ACCEPTED]

@@ -79,10 +79,12 @@ def inputs_digest(
 
     What sources say of photos that are not in the lake changes nothing.
     """
+    each_once = {id(one): one for one in judgements}  # most photos share one of a few
+    said = {at: f"{one.label}\0{one.source}\0{one.claims}\0{one.reason}" for at, one in each_once.items()}
     digest = hashlib.sha256()
-    for item, sha256, said in zip(objects, sha256s, judgements, strict=True):
-        judged = f"{said.label}\0{said.source}\0{said.claims}\0{said.reason}"
-        digest.update(f"{item.key}\0{sha256}\0{sha256 in forgotten}\0{item.problem}\0{judged}\n".encode())
+    for item, sha256, judgement in zip(objects, sha256s, judgements, strict=True):
+        is_forgotten = sha256 in forgotten
+        digest.update(f"{item.key}\0{sha256}\0{is_forgotten}\0{item.problem}\0{said[id(judgement)]}\n".encode())
     return digest.hexdigest()
 
 
@@ -133,20 +135,19 @@ def _sort_out(
     lake: Lake, objects: Sequence[LakeObject], recalled: Mapping[str, str]
 ) -> tuple[list[LakeObject], list[LakeObject]]:
     """Images, by name or by their first bytes, and other files. First bytes are read once, of many at a time."""
-    is_named = [images.sniff(b"", item.key) for item in objects]
+    is_seen = [
+        recalled.get(item.key, fingerprints.NO_IMAGE) != fingerprints.NO_IMAGE or images.sniff(b"", item.key)
+        for item in objects
+    ]
     unclear = [
-        item
-        for item, is_image in zip(objects, is_named, strict=True)
-        if not is_image and item.problem is None and item.key not in recalled
+        place
+        for place, (item, seen) in enumerate(zip(objects, is_seen, strict=True))
+        if not seen and item.problem is None and item.key not in recalled
     ]
     with ThreadPoolExecutor(NUM_READERS, thread_name_prefix="sniff") as pool:
-        found = {
-            item.key
-            for item, is_seen in zip(unclear, pool.map(partial(_is_seen, lake), unclear), strict=True)
-            if is_seen
-        }
-    found |= {key for key, content in recalled.items() if content != fingerprints.NO_IMAGE}
-    is_seen = [is_image or item.key in found for item, is_image in zip(objects, is_named, strict=True)]
+        found = pool.map(partial(_is_seen, lake), [objects[place] for place in unclear])
+        for place, seen in zip(unclear, found, strict=True):
+            is_seen[place] = seen
     return list(compress(objects, is_seen)), [item for item, seen in zip(objects, is_seen, strict=True) if not seen]
 
 

@@ -108,6 +108,8 @@ def test_what_a_version_was_made_from_is_read_from_its_footer_alone(store):
     """An unchanged lake of 100,000 photos must be known by a listing, not by reading its rows again."""
     catalogue.write_manifest(store, "v0001", table(row("a"), inputs="f" * 64))
     assert catalogue.inputs(store, "v0001") == "f" * 64
+    assert catalogue.has_rows(store, "v0001", 1)
+    assert not catalogue.has_rows(store, "v0001", 2)
 
 
 def test_manifests_that_differ_in_what_is_no_content_say_the_same():

@@ -4,10 +4,11 @@ import itertools
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from petpark_assets.domain.files import sha256
-from petpark_assets.domain.lake.groups import assign_groups
+from petpark_assets.domain.lake.groups import affected, assign_groups
 
 
 def pairs_of(names, *linked):
@@ -138,6 +139,38 @@ def test_the_order_of_listing_does_not_matter(seed):
     """The same history of versions must give the same groups from a folder, from a bucket, and from many workers."""
     (first, _), (second, _) = history_of(seed, 1), history_of(seed, 2)
     assert [found for found, _ in first] == [found for found, _ in second]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_the_affected_alone_are_their_groups_among_all(seed):
+    """A version of 100,000 photos asks about the few that new ones have to do with; the others stay where they were.
+
+    Photos that are away keep the group that they had, as history does, so names of groups lead on to other groups.
+    """
+    rng = random.Random(seed)  # noqa: S311  no secret
+    known, sides, num_spared = {}, {}, 0
+    for version in range(6):
+        settled = sorted(known)
+        names = [*settled, *sorted(sha256(f"{seed} {version} {number}".encode()) for number in range(40))]
+        pairs = [sorted(rng.sample(range(len(names)), 2)) for _ in range(12)]
+        pairs = np.unique(
+            np.array([pair for pair in pairs if pair[1] >= len(settled)], np.int32).reshape(-1, 2), axis=0
+        )
+        everybody = assign_groups(names, pairs, known, sides)
+        texts = (pa.chunked_array([pa.array(values, pa.string())]) for values in (settled, map(known.get, settled)))
+        places = affected(*texts, pairs)
+        some = [names[place] for place in places]
+        named = {name: known[name] for name in some if name in known}
+        found = assign_groups(some, np.searchsorted(places, pairs), named, {name: sides[name] for name in named})
+        assert found.bridges == everybody.bridges
+        assert {name: known.get(name, name) for name in names} | found.group_of == everybody.group_of
+        num_spared += len(names) - len(some)
+        for name in names:
+            group = everybody.group_of[name]
+            if name not in everybody.bridges and (name not in known or rng.random() < 0.5):
+                sides[name] = sides.get(name) or sides.get(group) or rng.choice(["train", "test"])
+                known[name] = group
+    assert num_spared > 0
 
 
 def test_long_chains_of_photos_are_one_group():

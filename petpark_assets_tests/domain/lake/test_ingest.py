@@ -254,7 +254,7 @@ def test_of_two_ingestions_at_once_the_later_compares_again(lake, tmp_path):
 
     def overtaken_by(other):
         def assign(photos, history):
-            if not history:
+            if not history.num_rows:
                 run(other, tmp_path / "home")
             return splits.assign(photos, history)
 
