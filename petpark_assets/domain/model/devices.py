@@ -81,11 +81,19 @@ def memory_given_back() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        traceback.clear_frames(error.__traceback__)  # their variables hold the network and its photos
+        _clear_frames(error)  # their variables hold the network and its photos
         raise
     finally:
         gc.collect()  # as do networks that hold each other
-        torch.cuda.empty_cache()
+        with contextlib.suppress(torch.AcceleratorError):  # a card that failed, of which `named_failures` has told
+            torch.cuda.empty_cache()
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of what is held where an error was raised, and where those were that it came from."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

@@ -84,8 +84,9 @@ def search(
 
     Raises InvalidInput for a space that cannot be searched, TransientError when another process is at it or Ray is
     gone or a trial met what may pass (a full disk, an S3 that is away, a GPU that fails), TooLittleMemory where a GPU
-    has not enough for a trial beside those that share it, and whatever the defaults' trial failed with:
-    without it there is nothing to compare with. Any other trial that fails is noted and passed over.
+    has not enough for a trial beside those that share it (of one alone it is noted like any other failure), and
+    whatever the defaults' trial failed with: without it there is nothing to compare with. Any other trial that fails
+    is noted and passed over.
     """
     if recipe.search.algorithm == "none":
         return SearchResult(
@@ -118,9 +119,14 @@ def search(
     )
 
 
-def _is_no_answer(error: Exception) -> bool:
-    """Whether it says nothing of the trial's point: noted as its end, it would stay in the record for ever."""
-    return isinstance(error, (TransientError, TooLittleMemory)) and not isinstance(error, ProcessLost)
+def _is_no_answer(error: Exception, *, shares_gpu: bool) -> bool:
+    """Whether it says nothing of the trial's point: noted as its end, it would stay in the record for ever.
+
+    A point that has not enough memory is one where others had some of it, but not with a GPU of its own.
+    """
+    if isinstance(error, TooLittleMemory):
+        return shares_gpu
+    return isinstance(error, TransientError) and not isinstance(error, ProcessLost)
 
 
 def _is_finished(trial: Mapping[str, Any]) -> bool:
@@ -163,7 +169,9 @@ class _Run:
         }
         if error is not None:
             trial["error"] = " ".join(str(error).split())
-        if error is not None and (number == 1 or _is_no_answer(error)):
+        if error is not None and (
+            number == 1 or _is_no_answer(error, shares_gpu=self.recipe.search.gpus_per_trial < 1)
+        ):
             self.failure = error  # and not noted: the same call tries this trial again
         else:
             self.notes.end(trial)

@@ -4,12 +4,19 @@ import contextlib
 import dataclasses
 import os
 import re
+import weakref
 
 import pytest
 import torch
 
 from petpark_assets.domain.errors import InvalidInput, TooLittleMemory, TransientError
-from petpark_assets.domain.model.devices import arithmetic, describe_environment, find_device
+from petpark_assets.domain.model.devices import (
+    arithmetic,
+    describe_environment,
+    find_device,
+    memory_given_back,
+    named_failures,
+)
 from petpark_assets.domain.model.train import Training, fit
 from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, weights_bytes
 
@@ -72,6 +79,44 @@ def test_a_gpus_failure_has_a_name_and_one_line(data, monkeypatch, failure, kind
     assert type(raised.value) is kind
     assert str(raised.value).startswith(told)
     assert "\n" not in str(raised.value)
+
+
+class Card:
+    """Stands for a GPU, which is not here: what it is asked to free, and how it answers."""
+
+    def __init__(self, monkeypatch, error=None):
+        self.error, self.network, self.is_held = error, None, None
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "empty_cache", self.free)
+
+    def free(self):
+        """Give back what nothing holds."""
+        self.is_held = self.network() is not None
+        if self.error:
+            raise self.error
+
+    def train(self, error):
+        """A network that only this frame holds, and a failure that torch tells and `named_failures` renames."""
+        network = torch.nn.Linear(2, 2)
+        self.network = weakref.ref(network)
+        raise error
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), KeyError("a bug")])
+def test_what_a_failure_held_is_let_go_before_memory_is_given_back(monkeypatch, error):
+    """Else torch frees it later, for a process that lives on: the trials beside it would find the card full."""
+    card = Card(monkeypatch)
+    with pytest.raises((TooLittleMemory, KeyError)), memory_given_back(), named_failures():
+        card.train(error)
+    assert card.is_held is False
+
+
+def test_a_failed_card_that_cannot_even_free_is_told_by_its_name(monkeypatch):
+    """CUDA's answer to the cleaning up would be noted as what the trial's point came to."""
+    failure = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    card = Card(monkeypatch, torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(TransientError, match="the GPU failed"), memory_given_back(), named_failures():
+        card.train(failure)
 
 
 def test_on_a_cpu_the_switch_changes_no_bit(data, fitted):

@@ -190,13 +190,21 @@ def test_a_trial_whose_gpu_failed_goes_on_in_another_process(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "is_noted"),
-    [(TransientError("S3 is away"), False), (TooLittleMemory("8 GB"), False), (ProcessLost("killed"), True)],
+    ("error", "gpus", "is_noted"),
+    [
+        (TransientError("S3 is away"), 1, False),
+        (TooLittleMemory("8 GB"), 0.5, False),
+        (TooLittleMemory("8 GB"), 1, True),
+        (ProcessLost("killed"), 1, True),
+    ],
 )
-def test_what_is_no_answer_ends_the_search_and_not_the_trial(tmp_path, error, is_noted):
-    """The same call tries it again, also where others took the GPU's memory; a point that kills is passed over."""
+def test_what_is_no_answer_ends_the_search_and_not_the_trial(tmp_path, error, gpus, is_noted):
+    """The same call tries it again where others took the GPU's memory; a point that kills or is too big is passed over.
+
+    Else a search over batch sizes would end at the first that the card does not hold, again and again.
+    """
     notes = Journal(tmp_path)
-    run_of = search._Run(toy(num_trials=4), notes, lambda _trial: None)
+    run_of = search._Run(toy(num_trials=4, gpus_per_trial=gpus), notes, lambda _trial: None)
     run_of.end(2, {}, [], error)
     assert (2 in notes.ended) is is_noted
     assert (run_of.failure is None) is is_noted
