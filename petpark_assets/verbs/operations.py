@@ -71,18 +71,21 @@ def upgrade(home: HomeOption = None, as_json: JsonOption = False) -> None:
         from petpark_assets.resources import migrations
 
         say("upgrading Dagster's database")
-        document = {"dagster": migrations.upgrade_dagster()}
+        document: dict[str, Any] = {"dagster": migrations.upgrade_dagster()}
         say("upgrading MLflow's database")
         document["mlflow"] = migrations.upgrade_mlflow(mlflow_database(environment))
-        say("looking for a ledger to move")
-        ledger, _ = open_ledger(environment.home, environment.actor, environment.ledger)
-        answer({**document, "ledger_events_moved": ledger.take_in()}, _show_upgraded)
+        if environment.ledger is not None:
+            say("looking for a ledger to move")
+            ledger, _ = open_ledger(environment.home, environment.actor, environment.ledger)
+            document["ledger_events_moved"] = ledger.take_in()
+        answer(document, _show_upgraded)
 
 
 def _show_upgraded(document: dict[str, Any]) -> None:
     for name in ("dagster", "mlflow"):
         terminal.print(f"{name}: schema {document[name]}")
-    terminal.print(f"ledger: {document['ledger_events_moved']} events moved into its database")
+    if "ledger_events_moved" in document:
+        terminal.print(f"ledger: {document['ledger_events_moved']} events moved into its database")
 
 
 def _ui(environment: Environment, host: str, port: int | None) -> list[str]:

@@ -37,6 +37,7 @@ from petpark_assets.domain.lake import catalogue
 from petpark_assets.domain.ledger import START, Event
 from petpark_assets.domain.registry.decisions import overrides
 from petpark_assets.domain.registry.mlflow_store import RegisteredVersion
+from petpark_assets.domain.registry.versions import CHAMPION
 
 CLAIMS: Mapping[str, str] = MappingProxyType({
     "ledger_is_chained": "no line of the ledger was changed, dropped, added or moved",
@@ -262,7 +263,8 @@ def _aliases(home: Home, known: Iterable[RegisteredVersion], events: Iterable[Ev
     for alias in sorted(told.keys() | named.keys()):
         if told.get(alias) != named.get(alias):
             there, last = named.get(alias, "none"), told.get(alias, "none")
-            detail = f"it names version {there}, its last move in the ledger version {last}: promote one of them again"
+            remedy = f"promote version {last} again, and then another" if alias == CHAMPION else "put it back in MLflow"
+            detail = f"it names version {there}, its last move in the ledger version {last}: {remedy}"
             yield Finding(claim="aliases_are_as_told", where=f"alias {alias}", detail=detail)
 
 

@@ -143,7 +143,7 @@ def _read(source: Source) -> bytes | None:
     """None for a file of a run, or of a tool, that somebody has deleted meanwhile. Raises NotFound for the store's."""
     try:
         return source.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotFound):
         if source.path.startswith("store/"):
             raise NotFound(f"{source.path} is gone") from None
         return None

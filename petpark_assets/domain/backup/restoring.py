@@ -1,15 +1,16 @@
 """A home made again from a backup: every digest is verified, and it appears whole or not at all.
 
-Forgotten photos stay forgotten: what the newest backup of the place knows as forgotten is left out of an older one too,
-its tombstones come along, and the ledger says so. Pixels are then the newest backup's, which has them all.
+Forgotten photos stay forgotten: what the newest backup of the place, or a ledger that outlived the home, knows as
+forgotten is left out of an older one too, its tombstones come along, and the ledger says so. Pixels are then the newest
+backup's, which has them all.
 Killed meanwhile, there is a hidden folder beside the home and no home: the same command begins anew.
 Not here: the proof that all of it fits together (`petpark audit verify`, `petpark lake verify`).
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from petpark_assets.domain.errors import Conflict, InvalidInput, PermanentError
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
 from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.tombstones import Tombstone
+from petpark_assets.domain.ledger import Event
 from petpark_assets.domain.records import EvaluationReport
 from petpark_assets.domain.workflow import copies, forgetting
 
@@ -59,8 +62,9 @@ def restore(
         on_progress: Is given the number of bytes done and of all.
 
     Returns:
-        home, place, number, made_at, num_files, size_bytes, num_events: of the backup; forgotten: photos of it that
-        were left out, since they were forgotten later; private_keys_left_out; pages_not_drawn: and why.
+        home, place, number, made_at, num_files, size_bytes, num_events: of the backup; num_events_since: of a ledger
+        that outlived the home, whose records are gone (`petpark audit verify` names them); forgotten: photos of the
+        backup that were left out, since they were forgotten later; private_keys_left_out; pages_not_drawn: and why.
 
     Raises:
         NotFound: there is no such backup.
@@ -79,17 +83,18 @@ def restore(
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         home = open_at(unfinished)
+        since = _events_since(place, home, plan)
+        plan = _without_forgotten(plan, since)
         parts = _parts(home, plan, engines)
         for store, keys in parts:
             _check_store(store, keys, plan, engines.within(store))
-        _check_ledger(place, home, plan)
         _write(place, parts, plan, on_progress)
-        home.ledger.take_in()
+        for name, url in engines.postgresql.items():
+            databases.restore_postgresql(url, _read(place, *_dump(plan, name)))
+        home.ledger.take_in()  # from here on a ledger in a database knows of this
         _forget(home, plan)
         told = {"place": place.uri, "number": backup.number}
         home.ledger.append("home_restored", {**told, "num_events": backup.num_events, "files": backup.files})
-        for name, url in engines.postgresql.items():
-            databases.restore_postgresql(url, _read(place, *_dump(plan, name)))
         with files.named_disk_errors(root):
             files.sync_disk(unfinished)
             unfinished.rename(root)
@@ -102,6 +107,7 @@ def restore(
         "num_files": len(plan.files),
         "size_bytes": sum(kept.size_bytes for kept in plan.files.values()),
         "num_events": backup.num_events,
+        "num_events_since": len(since),
         "forgotten": sorted(plan.forgotten_since),
         "private_keys_left_out": list(backup.left_out),
         "pages_not_drawn": _draw_pages(open_at(root)),
@@ -117,6 +123,8 @@ class _Plan:
     """Photos that no home may have."""
     forgotten_since: frozenset[str]
     """Those of them that the backup does not know as forgotten."""
+    tombstones: tuple[Tombstone, ...] = ()
+    """Of those that no backup knows as forgotten."""
 
 
 def _plan(place: files.Store, backup: Backup) -> _Plan:
@@ -175,8 +183,9 @@ def _parts(home: Home, plan: _Plan, engines: Engines) -> list[tuple[files.Store,
 def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan, elsewhere: tuple[str, ...]) -> None:
     """One outside of the home may have what an interrupted restore has put there, and nothing else."""
     paths = {key: path for path, key in keys.items()}
+    buried = {tombstones.tombstone_key(tombstone.sha256) for tombstone in plan.tombstones}
     for key in store.list_keys(""):
-        if key.startswith(elsewhere):
+        if key.startswith(elsewhere) or key in buried:
             continue
         if key not in paths:
             raise Conflict(f"{store.uri} has {key}, which is not in the backup: empty it, or choose an empty place")
@@ -184,15 +193,31 @@ def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan, elsew
             raise Conflict(f"{key} in {store.uri} is not as in the backup: empty it, or choose an empty place")
 
 
-def _check_ledger(place: files.Store, home: Home, plan: _Plan) -> None:
-    """A database that others use too may have what an interrupted restore has put there, and no other history."""
+def _events_since(place: files.Store, home: Home, plan: _Plan) -> list[Event]:
+    """What a ledger that outlived the home knows beyond the backup's. Raises Conflict when it has another history."""
     kept = _read(place, LEDGER, plan.files[LEDGER]).splitlines() if LEDGER in plan.files else []
-    for line, event in zip(kept, home.ledger.events(), strict=False):
+    events = list(home.ledger.events())
+    for line, event in zip(kept, events, strict=False):
         if json.loads(line)["digest"] != event.digest:
             raise Conflict(
                 f"PETPARK_LEDGER names the ledger of another home, from event {event.number} on, and nothing was "
                 "written: choose an empty database"
             )
+    return events[len(kept) :]
+
+
+def _without_forgotten(plan: _Plan, since: Iterable[Event]) -> _Plan:
+    """The plan without the photos that were forgotten after all backups, as events say."""
+    told = [tombstones.parse(event.subject) for event in since if event.event == "photo_forgotten"]
+    later = {tombstone.sha256: tombstone for tombstone in told if tombstone.sha256 not in plan.forgotten}
+    gone = {_STORE + original_key(sha256) for sha256 in later}
+    return replace(
+        plan,
+        files={path: kept for path, kept in plan.files.items() if path not in gone},
+        forgotten=plan.forgotten | later.keys(),
+        forgotten_since=plan.forgotten_since | later.keys(),
+        tombstones=tuple(later.values()),
+    )
 
 
 def _write(
@@ -233,6 +258,8 @@ def _dump(plan: _Plan, name: str) -> tuple[str, Kept]:
 
 def _forget(home: Home, plan: _Plan) -> None:
     """What was being forgotten while the backup was made may have pixels yet; what was forgotten later, no event."""
+    for tombstone in plan.tombstones:
+        tombstones.write(home.store, tombstone)
     for resolution_px in home.pixels.resolutions():
         stored = plan.forgotten & set(home.pixels.stored(resolution_px).to_pylist())
         if stored:

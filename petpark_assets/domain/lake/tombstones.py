@@ -6,6 +6,7 @@ Not here: what is deleted, and where (workflow/forgetting.py).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +47,16 @@ def forgotten(store: files.Store) -> frozenset[str]:
     return frozenset(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
+def parse(fields: Mapping[str, Any]) -> Tombstone:
+    """From JSON: a tombstone's own, or what the ledger's event `photo_forgotten` says of it."""
+    return Tombstone(**{name: _frozen(value) for name, value in fields.items()})
+
+
 def read(store: files.Store, sha256: str) -> Tombstone:
     """One tombstone. Raises NotFound when the photo was never forgotten, CorruptData when the file was changed."""
     key = tombstone_key(sha256)
     try:
-        fields = json.loads(store.read(key))
-        found = Tombstone(**{name: _frozen(value) for name, value in fields.items()})
+        found = parse(json.loads(store.read(key)))
     except (ValueError, TypeError, AttributeError) as error:
         raise CorruptData(f"{key} in {store.uri} is no tombstone any more: restore it from a backup") from error
     if found.sha256 != sha256:

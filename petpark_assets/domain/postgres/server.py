@@ -40,7 +40,7 @@ _SERVER = (
 _VERSION = "SELECT version FROM ledger.schema_version"
 _FOR_EVER = (
     "authentication failed", "no password supplied", "does not exist", "not permitted to log in", "pg_hba.conf",
-    "does not support SSL", "certificate", "permission denied",
+    "does not support SSL", "certificate", "permission denied", "invalid connection option", "invalid sslmode",
 )  # fmt: skip
 """In what is said to whom a server refuses: it will refuse again."""
 
@@ -59,22 +59,19 @@ class Database:
     """What the driver is told, the password among it."""
 
     @contextmanager
-    def transaction(
-        self, lock: str | None = None, *, is_shared: bool = False, busy: str | None = None
-    ) -> Iterator["Cursor"]:
+    def transaction(self, lock: str | None = None, *, is_shared: bool = False) -> Iterator["Cursor"]:
         """A transaction that is committed at the end of the block; after an error, or a kill, nothing of it is there.
 
         Args:
             lock: One of LOCKS, held until then, also against other machines.
             is_shared: Others who say so may hold it as well.
-            busy: What is said at once where another has it; without it, we wait.
 
         Raises:
-            TransientError: the server does not answer, or another has the lock.
+            TransientError: the server does not answer, or another has the lock for too long.
             AnswerLost: whether it was committed is not known.
             InvalidInput: the server refuses us, has no such tables, or those of a newer version.
         """
-        connection = self._begin(lock, is_shared=is_shared, busy=busy)
+        connection = self._begin(lock, is_shared=is_shared, busy=None)
         try:
             with self._clear_errors():
                 yield connection.cursor()
@@ -84,7 +81,10 @@ class Database:
 
     @contextmanager
     def alone(self, lock: str, busy: str | None = None) -> Iterator[None]:
-        """Hold one of LOCKS; see `transaction`. Raises TransientError at the end where it was lost on the way."""
+        """Hold one of LOCKS; see `transaction`. Where another has it `busy` is said at once; without it, we wait.
+
+        Raises TransientError then, and at the end where the lock was lost on the way.
+        """
         connection = self._begin(lock, is_shared=False, busy=busy)
         try:
             yield

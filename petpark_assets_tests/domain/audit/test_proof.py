@@ -169,10 +169,14 @@ def test_a_registered_version_that_names_another_package_is_found(copy):
 
 def test_an_alias_that_was_moved_by_hand_is_found(copy):
     """What classifies is what MLflow's alias names: whoever can write there could put any version into production."""
-    copy.registry._store.set_alias("champion", 1 if copy.registry.show("champion").version == 2 else 2)
+    reigning = copy.registry.show("champion").version
+    copy.registry._store.set_alias("champion", 3 - reigning)
     claims, told = _broken(copy)
     assert claims == {"aliases_are_as_told"}
     assert "alias champion" in told
+    assert f"promote version {reigning} again" in told
+    copy.registry.promote(reigning, by="ann", because="nobody told the other")
+    assert proof.verify(copy)["is_sound"], "the remedy is none"
 
 
 def test_a_promotion_that_was_told_and_never_made_is_found(copy):

@@ -14,6 +14,7 @@ import pytest
 from petpark_assets.domain import files
 from petpark_assets.domain.audit import proof
 from petpark_assets.domain.backup import making, places, restoring
+from petpark_assets.domain.backup.snapshot import Engines
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
 from petpark_assets.domain.files import LocalStore
 from petpark_assets.domain.home import open_home
@@ -181,6 +182,40 @@ def test_a_forgotten_photo_goes_from_older_backups_and_never_comes_back(home, pl
         assert [event.subject["sha256"] for event in again.ledger.events() if event.event == "photo_forgotten"][
             -1
         ] == photo
+
+
+def test_a_photo_forgotten_after_all_backups_stays_so_where_the_ledger_outlived_the_home(home, place, tmp_path):
+    """A ledger on a server of its own is ahead of every backup: it alone knows, and has the tombstone's every word."""
+    making.make(home, place)
+    photo = home_photos(home)[0]
+    wanted = scan.blocks(home.store.read(original_key(photo))[700:-32])
+    wanted |= scan.blocks(home.pixels.read([photo], SIDE_PX).tobytes())
+    forgetting.forget(home, photo, "its owner asked")
+    outlived = home.ledger
+
+    def open_beside(root):
+        return dataclasses.replace(at(root), ledger=outlived)
+
+    root = tmp_path / "again"
+    assert scan.files_with(wanted, [place.root]) != [], "the scan does not see it, so it proves nothing"
+    told = restoring.restore(place, root, open_beside)
+    assert (told["forgotten"], told["num_events_since"]) == ([photo], 2)
+    assert tombstones.read(at(root).store, photo) == tombstones.read(home.store, photo)
+    assert scan.files_with(wanted, [root]) == []
+    assert [event.event for event in outlived.events()][-3:] == ["backup_made", "photo_forgotten", "home_restored"]
+
+
+def test_a_log_that_is_deleted_before_it_is_read_is_passed_over(home, place, tmp_path):
+    """Somebody deletes a run meanwhile: the backup is of the rest, at once, and nobody reads of forgotten photos."""
+
+    class Fading(LocalStore):
+        def read(self, key):
+            raise NotFound(f"{key} is not in {self.uri}")
+
+    logs = Fading(tmp_path / "logs")
+    logs.write_new("storage/run/step.err", b"told")
+    making.make(home, place, Engines(logs=logs))
+    assert not any(path.startswith("logs/") for path in places.read_files(place, places.find(place)))
 
 
 def test_a_photo_forgotten_while_a_backup_ends_waits_for_the_next(home, place, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from petpark_assets.domain.audit import proof
-from petpark_assets.domain.backup import making, places, restoring
+from petpark_assets.domain.backup import databases, making, places, restoring
 from petpark_assets.domain.backup.snapshot import Engines
 from petpark_assets.domain.errors import Conflict, InvalidInput
 from petpark_assets.domain.workflow import ingestion, verification
@@ -45,6 +45,27 @@ def test_what_servers_keep_comes_back_after_all_of_it_is_deleted(servers, home, 
     assert proof.verify(back)["offending"] == verification.verify_versions(back)["offending"] == []
     (folder / "lake/dog/00001.jpg").unlink()
     assert ingestion.new_dataset_version(back, str(folder / "lake"), SIDE_PX).dataset_version == "v0002"
+
+
+@pytest.mark.debian
+def test_a_restore_that_a_database_refuses_is_in_no_ledger(servers, home, place, monkeypatch):
+    """A ledger in a database keeps every event for ever: it would tell of restores that never were."""
+    making.make(home, place, servers.engines())
+    before = list(home.ledger.events())
+    for name in NAMES:
+        servers.empty_database(name)
+    servers.empty_buckets()
+
+    def refuse(*_):
+        raise InvalidInput("permission denied for database dagster")
+
+    def open_beside(root):
+        return dataclasses.replace(servers.open(root), ledger=home.ledger)
+
+    monkeypatch.setattr(databases, "restore_postgresql", refuse)
+    with pytest.raises(InvalidInput, match="permission denied"):
+        restoring.restore(place, home.root.with_name("again"), open_beside, servers.engines())
+    assert list(home.ledger.events()) == before
 
 
 @pytest.mark.debian

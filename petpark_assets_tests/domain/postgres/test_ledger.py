@@ -347,6 +347,12 @@ def test_a_wrong_password_or_database_will_not_get_better(ledger_url, tmp_path):
     assert '"none" does not exist' in refusal(ledger_url.removesuffix("ledger") + "none", tmp_path, InvalidInput)
 
 
+def test_a_mistyped_option_of_the_address_will_not_get_better(ledger_url, tmp_path):
+    """Steps would try it again for minutes, and people would look for the server."""
+    assert "sslmod" in refusal(f"{ledger_url}?sslmod=require", tmp_path, InvalidInput)
+    assert "sslmode" in refusal(f"{ledger_url}?sslmode=requird", tmp_path, InvalidInput)
+
+
 def test_a_database_without_a_ledger_or_with_a_newer_one_is_refused(ledger_url, postgres, tmp_path):
     """Old code would not know what a newer one's rows mean."""
     with owner(postgres) as connection:
