@@ -25,8 +25,8 @@ _EXACT_IN_FLOAT32 = 16
 """255 * 2**16 + 2**15 is below 2**24: float32 holds every sum of weights of this precision."""
 _BLOCK = 8
 """Outputs that share a product of matrices: more would multiply too many zeros."""
-_CHUNK = 2**18
-"""Levels across which are floating point at a time: they stay in the cache."""
+_CHUNK = 2**19
+"""Levels that are floating point at a time: they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -41,37 +41,56 @@ class _Taps:
 
 def resize(pixels: Pixels, resolution_px: int) -> Pixels:
     """Pixels [H, W, 3] squeezed to [R, R, 3]; nothing is cropped."""
-    height, width, _ = pixels.shape
+    squeezed: Pixels = resize_all(pixels[None], resolution_px)[0]
+    return squeezed
+
+
+def resize_all(photos: Pixels, resolution_px: int) -> Pixels:
+    """Photos of one size [N, H, W, 3] squeezed to [N, R, R, 3]: in two threads in half the time that one by one takes.
+
+    Of one small photo after the other, each call of numpy is so short that threads mostly wait for the interpreter.
+    """
+    count, height, width, _ = photos.shape
+    squeezed = np.empty((count, resolution_px, resolution_px, 3), np.uint8)
+    step = max(1, _CHUNK // (3 * height * width))
+    for start in range(0, count, step):
+        squeezed[start : start + step] = _resize_together(photos[start : start + step], resolution_px)
+    return squeezed
+
+
+def _resize_together(photos: Pixels, resolution_px: int) -> Levels:
+    """Photos [N, H, W, 3], all at a time if they are small, to levels [N, R, R, 3]."""
+    count, height, width, _ = photos.shape
     across, down = _taps(width, resolution_px), _taps(height, resolution_px)
-    narrow = np.empty((3, height, resolution_px), _dtype(down))
-    step = max(1, _CHUNK // (3 * width))
+    narrow = np.empty((count, 3, height, resolution_px), _dtype(down))
+    step = max(1, _CHUNK // (3 * width * count))
     for top in range(0, height, step):
-        planes = pixels[top : top + step].transpose(2, 0, 1).astype(_dtype(across), order="C")
-        narrow[:, top : top + step] = _squeeze_across(planes, across, resolution_px)
-    squeezed = _squeeze_down(narrow, down, resolution_px)
-    return squeezed.transpose(1, 2, 0).astype(np.uint8, order="C")
+        planes = photos[:, top : top + step].transpose(0, 3, 1, 2).astype(_dtype(across), order="C")
+        narrow[:, :, top : top + step] = _squeeze_across(planes, across, resolution_px)
+    return _squeeze_down(narrow, down, resolution_px).transpose(0, 2, 3, 1)
 
 
 def _squeeze_across(planes: Levels, taps: _Taps, resolution_px: int) -> Levels:
-    """[3, H, W] to [3, H, R]."""
-    if planes.shape[2] == resolution_px:
+    """[N, 3, H, W] to [N, 3, H, R]."""
+    *shape, width = planes.shape
+    if width == resolution_px:
         return planes
-    lines = planes.reshape(-1, planes.shape[2])
+    lines = planes.reshape(-1, width)
     sums = np.empty((len(lines), resolution_px), planes.dtype)
     for output, start, weights in taps.blocks:
         window = lines[:, start : start + weights.shape[1]]
         np.matmul(window, weights.T, out=sums[:, output : output + len(weights)])
-    return _to_levels(sums, taps.precision).reshape(3, -1, resolution_px)
+    return _to_levels(sums, taps.precision).reshape(*shape, resolution_px)
 
 
 def _squeeze_down(planes: Levels, taps: _Taps, resolution_px: int) -> Levels:
-    """[3, H, R] to [3, R, R]."""
-    if planes.shape[1] == resolution_px:
+    """[N, 3, H, R] to [N, 3, R, R]."""
+    if planes.shape[2] == resolution_px:
         return planes
-    sums = np.empty((3, resolution_px, resolution_px), planes.dtype)
+    sums = np.empty((*planes.shape[:2], resolution_px, resolution_px), planes.dtype)
     for output, start, weights in taps.blocks:
-        window = planes[:, start : start + weights.shape[1]]
-        np.matmul(weights, window, out=sums[:, output : output + len(weights)])
+        window = planes[:, :, start : start + weights.shape[1]]
+        np.matmul(weights, window, out=sums[:, :, output : output + len(weights)])
     return _to_levels(sums, taps.precision)
 
 

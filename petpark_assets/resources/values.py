@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.postgres import server
@@ -85,10 +85,10 @@ def checked_ledger(url: str | None, dagster: str | None) -> str | None:
     return url
 
 
-def _place(url: str) -> str:
+def _place(url: str) -> tuple[str | None, int, str]:
     """Host, port and database."""
     parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2].removesuffix(":5432") + parts.path
+    return parts.hostname or dict(parse_qsl(parts.query)).get("host"), parts.port or 5432, parts.path
 
 
 def checked_queue(url: str | None) -> str | None:

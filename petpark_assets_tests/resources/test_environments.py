@@ -167,6 +167,7 @@ def test_each_of_them_is_required(name):
         ("PETPARK_DATABASE", "mysql://park:hunter2@db/dagster"),
         ("PETPARK_LEDGER", "https://park:hunter2@db/ledger"),
         ("PETPARK_LEDGER", "postgresql://ledger:hunter2@db.park/dagster"),
+        ("PETPARK_LEDGER", "postgresql://ledger:hunter2@DB.park:5432/dagster?sslmode=require"),
         ("MLFLOW_TRACKING_URI", "http://park:hunter2@mlflow:5000"),
         ("MLFLOW_TRACKING_URI", "sqlite:///hunter2.db"),
         ("PETPARK_CODE_PORT", "four"),
