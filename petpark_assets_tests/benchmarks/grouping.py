@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from petpark_assets.domain import images
 from petpark_assets.domain.files import sha256
 from petpark_assets.domain.lake.groups import assign_groups
+from petpark_assets.domain.lake.judgement import regroup
 from petpark_assets.domain.lake.leakage import find_leaks
 from petpark_assets.domain.lake.likeness import near_duplicates
 from petpark_assets.domain.lake.signatures import SIGNATURE_BYTES
@@ -178,35 +180,36 @@ def _planted(train: np.ndarray, copies: np.ndarray) -> dict[str, int]:
     }
 
 
-def _group(found: np.ndarray, is_new: np.ndarray) -> dict[str, Any]:
-    """The cost of grouping, the known photos being in groups and on sides as they fell."""
-    names = _names(len(found))
-    known = {name: name for name, new in zip(names, is_new, strict=True) if not new}
-    sides = {name: "test" if name < "33" else "train" for name in known}
+def _group(found: np.ndarray, num_new: int) -> dict[str, Any]:
+    """The cost of grouping the last photos with the others, which are in groups of their own and on sides."""
+    names = pa.array(_names(len(found)), pa.string())
+    known, new = names[: len(names) - num_new], names[len(names) - num_new :]
+    sides = pa.array(["test" if name < "33" else "train" for name in known.to_pylist()], pa.string())
+    settled = pa.table({"sha256": known, "group": known, "split": sides})
     started = time.perf_counter()
-    pairs = near_duplicates(found, is_new)
+    pairs = near_duplicates(found, np.arange(len(found)) >= len(known))
     paired = time.perf_counter()
-    grouping = assign_groups(names, pairs, known, sides)
+    group_of, _ = regroup(settled, new, pairs)
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,
         "assign_seconds": seconds - (paired - started),
         "num_pairs": len(pairs),
-        "num_groups": len(set(grouping.group_of.values())),
+        "num_groups": len(found) - len(group_of) + len(set(group_of.values())),
     }
 
 
 def _of_set(name: str) -> Callable[[Path, int], dict[str, Any]]:
     def cost(folder: Path, size: int) -> dict[str, Any]:
         found = np.load(folder / f"{name}.npy")[:size]
-        return {**_group(found, np.ones(len(found), np.bool_)), "peak_mb": _peak_mb()}
+        return {**_group(found, len(found)), "peak_mb": _peak_mb()}
 
     return cost
 
 
 def _new_on_top(folder: Path, size: int) -> dict[str, Any]:
     found = np.load(folder / "distinct.npy")[:size]
-    return {**_group(found, np.arange(size) >= size - NUM_NEW), "peak_mb": _peak_mb()}
+    return {**_group(found, NUM_NEW), "peak_mb": _peak_mb()}
 
 
 def _check(folder: Path, size: int) -> dict[str, Any]:

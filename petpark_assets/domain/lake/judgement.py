@@ -200,7 +200,7 @@ def _place_groups(sha256s: pa.Array, signatures: pa.ChunkedArray, settled: pa.Ta
     new = new.take(pc.sort_indices(sha256s.take(new)))
     stack = np.concatenate([_stack(settled["signature"]), _stack(signatures.take(new))])
     pairs = likeness.near_duplicates(stack, np.arange(len(stack)) >= settled.num_rows)
-    group_of, bridged = _regroup(settled, sha256s.take(new), pairs)
+    group_of, bridged = regroup(settled, sha256s.take(new), pairs)
     before = settled["group"].take(pc.index_in(sha256s, settled["sha256"]))
     names, now = pa.array(group_of.keys(), pa.string()), pa.array(group_of.values(), pa.string())
     group = pc.coalesce(now.take(pc.index_in(sha256s, names)), before, sha256s)
@@ -210,7 +210,7 @@ def _place_groups(sha256s: pa.Array, signatures: pa.ChunkedArray, settled: pa.Ta
     verdicts.group = pc.if_else(pa.array(verdicts.state != QUARANTINED), group, pa.scalar(None, pa.string()))
 
 
-def _regroup(settled: pa.Table, new: pa.Array, pairs: likeness.Pairs) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def regroup(settled: pa.Table, new: pa.Array, pairs: likeness.Pairs) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """By sha256 the group of each photo that pairs have to do with, and what each bridge among them is a copy of.
 
     `pairs` are of places in `settled` and then `new`. All others stay where they were, or are alone.
