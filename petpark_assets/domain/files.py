@@ -123,7 +123,8 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> bool:
     """
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _write_beside(path, data, mode)
+        with _beside(path, mode) as (temporary, file):
+            file.write(data)
         try:
             os.link(temporary, path)
             is_new = True
@@ -154,14 +155,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """`replace` with what is written in the `with`, for what need not be in memory at once."""
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        temporary = Path(name)
+        with _beside(path, 0o644) as (temporary, file):
+            yield file
         try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fchmod(handle, 0o644)
-                os.fsync(handle)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -216,19 +212,20 @@ def sync_disk(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_beside(path: Path, data: bytes, mode: int = 0o644) -> Path:
+@contextlib.contextmanager
+def _beside(path: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """A hidden file beside a path, for what is written in the `with`; then on the disk, or gone after an error."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield temporary, file
             file.flush()
             os.fchmod(handle, mode)
             os.fsync(handle)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return temporary
 
 
 class Store(Protocol):

@@ -161,6 +161,16 @@ def read_manifest(
             f"{manifest_key(version)} in {store.uri} was changed after it was stored: its sha256 is "
             f"{files.sha256(data)[:12]}…, recorded was {expected_sha256[:12]}…"
         )
+    return _parse(store, version, data, columns)
+
+
+def read_with_sha256(store: files.Store, version: str) -> tuple[pa.Table, str]:
+    """A version's manifest and the sha256 of its bytes, which are fetched once. Raises NotFound, CorruptData."""
+    data = _read(store, version)
+    return _parse(store, version, data, None), files.sha256(data)
+
+
+def _parse(store: files.Store, version: str, data: bytes, columns: Sequence[str] | None) -> pa.Table:
     try:
         table = pq.read_table(files.arrow_reader(data), columns=columns)
     except (pa.ArrowException, OSError) as error:

@@ -128,5 +128,5 @@ def _record(store: files.Store, version: str) -> RawImages:
     """A version's record; made from its manifest where a crash left none."""
     if files.has_record(store, RawImages, version):
         return files.read_record(store, RawImages, version)
-    table = catalogue.read_manifest(store, version)
-    return catalogue.raw_images(table, version, catalogue.manifest_sha256(store, version))
+    table, manifest = catalogue.read_with_sha256(store, version)
+    return catalogue.raw_images(table, version, manifest)

@@ -162,9 +162,8 @@ def verify(store: files.Store, version: str) -> RawImages:
 
     Raises NotFound on no such version, CorruptData when the manifest is not the one that was recorded.
     """
-    raw_images = catalogue.raw_images(
-        catalogue.read_manifest(store, version), version, catalogue.manifest_sha256(store, version)
-    )
+    table, manifest = catalogue.read_with_sha256(store, version)
+    raw_images = catalogue.raw_images(table, version, manifest)
     if files.has_record(store, RawImages, version):
         recorded = files.read_record(store, RawImages, version)
         if files.digest(recorded) != files.digest(raw_images):
