@@ -77,6 +77,16 @@ def test_databases_are_copied_by_programs_of_their_servers_version():
     assert f"/usr/lib/postgresql/{version}/bin/pg_dump " in (INFRA / "Dockerfile").read_text()
 
 
+def test_the_cloud_needs_no_image_but_its_own():
+    """The network leads to the account's own images, and to no public registry: the first start would wait for ever."""
+    database = services()["postgres"]
+    assert database["profiles"] == ["database"], "in the cloud it is RDS"
+    images = {told["image"] for name, told in services().items() if name != "postgres"}
+    assert images == {"${PETPARK_IMAGE:-petpark:latest}", "${PETPARK_PROXY_IMAGE:-petpark:proxy-latest}"}
+    assert "psql" in str(services()["databases"]["command"])
+    assert "/bin/psql /usr/local/bin/" in (INFRA / "Dockerfile").read_text()
+
+
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.proxy"])
 def test_what_is_copied_is_there_and_no_secret_is_sent_to_a_builder(name):
     """A file that is not there fails a build; one too many lies in an image for ever."""
