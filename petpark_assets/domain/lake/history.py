@@ -41,18 +41,8 @@ def read_history(store: files.Store, cache: Path | None = None, *, besides: str 
 
 def sides(history: pa.Table) -> dict[str, str]:
     """The side of every photo that was ever accepted, by sha256."""
-    return _by_sha256(history, "split")
-
-
-def groups(history: pa.Table) -> dict[str, str]:
-    """The group of every photo that was ever accepted, by sha256."""
-    return _by_sha256(history, "group")
-
-
-def _by_sha256(history: pa.Table, name: str) -> dict[str, str]:
-    is_settled = pc.is_valid(history["split"])
-    sha256s, values = (history[column].filter(is_settled).to_pylist() for column in ("sha256", name))
-    return dict(zip(sha256s, values, strict=True))
+    settled = history.filter(pc.is_valid(history["split"]))
+    return dict(zip(settled["sha256"].to_pylist(), settled["split"].to_pylist(), strict=True))
 
 
 def fold(known: pa.Table, manifest: pa.Table) -> pa.Table:

@@ -59,7 +59,7 @@ def test_the_newest_group_counts(store):
     """Two groups become one when a new photo joins them; every later photo must find the one name."""
     make(store, 1, row("a", group="g1"), row("b", group="g2"))
     make(store, 2, row("a", group="g1"), row("b", group="g1"), row("c", group="g1", first_version="v0002"))
-    assert set(history.groups(history.read_history(store)).values()) == {"g1"}
+    assert history.read_history(store)["group"].to_pylist() == ["g1"] * 3
 
 
 def test_with_a_cache_only_new_versions_are_read_and_the_answer_is_the_same(store, tmp_path):
