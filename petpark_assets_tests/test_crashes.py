@@ -59,13 +59,14 @@ def test_an_outcome_that_is_told_twice_shows(home):
     assert set(contents(home)["outcomes"].values()) == {1, 2}
 
 
-SEED = 6
+SEED = 20
+"""Of those that kill a service after it has begun to work."""
 SURELY_S = {"daemon": 30, "code server": 30, "run worker": 25, "step": 20, "Ray": 4}
 """Less than an undisturbed build has one of each, so that all kills come: at most a fifth, on two busy cores."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)  # after the build's own limit, which says what was not finished
 def test_a_build_killed_at_random_moments_comes_to_the_end_of_an_undisturbed_one(tmp_path):
     """Whatever dies, nobody has to mend anything: same digests, same aliases, same outcomes, and nothing left open.
 

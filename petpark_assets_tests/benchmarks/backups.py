@@ -2,9 +2,9 @@
 
     python -m petpark_assets_tests.benchmarks.backups [NUM_PHOTOS] [ROUNDS]
 
-Photos are some of PETPARK_PHOTOS; the store lies in Ceph (in memory), Dagster's database has as many events as a year
-of a run a day would leave, MLflow's server the files of 50 versions. A round is the first backup, one after nothing
-happened, and a restore after everything was deleted. Not measured: a cloud's distance.
+Photos are some of PETPARK_PHOTOS; the store lies in Ceph (in memory), a table in Dagster's database has as many rows as
+a year of a run a day would leave events, MLflow's server the files of 50 versions. A round is the first backup, one
+after nothing happened, and a restore after everything was deleted. Not measured: a cloud's distance.
 """
 
 import json

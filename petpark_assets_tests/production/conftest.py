@@ -28,6 +28,8 @@ from petpark_assets.resources.environments import PROJECT_FOLDER
 READY_S = 500
 """Until all parts answer: a minute on idle cores."""
 STOPPED_S = 120
+RESET_S = 5
+"""Apache resets a connection now and then: asked again, it answers."""
 MARK = "OF_ONE_TEST"
 """A variable that every process below inherits, whoever its parent is by then."""
 SETTINGS = {"PETPARK_RECIPE": "demo", "PETPARK_ARRIVALS": "1"}
@@ -92,17 +94,19 @@ class Park:
         login = base64.b64encode(f"operator:{self.address('operator')}".encode()).decode()
         headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
         request = urllib.request.Request(f"{self.address('login')}/graphql", asked, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError:
-            raise
-        except (ConnectionError, urllib.error.URLError) as error:
-            # When a part has ended all stop, the proxy first, and only then it is said which part it was.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOPPED_S)
-                raise AssertionError(self.said()) from error
-            raise
+        for patience_s in (RESET_S, STOPPED_S):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)["data"]
+            except urllib.error.HTTPError:
+                raise
+            except (ConnectionError, urllib.error.URLError) as error:
+                lost = error
+                # When a part has ended all stop, the proxy first, and only then it is said which part it was.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(patience_s)
+                    raise AssertionError(self.said()) from error
+        raise lost
 
     def jobs(self) -> dict[str, dict]:
         """All that Ray's job server tells of the jobs there ever were, by their names."""

@@ -1,6 +1,6 @@
 """Claims about searches as jobs of the production profile's Ray cluster: cancelled, a node lost, looked at by people.
 
-They share one profile and are run in their order. Fourteen minutes on two very busy cores: `make prove-production`.
+They share one profile and are run in their order: `make prove-production`.
 """
 
 import json

@@ -188,8 +188,14 @@ def test_no_secret_is_shown(park):
     """Not in what Dagster keeps of runs, nor in what Ray tells of jobs, in logs, in the home, on a command line."""
     told = park.variables()
     database = told["PETPARK_DATABASE"].replace("+psycopg2", "")
-    passwords = [urlsplit(told[name]).password for name in ("PETPARK_DATABASE", "PETPARK_LEDGER")]
-    secrets = [told["AWS_SECRET_ACCESS_KEY"], told["RAY_AUTH_TOKEN"], *passwords]
+    names = ("PETPARK_DATABASE", "PETPARK_LEDGER", "MLFLOW_BACKEND_STORE_URI")
+    passwords = [
+        *(urlsplit(told[name]).password for name in names),
+        *map(park.address, ("viewer", "operator", "approver")),
+    ]
+    keys = ("AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN", "PETPARK_PROXY_SECRET")
+    secrets = [*(told[name] for name in keys), *passwords]
+    assert all(len(secret) > 8 for secret in secrets)
     with psycopg.connect(database) as connection:
         for table, column in (("event_logs", "event"), ("runs", "run_body"), ("job_ticks", "tick_body")):
             for secret in secrets:

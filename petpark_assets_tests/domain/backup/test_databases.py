@@ -9,6 +9,8 @@ import threading
 import time
 import traceback
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -66,10 +68,12 @@ def test_a_damaged_database_is_no_backup(tmp_path):
 
 
 @pytest.mark.debian
-def test_a_database_of_postgresql_comes_back_whole_or_not_at_all(postgres):
+def test_a_database_of_postgresql_comes_back_whole_or_not_at_all(postgres, monkeypatch):
     """The production profile keeps runs and the registry there; its password is in no process's arguments."""
     from petpark_assets_tests.postgres import PASSWORD
 
+    commands, run = [], subprocess.run
+    monkeypatch.setattr(databases.subprocess, "run", lambda told, **how: (commands.append(told), run(told, **how))[1])
     postgres.run("CREATE DATABASE before", "CREATE DATABASE after", "CREATE TABLE here (n INTEGER)")
     before, after, other = (_url(postgres, name) for name in ("before", "after", "postgres"))
     dump = databases.dump_postgresql(other)
@@ -80,6 +84,9 @@ def test_a_database_of_postgresql_comes_back_whole_or_not_at_all(postgres):
     with pytest.raises(InvalidInput, match=r"pg_restore of 127.0.0.1:\d+/after failed: .*already exists.*: it must be"):
         databases.restore_postgresql(after, dump)
     databases.check_postgresql_empty(before)
+    words = [str(word) for command in commands for word in command]
+    assert {Path(word).name for word in words} >= {"pg_dump", "pg_restore"}
+    assert [word for word in words if PASSWORD in word or quote(PASSWORD, safe="") in word] == []
 
 
 @pytest.mark.debian

@@ -49,6 +49,7 @@ def test_a_trial_leaves_nothing_on_the_gpu(tmp_path, monkeypatch, ends_by_itself
         if not ends_by_itself:
             raise Stopped
 
+    gc.collect()  # of what tests before this one have left
     held, before = [], num_held()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: held.append(num_held()))
