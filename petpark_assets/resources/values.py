@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.postgres import server
@@ -85,10 +85,10 @@ def checked_ledger(url: str | None, dagster: str | None) -> str | None:
     return url
 
 
-def _place(url: str) -> tuple[str | None, int, str]:
-    """Host, port and database."""
+def _place(url: str) -> str:
+    """Host, port and database, of any address: one that nobody can read is refused by those who open it."""
     parts = urlsplit(url)
-    return parts.hostname or dict(parse_qsl(parts.query)).get("host"), parts.port or 5432, parts.path
+    return parts.netloc.rpartition("@")[2].lower().removesuffix(":5432") + parts.path
 
 
 def checked_queue(url: str | None) -> str | None:

@@ -160,6 +160,12 @@ def test_each_of_them_is_required(name):
         read_environment({**WHOLE, name: " "})
 
 
+def test_an_address_that_only_its_driver_can_read_stops_no_other_check():
+    """A password with a slash in it looks like a port: who opens the database says so, in one line."""
+    odd = "postgresql://dagster:hun/ter2@db.park/dagster"
+    assert read_environment({**WHOLE, "PETPARK_DATABASE": odd}).ledger == WHOLE["PETPARK_LEDGER"]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

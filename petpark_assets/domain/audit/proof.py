@@ -263,7 +263,9 @@ def _aliases(home: Home, known: Iterable[RegisteredVersion], events: Iterable[Ev
     for alias in sorted(told.keys() | named.keys()):
         if told.get(alias) != named.get(alias):
             there, last = named.get(alias, "none"), told.get(alias, "none")
-            remedy = f"promote version {last} again, and then another" if alias == CHAMPION else "put it back in MLflow"
+            remedy = "put it back in MLflow"
+            if alias == CHAMPION and alias in told:
+                remedy = f"promote version {last} again (then another, if that is meant)"
             detail = f"it names version {there}, its last move in the ledger version {last}: {remedy}"
             yield Finding(claim="aliases_are_as_told", where=f"alias {alias}", detail=detail)
 

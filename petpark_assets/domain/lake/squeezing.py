@@ -1,4 +1,4 @@
-"""Many photos squeezed to squares by torch: the bytes of `resizing.resize`, in a fifth of its time.
+"""Many photos squeezed to squares by torch: the bytes of `resizing.resize`, in a fraction of its time.
 
 Importing torch takes 2 s and 0.5 GB, which pays from some thousand photos on. Not here: the rule (resizing.py; a test
 holds the two together).
