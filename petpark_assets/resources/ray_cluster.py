@@ -180,7 +180,8 @@ def _local(folder: Path, num_cpus: int | None) -> Iterator[None]:
     # Ray's daemons are forked and replaced at once: nothing of Lance lives on in them.
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
-        _start(folder, num_cpus)
+        with _on_loopback():
+            _start(folder, num_cpus)
         with ray_processes.interrupted_when(ray_processes.servers_of(folder)):
             yield
     finally:
@@ -237,6 +238,19 @@ def _token() -> str:
     Without it Ray would write one to `~/.ray/auth_token` and share it among all clusters of the user.
     """
     return secrets.token_hex(32)
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have all of Ray listen on 127.0.0.1, also where it was imported, and read its settings, before ours were made."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager

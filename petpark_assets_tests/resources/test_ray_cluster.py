@@ -47,6 +47,9 @@ def is_alive(pid):
 
 def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_path, monkeypatch):
     """A Ray that others reach runs their code; daemons and gigabytes of logs left behind fill the machine."""
+    from ray._private import ray_constants
+
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)  # as read by whoever imported Ray before
     monkeypatch.setenv("HOME", str(tmp_path))
     environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
     began = time.time()
