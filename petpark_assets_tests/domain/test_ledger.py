@@ -111,6 +111,18 @@ def test_a_cut_tail_changes_the_head(written):
     assert written.head() != head
 
 
+def test_the_head_is_read_from_the_last_line_alone(written):
+    """Every record asks for it: a history of years must not be read for each."""
+    head, lines = written.head(), written.path.read_bytes().splitlines(keepends=True)
+    written.path.write_bytes(b"".join([lines[0], b"not an event\n", *lines[2:]]))
+
+    assert written.head() == head
+
+    written.path.write_bytes(b"".join([*lines[:-1], lines[-1].replace(b"ada", b"eve")]))
+    with pytest.raises(CorruptData, match="the last line"):
+        written.head()
+
+
 @pytest.mark.parametrize("num_bytes", [1, 40, 200])
 def test_a_line_torn_by_a_crash_is_moved_beside_the_ledger(written, num_bytes):
     """A crash may cut the last line: the events before it stay, the piece is kept, and the ledger says so."""

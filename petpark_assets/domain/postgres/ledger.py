@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from petpark_assets.domain.errors import Conflict, InvalidInput
 from petpark_assets.domain.ledger import (
+    START,
     Event,
     FileLedger,
     NewLine,
     chained,
     checked_actor,
-    head_of,
     new_line,
     read_line,
 )
@@ -61,7 +61,10 @@ class PostgresLedger:
 
     def head(self) -> str:
         """See Ledger."""
-        return head_of(self.events())
+        self._refuse_file()
+        with self._database.transaction() as cursor:
+            last = self._last(cursor)
+        return last.digest if last else START
 
     def verify(self) -> None:
         """See Ledger."""
