@@ -6,6 +6,7 @@ The runs are the same as those from the UI and are seen there. Not here: what a 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -22,6 +23,9 @@ from petpark_assets.resources.environments import Environment, open_here
 from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, find_failure, lost_process, this_machine
 
 Show = Callable[[str], None]
+
+CLOCKS_DIFFER_BY = timedelta(minutes=2)
+"""At most: those of the machines, and of PostgreSQL's."""
 
 
 def build_lake(
@@ -114,21 +118,26 @@ def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
 
     A run whose process was killed stays started and keeps its place in the training pool: nothing watches over a run
     in the process of a terminal. Whoever holds the lock knows that such runs are dead, and ends them first.
-    A database forgets its locks when it is started again, while their holders work on: beside one, only those runs are
-    ended whose process is seen to be gone; those of other machines by their sensor (stuck_runs.py).
+    A database forgets its locks when it is started again, while their holders work on: of the runs that began before,
+    only those are ended whose process is seen to be gone; those of other machines by their sensor (stuck_runs.py).
     """
     busy = f"another petpark builds in the home {environment.home}: wait for its end"
-    with open_here(environment).alone("launch", busy):
+    with open_here(environment).alone("launch", busy) as locks_since:
         instance = dg.DagsterInstance.get()
         for run in instance.get_runs(dg.RunsFilter(tags=IN_PROCESS, statuses=[dg.DagsterRunStatus.STARTED])):
-            if environment.ledger is not None and not _is_lost(instance, run):
-                continue
-            instance.report_run_failed(run, "the process that ran it is gone")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            if _is_lost(instance, run, locks_since):
+                instance.report_run_failed(run, "the process that ran it is gone")
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         yield instance
 
 
-def _is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def _is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun, locks_since: datetime | None) -> bool:
+    """Whether a run is dead, now that we have the lock which it had: it may have lost it before `locks_since`."""
+    if locks_since is None:
+        return True
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is not None and (record.start_time or 0) > (locks_since + CLOCKS_DIFFER_BY).timestamp():
+        return True
     if run.tags.get(HOST_TAG) != this_machine():
         return False
     return lost_process(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)) is not None

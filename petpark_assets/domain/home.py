@@ -45,10 +45,11 @@ MODEL_NAME = "pet-classifier"
 class Alone(Protocol):
     """Lets one process at a time do something, of all that share what it changes."""
 
-    def __call__(self, lock: str, busy: str | None = None) -> AbstractContextManager[None]:
+    def __call__(self, lock: str, busy: str | None = None) -> AbstractContextManager[datetime | None]:
         """Hold a lock by its name, one of server.LOCKS; while another has it wait, or raise TransientError with `busy`.
 
-        It is free again when its process is killed.
+        It is free again when its process is killed. Gives the moment before which another may have got it and lost it
+        while it works on, since a server that starts has forgotten its locks; None where that cannot be.
         """
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -90,16 +91,25 @@ def test_a_run_of_another_machine_or_container_is_left_alone(folder: Path, insta
     assert end_lost_runs(instance) == []
 
 
-def test_beside_a_lock_that_may_be_lost_only_what_is_seen_to_be_gone_is_lost(
-    folder: Path, instance: dg.DagsterInstance
-):
+def test_a_run_that_may_have_lost_its_lock_is_lost_only_where_that_is_seen(folder: Path, instance: dg.DagsterInstance):
     """PostgreSQL forgets its locks when it is started again: the next build must not end the one that works on."""
+    restarted = datetime.now(UTC) + timedelta(hours=1)
     with _began(folder, this_machine()) as here:
         (run,) = instance.get_runs()
-        assert not _is_lost(instance, run)
+        assert not _is_lost(instance, run, restarted)
         here.kill()
-    assert _is_lost(instance, run)
-    assert not _is_lost(instance, run.with_tags({**run.tags, HOST_TAG: "another-machine"}))
+    assert _is_lost(instance, run, restarted)
+    assert not _is_lost(instance, run.with_tags({**run.tags, HOST_TAG: "another-machine"}), restarted)
+
+
+def test_a_run_whose_lock_is_free_is_lost_wherever_it_was(folder: Path, instance: dg.DagsterInstance):
+    """Its machine, or its container, may never come back, and it has the training pool's only place."""
+    with _began(folder, "another-machine") as there:
+        there.kill()
+    (run,) = instance.get_runs()
+    assert _is_lost(instance, run, None)
+    assert _is_lost(instance, run, datetime.now(UTC) - timedelta(hours=1))
+    assert not _is_lost(instance, run, datetime.now(UTC) - timedelta(minutes=1))  # clocks differ
 
 
 def _noted(instance: dg.DagsterInstance, pid: int) -> dg.DagsterRun:

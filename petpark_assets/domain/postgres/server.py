@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -80,14 +81,19 @@ class Database:
             connection.close()
 
     @contextmanager
-    def alone(self, lock: str, busy: str | None = None) -> Iterator[None]:
+    def alone(self, lock: str, busy: str | None = None) -> Iterator[datetime]:
         """Hold one of LOCKS; see `transaction`. Where another has it `busy` is said at once; without it, we wait.
 
-        Raises TransientError then, and at the end where the lock was lost on the way.
+        Gives the server's start, by its clock. Raises TransientError where it is busy, and at the end where the lock
+        was lost on the way.
         """
         connection = self._begin(lock, is_shared=False, busy=busy)
         try:
-            yield
+            with self._clear_errors():
+                cursor = connection.cursor()
+                cursor.execute("SELECT pg_postmaster_start_time()")
+                started: datetime = _one(cursor)
+            yield started
             with self._clear_errors():
                 connection.cursor().execute("SELECT 1")  # a server that was restarted meanwhile has let others in
         finally:

@@ -57,7 +57,7 @@ class Registry:
         record_event: Callable[[str, Mapping[str, Any]], str],
         tracking_uri: str | None = None,
         artifact_root: str | None = None,
-        writing: Callable[[], AbstractContextManager[None]] | None = None,
+        writing: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
         """A registry on this machine (the default), or in an MLflow server or database elsewhere.
 

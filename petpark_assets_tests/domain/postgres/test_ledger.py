@@ -472,6 +472,15 @@ def test_the_registry_waits_for_other_machines(ledger_url, tmp_path):
     assert not waiting.is_alive()
 
 
+def test_a_lock_says_since_when_it_cannot_have_been_lost(ledger_url, postgres, tmp_path):
+    """Who lost it before, in a server that was started again, may work on."""
+    home = open_home(tmp_path, actor="ada", ledger_url=ledger_url)
+    with home.alone("launch") as since, owner(postgres) as connection:
+        assert connection.execute("SELECT pg_postmaster_start_time()").fetchone() == (since,)
+    with open_home(tmp_path / "file", actor="ada").alone("launch") as since:
+        assert since is None
+
+
 def test_a_lock_that_was_lost_on_the_way_is_told(ledger_url, postgres, tmp_path):
     """A server that restarts lets others in: what was done meanwhile may have been done by two."""
     home = open_home(tmp_path, actor="ada", ledger_url=ledger_url)
