@@ -20,6 +20,7 @@ from petpark_assets.resources.lake_watch import LakeWatch
 from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.retries import tried_again
+from petpark_assets.resources.run_coordinator import LoginRunCoordinator
 
 MOST_NAMES = 10
 """In one line."""
@@ -157,7 +158,8 @@ def let_model_through(context: dg.OpExecutionContext, config: OverrideConfig, ho
 
 def _open_for_a_person(context: dg.OpExecutionContext, home: PetparkHome, by: str | None) -> tuple[Home, str]:
     """The home with the person as the ledger's actor, and that person; who logged in decides in no other's name."""
-    user = login.approver_of(context.run.tags)
+    has_login = isinstance(context.instance.run_coordinator, LoginRunCoordinator)
+    user = login.approver_of(context.run.tags, has_login=has_login)
     if user and by not in {None, "", user}:
         raise InvalidInput(f"you are logged in as {user}, and cannot decide as {by}: leave the field `by` empty")
     opened = home.open(context.run)

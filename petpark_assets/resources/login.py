@@ -69,14 +69,16 @@ def read_caller(headers: Mapping[str, str], secret: str) -> Caller:
     return Caller(user=user.encode("latin-1").decode(errors="replace"), role=role)  # servers read bytes as Latin-1
 
 
-def approver_of(tags: Mapping[str, str]) -> str | None:
-    """Who approves, by the tags of the run that does it; None where there is no login, and runs have no role.
+def approver_of(tags: Mapping[str, str], *, has_login: bool) -> str | None:
+    """Who approves, by the tags of the run that does it; None where there is no login, and the run has no role.
 
-    Raises NotAllowed when whoever asked for the run is no approver.
+    Raises NotAllowed when whoever asked for the run is no approver, or has gone round the login that there is.
     """
     role = tags.get(ROLE_TAG)
-    if role is None:
+    if role is None and not has_login:
         return None
+    if role is None:
+        raise NotAllowed("this run has no role, so nobody who logged in asked for it: launch it in the UI")
     if role != APPROVER:
         raise NotAllowed(f"{tags.get(USER_TAG)} is {role}, and only an approver may do this: ask one to launch it")
     return tags[USER_TAG]

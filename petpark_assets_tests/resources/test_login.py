@@ -44,8 +44,11 @@ def test_a_secret_that_can_be_guessed_is_refused_and_not_shown(secret):
 
 def test_only_an_approver_approves():
     """Whoever else launches a promotion is told whom to ask; without a login there is nobody to check."""
-    assert approver_of({"petpark/user": "ana", "petpark/role": "approver"}) == "ana"
-    assert approver_of({}) is None
-    for role in ("viewer", "operator", "daemon"):
-        with pytest.raises(NotAllowed, match=f"bob is {role}"):
-            approver_of({"petpark/user": "bob", "petpark/role": role})
+    for has_login in (True, False):
+        assert approver_of({"petpark/user": "ana", "petpark/role": "approver"}, has_login=has_login) == "ana"
+        for role in ("viewer", "operator", "daemon"):
+            with pytest.raises(NotAllowed, match=f"bob is {role}"):
+                approver_of({"petpark/user": "bob", "petpark/role": role}, has_login=has_login)
+    assert approver_of({}, has_login=False) is None
+    with pytest.raises(NotAllowed, match="no role"):
+        approver_of({}, has_login=True)  # whoever launched it did not come by the login
