@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from petpark_assets.domain.errors import InvalidInput, PetparkError, TransientError
 from petpark_assets.domain.s3.access import S3Access
+from petpark_assets.domain.s3.answers import EXPIRED_CODES
 from petpark_assets.domain.s3.events import Message
 
 AT_ONCE = 10
@@ -42,8 +43,7 @@ _REFUSALS = {
     "InvalidClientTokenId": _UNKNOWN,
     "UnrecognizedClientException": _UNKNOWN,
     "SignatureDoesNotMatch": ("the secret key is not the access key's", _KEYS),
-    "ExpiredToken": _EXPIRED,
-    "ExpiredTokenException": _EXPIRED,
+    **dict.fromkeys(EXPIRED_CODES, _EXPIRED),
 }
 """By SQS's code: what it says in plain words, and the remedy."""
 _PASSING = {"RequestThrottled", "ThrottlingException", "Throttling", "ServiceUnavailable", "InternalError", "OverLimit"}
@@ -107,7 +107,8 @@ def _explain(url: str, code: str, status: int | None) -> PetparkError:
     if status >= 500 or code in _PASSING:
         return TransientError(f"the queue {url} cannot be read now: its server keeps failing ({status} {code})")
     meaning, remedy = _REFUSALS.get(code, ("it refuses the request", "check PETPARK_LAKE_QUEUE and the keys"))
-    return InvalidInput(f"the queue {url} cannot be read: its server says {status} {code}, {meaning}: {remedy}")
+    kind = TransientError if code in EXPIRED_CODES else InvalidInput
+    return kind(f"the queue {url} cannot be read: its server says {status} {code}, {meaning}: {remedy}")
 
 
 @functools.lru_cache(maxsize=4)

@@ -48,7 +48,7 @@ def test_what_cannot_be_read_is_one_line_with_its_remedy(queue, aws_server):
     ("code", "status", "kind", "words"),
     [
         ("AccessDenied", 403, InvalidInput, "grant them sqs:ReceiveMessage and sqs:DeleteMessage"),
-        ("ExpiredToken", 403, InvalidInput, "log in again"),
+        ("ExpiredToken", 403, TransientError, "log in again"),
         ("SomethingNew", 400, InvalidInput, "check PETPARK_LAKE_QUEUE and the keys"),
         ("RequestThrottled", 403, TransientError, "keeps failing"),
         ("InternalError", 500, TransientError, "keeps failing"),

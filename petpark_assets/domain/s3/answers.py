@@ -39,13 +39,13 @@ _EXPIRED = (
     "the credentials have expired",
     "log in again (aws sso login) or give new keys, then run the same command again",
 )
-_EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
+EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
 """A machine's role has new keys by then: who opens the home again has them, and goes on."""
 _REGION = "the bucket is in another region than {region}", "set AWS_REGION, or AWS_ENDPOINT_URL, to the bucket's"
 _REFUSALS = {
     "InvalidAccessKeyId": ("it does not know the access key", _KEYS),
     "SignatureDoesNotMatch": ("the secret key is not the access key's", _KEYS),
-    **dict.fromkeys(_EXPIRED_CODES, _EXPIRED),
+    **dict.fromkeys(EXPIRED_CODES, _EXPIRED),
     "InvalidToken": ("it does not accept the session token", "check AWS_SESSION_TOKEN, or log in again"),
     "AccessDenied": ("these keys may not do this", "let its owner grant them {permission} on the bucket {bucket}"),
     "AllAccessDisabled": ("access to the bucket is switched off", "ask its owner"),
@@ -171,7 +171,7 @@ def explain(answer: Answer, place: Place, access: S3Access, permission: str) -> 
         code or "", ("it refuses the request", "check the address, AWS_ENDPOINT_URL and the keys")
     )
     words = {"bucket": place.bucket, "region": access.region, "permission": permission}
-    kind = TransientError if code in _EXPIRED_CODES else InvalidInput
+    kind = TransientError if code in EXPIRED_CODES else InvalidInput
     return kind(
         f"{whose} cannot be used: its server {access.endpoint} says {said}, {meaning.format(**words)}: "
         f"{remedy.format(**words)}"
