@@ -375,8 +375,12 @@ def write_record(store: Store, record: Record, circumstances: Mapping[str, Any])
 def read_record(store: Store, kind: type[R], dataset_version: str, attempt: str | None = None) -> R:
     """Read a record and check it against its own digest. Raises NotFound, CorruptData."""
     key = record_key(kind, dataset_version, attempt)
-    document = json.loads(store.read(key))
-    if digest(document["content"]) != document["digest"]:
+    try:
+        document = json.loads(store.read(key))
+        is_intact = digest(document["content"]) == document["digest"]
+    except (ValueError, KeyError, TypeError):  # not even a document of ours
+        is_intact = False
+    if not is_intact:
         raise CorruptData(f"{key} in {store.uri} was changed after it was recorded")
     return kind(**{name: _frozen(value) for name, value in document["content"].items()})
 

@@ -163,6 +163,15 @@ def test_circumstances_are_not_part_of_the_digest(store: files.LocalStore):
     assert files.read_circumstances(store, TrainSplit, "v0001") == {"when": "today"}
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04.", b"[]", b"{}", b'{"content": {}}'])
+def test_what_is_no_record_is_named(store: files.LocalStore, damage: bytes):
+    """A disk may give back anything: an auditor is told which file it is."""
+    key = files.record_key(RawImages, "v0001", None)
+    store.write_new(key, damage)
+    with pytest.raises(CorruptData, match=f"{key} in .* was changed after it was recorded"):
+        files.read_record(store, RawImages, "v0001")
+
+
 def test_a_record_is_never_rewritten(store: files.LocalStore):
     """Other content under the same version is refused with both digests."""
     files.write_record(store, SPLIT, {})

@@ -110,7 +110,7 @@ def _named_errors(location: str) -> Iterator[None]:
         raise InvalidInput(
             f"the labels {location} do not exist: give the table's path, or lake:FILE for one next to the photos"
         ) from error
-    except (OSError, pa.ArrowException, UnreadablePhoto) as error:
+    except (OSError, pa.ArrowException, UnreadablePhoto, UnicodeDecodeError) as error:
         raise InvalidInput(
             f"the labels {location} cannot be read ({_one_line(error)}): give a CSV or TSV file in UTF-8 with a header "
             "row, or a Parquet file"

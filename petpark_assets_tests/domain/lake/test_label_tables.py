@@ -140,6 +140,11 @@ def test_a_table_with_no_rows_says_nothing(lake):
     [
         ("labels.csv", "", r"lake:labels\.csv cannot be read \(Empty CSV file\)"),
         ("labels.csv", "key,label\na,b,c\n", r"cannot be read \(CSV parse error: .*Expected 2 columns, got 3"),
+        (
+            "labels.csv",
+            b"cl\xe9,label\na.jpg,cat\n",
+            r"decode byte 0xe9.*\): give a CSV or TSV file in UTF-8",
+        ),
         ("labels.csv", b"key,label\ncaf\xe9.jpg,cat\n", r"invalid UTF8 data\): give a CSV or TSV file in UTF-8"),
         ("labels.csv", "key;label\na;cat\n", r"there are 'key;label': choose them like .*separated by commas"),
         ("labels.csv", "path,species\na,cat\n", r"choose them like lake:labels\.csv\?key=path&label=species"),
