@@ -7,6 +7,8 @@ template itself. Nothing here has been in a real account: infra/README.md says s
 import base64
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -46,7 +48,8 @@ def cloud(aws_server):
 
 def lint(path):
     """What cfn-lint finds."""
-    return subprocess.run(["cfn-lint", path], capture_output=True, text=True, check=False).stdout
+    command = [Path(sys.executable).with_name("cfn-lint"), path]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def test_the_template_is_one_that_aws_would_take(tmp_path):
@@ -91,6 +94,32 @@ def test_nobody_outside_reaches_anything_but_the_proxys_one_port(cloud):
     assert open_to == {("ProxyAccess", 443, 443, "203.0.113.0/24"), ("EndpointAccess", 443, 443, "10.20.0.0/16")}
 
 
+def test_nodes_of_gpus_reach_rays_ports_on_the_platforms_machine_and_no_other():
+    """The reports, Dagster's code server and its webservers have no login there; MLflow is for the head alone."""
+    template = read_template()["Resources"]
+    theirs = template["GpuTemplate"]["Properties"]["LaunchTemplateData"]["SecurityGroupIds"]
+    rules = [
+        (group, rule)
+        for name, made in template.items()
+        for group, rule in (
+            [({"Ref": name}, rule) for rule in made["Properties"].get("SecurityGroupIngress", [])]
+            if made["Type"] == "AWS::EC2::SecurityGroup"
+            else [(made["Properties"]["GroupId"], made["Properties"])]
+            if made["Type"] == "AWS::EC2::SecurityGroupIngress"
+            else []
+        )
+    ]
+    open_to_them = {
+        (rule["FromPort"], rule["ToPort"])
+        for group, rule in rules
+        if group in template["Platform"]["Properties"]["SecurityGroupIds"]
+        and (rule.get("SourceSecurityGroupId") in theirs or "CidrIp" in rule)
+    }
+    assert open_to_them == {(6379, 6384), (8265, 8265), (10002, 10999)}
+    closed = {3000, 3001, 3002, 4000, 5000}
+    assert not any(first <= port <= last for first, last in open_to_them for port in closed)
+
+
 @pytest.mark.parametrize("name", ["AllowedCidr", "LakeOwnerArn"])
 def test_who_may_come_in_is_nobodys_default(name):
     """A default would be what most deployments have."""
@@ -133,12 +162,13 @@ def test_every_change_of_the_lake_is_told_to_the_queue(cloud):
     s3, queues = client(cloud, "s3"), client(cloud, "sqs")
     url = queues.get_queue_url(QueueName=f"{NAME}-lake")["QueueUrl"]
     queues.purge_queue(QueueUrl=url)
-    s3.put_object(Bucket=LAKE, Key="cat/1.jpg", Body=b"meow")
-    s3.delete_object(Bucket=LAKE, Key="cat/1.jpg")
+    put = s3.put_object(Bucket=LAKE, Key="cat/1.jpg", Body=b"meow")
+    s3.delete_object(Bucket=LAKE, Key="cat/1.jpg", VersionId=put["VersionId"])  # of a marker moto tells nothing
     bodies = [
         message["Body"] for message in queues.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     ]
-    assert sorted(re.findall(r'"eventName": ?"(ObjectCreated|ObjectRemoved)', "".join(bodies)))
+    told_of = sorted(re.findall(r'"eventName": ?"(ObjectCreated|ObjectRemoved)', "".join(bodies)))
+    assert told_of == ["ObjectCreated", "ObjectRemoved"]
     told = resolved(read_template()["Resources"]["LakeQueuePolicy"]["Properties"]["PolicyDocument"])["Statement"]
     assert [(rule["Effect"], rule["Principal"], rule["Action"]) for rule in told] == [
         ("Allow", {"Service": "s3.amazonaws.com"}, "sqs:SendMessage")
@@ -213,8 +243,22 @@ def refused(call, **asked):
     assert caught.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 
 
-@pytest.mark.parametrize("action", ["s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectAcl"])
-def test_nobody_but_its_owner_changes_the_lake(action):
+CHANGES_PHOTOS = ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectAcl")
+CHANGES_THE_LAKE = (
+    "s3:DeleteBucket", "s3:PutLifecycleConfiguration", "s3:PutBucketVersioning", "s3:PutReplicationConfiguration",
+    "s3:PutBucketObjectLockConfiguration", "s3:PutEncryptionConfiguration",
+)  # fmt: skip
+"""A rule that every photo expires, or no old versions any more: as good as a deletion."""
+
+
+@pytest.mark.parametrize(
+    ("action", "changed"),
+    [
+        *((action, f"arn:aws:s3:::{LAKE}/cat/1.jpg") for action in CHANGES_PHOTOS),
+        *((action, f"arn:aws:s3:::{LAKE}") for action in CHANGES_THE_LAKE),
+    ],
+)
+def test_nobody_but_its_owner_changes_the_lake(action, changed):
     """Not even an administrator, whose role allows everything: a deny of the bucket comes first."""
     policy, photo = bucket_policy("LakePolicy"), f"arn:aws:s3:::{LAKE}/cat/1.jpg"
     for who, is_refused in (
@@ -223,7 +267,7 @@ def test_nobody_but_its_owner_changes_the_lake(action):
         ("arn:aws:iam::1:root", True),
     ):
         context = {"aws:PrincipalArn": who, "aws:SecureTransport": "true"}
-        assert is_denied(policy, action=action, resource=photo, context=context) is is_refused
+        assert is_denied(policy, action=action, resource=changed, context=context) is is_refused
         assert not is_denied(policy, action="s3:GetObject", resource=photo, context=context)
 
 
@@ -238,12 +282,12 @@ def test_nothing_travels_in_the_clear(resource, bucket):
 def test_no_role_has_a_star():
     """Every action is named, and its resource too where AWS knows one."""
     without_resource = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
-    roles = [part["Properties"] for part in read_template()["Resources"].values() if part["Type"] == "AWS::IAM::Role"]
-    rules = [
-        rule for role in roles for policy in role["Policies"] for rule in policy["PolicyDocument"]["Statement"]
-    ]  # fmt: skip
-    assert len(roles) == 3
-    for rule in rules:
+    parts = read_template()["Resources"].values()
+    roles = [part["Properties"] for part in parts if part["Type"] == "AWS::IAM::Role"]
+    apart = [part["Properties"] for part in parts if part["Type"] == "AWS::IAM::Policy"]
+    policies = [*(policy for role in roles for policy in role["Policies"]), *apart]
+    assert (len(roles), len(apart)) == (3, 2)
+    for rule in (rule for policy in policies for rule in policy["PolicyDocument"]["Statement"]):
         actions = {rule["Action"]} if isinstance(rule["Action"], str) else set(rule["Action"])
         assert not any("*" in action for action in actions)
         assert rule["Resource"] != "*" or actions <= without_resource

@@ -148,6 +148,15 @@ def test_the_administrators_password_is_in_no_container_of_the_platform():
     assert script[2].startswith("postgresql://%s:%s@")
 
 
+def test_mlflows_container_has_the_secret_of_its_database_and_no_other():
+    """Its server answers whoever reaches it: what breaks in there must not find Ray's token or the login's secret."""
+    told = services()["mlflow"]
+    assert told["secrets"] == ["mlflow"]
+    files = {name for name in told["environment"] if name.endswith("_FILE")}
+    assert files == {"MLFLOW_BACKEND_STORE_URI_FILE"}
+    assert told["environment"]["PETPARK_ENV"] != "production", "which would demand the others"
+
+
 def test_every_name_is_one_that_exists():
     """A container that waits for another under a name that was changed waits for ever."""
     told = services()

@@ -1,9 +1,12 @@
 """Claims about infra/ray-cluster.yaml: Ray's own validation takes it, and its nodes ask for a token."""
 
+import re
+import shlex
+
 import pytest
 import yaml
 
-from petpark_assets_tests.infra.stack import INFRA
+from petpark_assets_tests.infra.stack import INFRA, TEMPLATE
 
 
 @pytest.fixture
@@ -45,6 +48,25 @@ def test_every_node_asks_for_the_token_and_none_is_root(cluster):
         )
     assert cluster["auth"]["ssh_user"] != "root"
     assert {"--cap-drop ALL", "--security-opt no-new-privileges"} <= set(cluster["docker"]["run_options"])
+
+
+def test_every_node_of_ray_keeps_to_the_ports_that_are_open(cluster):
+    """One that listens elsewhere joins, and whoever asks it waits for ever."""
+    from ray.scripts.scripts import start
+
+    commands = {
+        "the head": " ".join(yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]["ray"]["command"]),
+        "a node": re.search(r"ray start --address.+?(?=\n +- )", TEMPLATE.read_text(), re.DOTALL)[0].replace(
+            "\\\n", " "
+        ),
+        "one's own head": cluster["head_start_ray_commands"][-1],
+        "one's own node": cluster["worker_start_ray_commands"][-1],
+    }
+    for command in commands.values():
+        words = shlex.split(command.partition("ray start")[2])
+        told = start.make_context("ray start", words).params
+        listening = {told[name] for name in told if name.endswith("_port")} - {None}
+        assert {6380, 6381, 6382, 6383, 6384, 10002, 10999} <= listening <= {*range(6379, 6385), 8265, 10002, 10999}
 
 
 def test_every_node_has_the_keys_of_the_store_and_keeps_its_caches(cluster):
