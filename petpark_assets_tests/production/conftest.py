@@ -88,10 +88,10 @@ class Park:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def ask(self, query: str, **variables: object) -> dict:
-        """The data of a GraphQL answer of the UI, by the login proxy and as an operator."""
+    def ask(self, query: str, *, asker: str = "operator", **variables: object) -> dict:
+        """The data of a GraphQL answer of the UI, by the login proxy, as one of its users."""
         asked = json.dumps({"query": query, "variables": variables}).encode()
-        login = base64.b64encode(f"operator:{self.address('operator')}".encode()).decode()
+        login = base64.b64encode(f"{asker}:{self.address(asker)}".encode()).decode()
         headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
         request = urllib.request.Request(f"{self.address('login')}/graphql", asked, headers)
         for patience_s in (RESET_S, STOPPED_S):

@@ -4,14 +4,12 @@ They share one profile and are run in their order: `make prove-production`.
 """
 
 import json
-import os
 import re
-import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from petpark_assets_tests.browser import browser  # noqa: F401  a fixture
@@ -172,11 +170,6 @@ def epochs_said(park: Park, run: str) -> dict[int, Counter[int]]:
 def lose_a_node(park: Park) -> None:
     """Kill the node that is not the head's: its raylet with all below it, none of which is asked."""
     (raylet,) = (pid for pid, line in park.processes().items() if re.match(r"\S+/raylet .*sockets/raylet\.1 ", line))
-    for pid in family(raylet):
-        os.kill(pid, signal.SIGKILL)
-
-
-def family(pid: int) -> list[int]:
-    """A process and all below it."""
-    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-    return [pid, *(member for child in children for member in family(int(child)))]
+    node = psutil.Process(raylet)
+    for process in [node, *node.children(recursive=True)]:
+        process.kill()

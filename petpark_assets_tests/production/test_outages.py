@@ -25,7 +25,7 @@ from petpark_assets.domain.recipes import Recipe
 from petpark_assets.resources.environments import PROJECT_FOLDER
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets_tests.production.outages import OpenPark, full_disk, opened
-from petpark_assets_tests.production.test_profile import LAUNCH, LOCATION, upload
+from petpark_assets_tests.production.test_profile import launch, looking, recipe, upload
 from petpark_assets_tests.test_whole_flow import TINY
 
 pytestmark = [pytest.mark.production, pytest.mark.debian, pytest.mark.timeout(1800)]
@@ -55,13 +55,13 @@ from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.s3 import S3Connection
 from petpark_assets_tests import step_by_step
 from petpark_assets_tests.benchmarks.crash_reader import contents
-from petpark_assets_tests.production.test_outages import recipe
+from petpark_assets_tests.production.test_outages import resolved
 
 home = open_home(Path(sys.argv[1]), actor="operator", s3=S3Connection().access)
-version = step_by_step.ingest(home, sys.argv[2], recipe(0).resolution_px)
+version = step_by_step.ingest(home, sys.argv[2], resolved(0).resolution_px)
 with started():
     for seed in map(int, sys.argv[3:]):
-        step_by_step.build(home, new_attempt(version, recipe(seed)), nullcontext)
+        step_by_step.build(home, new_attempt(version, resolved(seed)), nullcontext)
 print(json.dumps(contents(home)))
 """
 """Undisturbed, and on one machine; that Dagster and the production profile come to the same is claimed elsewhere."""
@@ -73,7 +73,7 @@ def told(seed: int) -> dict:
     return {**TINY, "search": search, "seed": seed}
 
 
-def recipe(seed: int) -> Recipe:
+def resolved(seed: int) -> Recipe:
     """What it is told by that."""
     return RunRecipe(**told(seed)).resolve()
 
@@ -87,7 +87,7 @@ def park() -> Iterator[OpenPark]:
         draw_lake(folder / "lake", num_images=40, num_broken=2)
         with opened(folder) as park:
             upload(park, folder / "lake")
-            launch(park, "new_dataset_version", ops={"look_at_the_lake": {"config": {"lake": lake_of(park)}}})
+            launch(park, "new_dataset_version", looking(park, told(0)))
             wait(park, lambda runs: all(run["status"] in OVER for run in runs))
             yield park
         assert park.left == []
@@ -107,18 +107,6 @@ def undisturbed(park: OpenPark, request: pytest.FixtureRequest, tmp_path_factory
 def lake_of(park: OpenPark) -> str:
     """The lake's address."""
     return park.variables()["PETPARK_LAKE"]
-
-
-def launch(park: OpenPark, job: str, seed: int = 0, **config: object) -> None:
-    """As a person does in the UI."""
-    tags = [{"key": "dagster/partition", "value": "v0001"}] if job == "build" else []
-    params = {
-        "selector": {**LOCATION, "jobName": job},
-        "runConfigData": {**config, "resources": {"recipe": {"config": told(seed)}}},
-        "executionMetadata": {"tags": tags},
-    }
-    launched = park.ask(LAUNCH, params=params)["launchRun"]
-    assert launched["__typename"] == "LaunchRunSuccess", launched
 
 
 def wait(park: OpenPark, is_so: Callable[[list[dict]], bool]) -> list[dict]:
@@ -153,7 +141,7 @@ class Drill:
     def __init__(self, park: OpenPark, seed: int) -> None:
         self.park, self.seed, self.began = park, seed, len(park.ask(RUNS)["runsOrError"]["results"])
         self.started = time.monotonic()
-        launch(park, "build", seed)
+        launch(park, "build", recipe(told(seed)), "v0001")
 
     def until(self, step: str, *statuses: str) -> None:
         """Wait for this moment of the build."""
@@ -171,7 +159,7 @@ class Drill:
             runs = wait(self.park, lambda runs, known=known: len(runs) > known and is_over(runs))
         seconds = time.monotonic() - self.started
         own = [run["runId"] for run in reversed(runs[: len(runs) - self.began])]
-        found, attempt = self.park.look(own), new_attempt("v0001", recipe(self.seed))
+        found, attempt = self.park.look(own), new_attempt("v0001", resolved(self.seed))
         print(f"{self.seed}: {seconds:.0f} s, {len(own)} runs, {pressed} presses; {found['lines']}", flush=True)  # noqa: T201 - for infra/README.md
         assert runs[0]["status"] == "SUCCESS", found["lines"]
         assert [line for line in found["lines"] if not re.search(what, line) or "\n" in line] == []

@@ -35,6 +35,8 @@ LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $p
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 START_SENSOR = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
     __typename ... on PythonError { message } } }"""
+WHY = """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+    ... on ExecutionStepFailureEvent { error { message errorChain { error { message } } } } } } } }"""
 LOCATION = {"repositoryLocationName": "petpark_assets", "repositoryName": "__repository__"}
 
 
@@ -93,15 +95,15 @@ def wait_for_run(park: Park, job: str, number: int, *, must_succeed: bool = True
     pytest.fail(f"{job} is not done after {BUILT_S} s")
 
 
-def launch(park: Park, job: str, config: dict, partition: str | None = None) -> str:
-    """Launch a job as an operator; its run's id."""
+def launch(park: Park, job: str, config: dict, partition: str | None = None, asker: str = "operator") -> str:
+    """Launch a job as one of the proxy's users; its run's id."""
     tags = [{"key": "dagster/partition", "value": partition}] if partition else []
     params = {
         "selector": {**LOCATION, "jobName": job},
         "runConfigData": config,
         "executionMetadata": {"tags": tags},
     }
-    launched = park.ask(LAUNCH, params=params)["launchRun"]
+    launched = park.ask(LAUNCH, asker=asker, params=params)["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
     return str(launched["run"]["runId"])
 
@@ -168,6 +170,37 @@ def test_the_sensor_builds_what_comes(park, local, lake, tmp_path):
     store = store_of(park, tmp_path)
     assert digests(store, "v0002", rooms) == digests(local.store, "v0002", rooms) != {}
     assert any(key.startswith("evaluation_report/v0002/") for key in digests(store, "v0002"))
+
+
+def test_only_an_approver_decides(park):
+    """Who launches a decision as an operator changes nothing; an approver's name is on the run and in the ledger."""
+    launch(park, "build", recipe({**TINY, "seed": 1}), "v0001")  # of two models one is not the champion
+    wait_for_run(park, "build", 3, must_succeed=False)
+    other = next(row["version"] for row in park.petpark("registry", "list") if "champion" not in row["aliases"])
+    words = {"because": "it is tried"}
+    promotion = {"ops": {"promote_version": {"config": {"model": str(other), **words}}}}
+    override = {"ops": {"let_model_through": {"config": {"attempt": "12345678", **words}}}}
+    before = decisions(park)
+    for job, config in (("promote_model", promotion), ("override_gate", override)):
+        run = launch(park, job, config)
+        assert wait_for_run(park, job, 1, must_succeed=False)[0]["status"] == "FAILURE"
+        assert "operator is operator, and only an approver may do this" in json.dumps(park.ask(WHY, id=run))
+    assert decisions(park) == before
+    launch(park, "promote_model", promotion, asker="approver")
+    run, _ = wait_for_run(park, "promote_model", 2, must_succeed=False)
+    assert run["status"] == "SUCCESS"
+    asked = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert (asked["petpark/user"], asked["petpark/role"]) == ("approver", "approver")
+    (move,) = decisions(park)[len(before) :]
+    assert (move["event"], move["actor"], move["subject"]["by"]) == ("alias_moved", "approver", "approver")
+
+
+def decisions(park: Park) -> list[dict]:
+    """What the ledger knows of champions and of models that were let through."""
+    with psycopg.connect(park.variables()["PETPARK_LEDGER"]) as connection:
+        lines = connection.execute("SELECT line FROM ledger.events ORDER BY number").fetchall()
+    events = [json.loads(line) for (line,) in lines]
+    return [event for event in events if event["event"] in {"alias_moved", "gate_overridden"}]
 
 
 def test_engines_hold_what_they_are_for(park, tmp_path):

@@ -13,9 +13,10 @@ from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets_tests.production.conftest import started
 from petpark_assets_tests.production.test_profile import (
     BUILT_S,
-    LAUNCH,
-    LOCATION,
     digests,
+    launch,
+    looking,
+    recipe,
     store_of,
     upload,
     wait_for_run,
@@ -29,21 +30,9 @@ ALL_RUNS = """{ runsOrError { ... on Runs { results { runId pipelineName status 
 PRINTED = """query ($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }"""
 
 
-def launch(park, job, config, *tags):
-    """Ask for a run, as an operator."""
-    params = {
-        "selector": {**LOCATION, "jobName": job},
-        "runConfigData": {"resources": {"recipe": {"config": TINY}}, **config},
-        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags]},
-    }
-    launched = park.ask(LAUNCH, params=params)["launchRun"]
-    assert launched["__typename"] == "LaunchRunSuccess", launched
-
-
 def make_version(park, number):
     """The next version of the lake, as far as its manifest."""
-    lake = {"ops": {"look_at_the_lake": {"config": {"lake": park.variables()["PETPARK_LAKE"]}}}}
-    launch(park, "new_dataset_version", lake)
+    launch(park, "new_dataset_version", looking(park, TINY))
     wait_for_run(park, "new_dataset_version", number)
 
 
@@ -74,7 +63,7 @@ def test_a_park_that_is_lost_goes_on_from_its_backup(tmp_path):
     with started(tmp_path_made(tmp_path / "first")) as park:
         upload(park, photos)
         make_version(park, 1)
-        launch(park, "build", {}, ("dagster/partition", "v0001"))
+        launch(park, "build", recipe(TINY), "v0001")
         wait_for_run(park, "build", 1)
         before = {"runs": runs(park), "printed": printed(park), "files": download(park, tmp_path / "model 1")}
         before["registry"] = park.petpark("registry", "list")
@@ -82,7 +71,7 @@ def test_a_park_that_is_lost_goes_on_from_its_backup(tmp_path):
         add_photos(photos)
         upload(park, photos)
         make_version(park, 2)
-        launch(park, "build", {}, ("dagster/partition", "v0002"))
+        launch(park, "build", recipe(TINY), "v0002")
         wait_for_key(park, tmp_path, "feature_scaling/v0002/")
         began = time.monotonic()
         told = park.petpark("backup", str(place.root))
