@@ -15,7 +15,6 @@ from petpark_assets.domain.files import read_record, write_record
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue
 from petpark_assets.domain.lake.drawn import draw_lake
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.records import RawImages, TrainSplit
 from petpark_assets.domain.workflow import ingestion
 from petpark_assets_tests.benchmarks.crash_reader import assert_nothing_half_made, contents
@@ -36,8 +35,8 @@ def home(tmp_path):
 def test_a_version_without_one_of_its_photos_is_half_made(home):
     """The proof below rests on a reader who notices."""
     rows = catalogue.read_manifest(home.store, "v0001").to_pylist()
-    home.store.delete(original_key(next(row["sha256"] for row in rows if row["state"] == catalogue.ACCEPTED)))
-    with pytest.raises(NotFound, match="originals"):
+    home.originals.forget([next(row["sha256"] for row in rows if row["state"] == catalogue.ACCEPTED)])
+    with pytest.raises(NotFound, match="the original"):
         assert_nothing_half_made(home)
 
 

@@ -12,7 +12,6 @@ from petpark_assets.definitions import build_defs
 from petpark_assets.domain import files, images
 from petpark_assets.domain.attempts import new_attempt
 from petpark_assets.domain.home import open_home, page_path
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.records import EvaluationReport, RegisteredModel, TrainedCnn
 from petpark_assets.domain.report import gallery
 from petpark_assets.domain.report.predictions import read_predictions
@@ -21,6 +20,7 @@ from petpark_assets.resources.environments import Environment, enter_home
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets_tests.domain.workflow import scan
+from petpark_assets_tests.originals import read_original
 
 TINY = {
     "recipe": "demo",
@@ -72,7 +72,7 @@ def test_nothing_is_left_after_a_whole_build_and_models_are_named(house):
     photo = _surest_mistake(house, record)
     wanted = _traces(house, photo, recipe.resolution_px)
     before = scan.files_with(wanted, [house.root])
-    for part in ("/originals/", "pixels.lance/", "cache/pixels/", "report.html"):
+    for part in ("originals.lance/", "pixels.lance/", "cache/pixels/", "report.html"):
         assert any(part in path for path in before), f"the scan does not see {part}, so it proves nothing"
 
     document = forgetting.forget(house, photo, "its owner asked")
@@ -116,7 +116,7 @@ def _surest_mistake(house, record):
 
 def _traces(house, photo, resolution_px):
     """Of its file, its pixels, and its thumbnail as text in a page; what all files of a kind begin with is left out."""
-    data = house.store.read(original_key(photo))
+    data = read_original(house.originals, photo)
     pixels = images.decode(data)
     text = base64.b64encode(gallery.thumbnail(pixels))
     parts = (data[64:-32], images.resize(pixels, resolution_px).tobytes(), text[len(text) // 2 : -32])

@@ -70,7 +70,7 @@ def test_a_lake_and_a_store_in_a_bucket_make_a_version(s3_server, bucket, drawn,
     assert json.loads(out)["dataset_version"] == "v0001"
     store = S3Store(f"s3://{bucket}/store", s3_server.access(), tmp_path / "cache")
     keys = store.list_keys("")
-    assert len([key for key in keys if key.startswith("originals/")]) > 0
+    assert len([key for key in keys if key.startswith("originals.lance/")]) > 0
     assert len([key for key in keys if key.startswith("pixels.lance/")]) > 0
     assert not (home / "store").exists()
     assert s3_server.secret_key not in out + err

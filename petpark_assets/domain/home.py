@@ -27,6 +27,7 @@ from petpark_assets.domain import files
 from petpark_assets.domain.attempts import Attempt
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import LocalStore, Store
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.ledger import FileLedger, Ledger
 from petpark_assets.domain.postgres import server
@@ -59,6 +60,7 @@ class Home:
 
     root: Path
     store: Store
+    originals: OriginalStore
     pixels: PixelStore
     ledger: Ledger
     registry: Registry
@@ -140,8 +142,8 @@ def open_home(
         variables: The process's environment.
     """
     root, s3 = root.absolute(), s3 or _no_keys
-    store, pixels = _open_store(root, store_uri, s3)
     ledger, alone = open_ledger(root, actor, ledger_url)
+    store, originals, pixels = _open_store(root, store_uri, s3, alone)
     registry = Registry(
         root / "mlflow",
         MODEL_NAME,
@@ -152,6 +154,7 @@ def open_home(
     return Home(
         root=root,
         store=store,
+        originals=originals,
         pixels=pixels,
         ledger=ledger,
         registry=registry,
@@ -163,14 +166,18 @@ def open_home(
     )
 
 
-def _open_store(root: Path, uri: str | None, s3: Callable[[], S3Access]) -> tuple[Store, PixelStore]:
-    """The store and, below the same address, its pixels."""
+def _open_store(
+    root: Path, uri: str | None, s3: Callable[[], S3Access], alone: Alone
+) -> tuple[Store, OriginalStore, PixelStore]:
+    """The store and, below the same address, its photos: their own bytes, and their pixels."""
     if uri is not None and uri.startswith(SCHEME):
         access = s3()
         remote = S3Store(uri, access, root / "cache" / "store")
-        return remote, PixelStore(f"{remote.uri}/pixels.lance", storage_options(access))
+        options = storage_options(access)
+        pixels = PixelStore(f"{remote.uri}/pixels.lance", options)
+        return remote, OriginalStore(remote, options, partial(alone, "originals")), pixels
     local = LocalStore(Path(uri) if uri else root / "store")
-    return local, PixelStore(local.root / "pixels.lance")
+    return local, OriginalStore(local, None, partial(alone, "originals")), PixelStore(local.root / "pixels.lance")
 
 
 def open_ledger(root: Path, actor: str, url: str | None) -> tuple[Ledger, Alone]:

@@ -19,7 +19,7 @@ from petpark_assets.domain import files
 from petpark_assets.domain.attempts import find_attempt
 from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.lake import catalogue, ingest
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import TABLE
 from petpark_assets.domain.records import AttemptRecord, EvaluationReport, OnnxPackage, RawImages, Record, TrainedCnn
 from petpark_assets.domain.workflow import packaging, summary, testing, training
 
@@ -87,16 +87,17 @@ def contents(home: Home) -> dict[str, Any]:
             for known in home.registry.list_versions()
         ],
         "outcomes": dict(sorted(events.items())),
-        "stored": [key for key in home.store.list_keys("") if not key.startswith("pixels.lance/")],
+        "stored": [key for key in home.store.list_keys("") if not key.startswith(("pixels.lance/", f"{TABLE}/"))],
+        "originals": sorted(home.originals.stored().unique().to_pylist()),
     }
 
 
 def _assert_photos(home: Home, version: str) -> None:
     """A version can be seen, so its photos are there."""
     ingest.verify(home.store, version)
-    for row in catalogue.read_manifest(home.store, version).to_pylist():
-        if row["state"] == catalogue.ACCEPTED:
-            assert files.sha256(home.store.read(original_key(row["sha256"]))) == row["sha256"]
+    rows = catalogue.read_manifest(home.store, version).to_pylist()
+    accepted = {row["sha256"] for row in rows if row["state"] == catalogue.ACCEPTED}
+    assert len(list(home.originals.read_all(sorted(accepted)))) == len(accepted)
 
 
 def _assert_parents(home: Home, record: Record) -> None:

@@ -161,7 +161,7 @@ def _copy(home: Home, copier: _Copier, last: Backup | None, engines: Engines) ->
         copier.copy(moment.sources())
         try:
             copier.copy(snapshot.kept(home, moment, engines))
-            copier.copy(snapshot.pixels(home))
+            copier.copy(snapshot.photos(home))
         except NotFound as error:
             missing = error
             continue
@@ -218,15 +218,15 @@ def _conclude(home: Home, copier: _Copier, moment: Moment, *, number: int, engin
 def _remove_forgotten(place: files.Store, listed: places.Files) -> int:
     """Remove what older backups hold of forgotten photos; returns the number of objects.
 
-    Their files of pixels hold other photos too: once anything was forgotten, the newest backup's serve all. What was
+    Files of tables hold other photos too: once anything was forgotten, the newest backup's serve all. What was
     forgotten since this backup was listed waits for the next: this one still has it, and could not be restored without.
     """
     forgotten = places.forgotten_in(listed)
     if not forgotten:
         return 0
     newest = {places.object_key(path, kept.sha256) for path, kept in listed.items()}
-    originals = (places.object_key("store/originals", sha256) for sha256 in sorted(forgotten))
-    gone = [key for key in originals if place.exists(key)]
+    files_of_before = (places.object_key("store/originals", sha256) for sha256 in sorted(forgotten))
+    gone = [key for key in files_of_before if place.exists(key)]
     gone += [key for key in place.list_keys("pixels") if key not in newest]
     for key in gone:
         place.delete(key)

@@ -4,7 +4,7 @@
     backups/000001.json      one backup: who, when, how much, the digest of its list; written last, so it is whole
     lists/<sha256>           its files: path, sha256 and size of each
     objects/<ab>/<sha256>    what the files hold, once for all backups
-    pixels/<sha256>          the same of pixel tables, whose files hold many photos each
+    pixels/<sha256>          the same of tables of photos and of their pixels, whose files hold many photos each
 
 What an interrupted backup leaves is in none of the numbered files, so that nobody takes it for one.
 Not here: what is backed up (snapshot.py), when what is written (making.py), or how a home is made of it (restoring.py).
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound
-from petpark_assets.domain.lake import tombstones
+from petpark_assets.domain.lake import originals, tombstones
 
 FORMAT = 1
-PIXELS = "store/pixels.lance"
-"""Below it lie pixel tables, in a backup's list."""
+_TABLES = ("store/pixels.lance/", f"store/{originals.TABLE}/")
+"""Below these lie tables of photos, in a backup's list."""
 _MARK = "petpark-backups.json"
 _FOLDER = "backups"
 _NAME = re.compile(rf"{_FOLDER}/(\d{{6,}})\.json")
@@ -80,7 +80,12 @@ def claim(place: files.Store) -> None:
 
 def object_key(path: str, sha256: str) -> str:
     """Where the bytes of a file of a list are."""
-    return f"pixels/{sha256}" if path.startswith(f"{PIXELS}/") else f"objects/{sha256[:2]}/{sha256}"
+    return f"pixels/{sha256}" if is_of_a_table(path) else f"objects/{sha256[:2]}/{sha256}"
+
+
+def is_of_a_table(path: str) -> bool:
+    """Whether a file of a list holds many photos."""
+    return path.startswith(_TABLES)
 
 
 def numbers(place: files.Store) -> list[int]:

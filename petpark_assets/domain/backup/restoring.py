@@ -1,8 +1,8 @@
 """A home made again from a backup: every digest is verified, and it appears whole or not at all.
 
 Forgotten photos stay forgotten: what the newest backup of the place, or a ledger that outlived the home, knows as
-forgotten is left out of an older one too, its tombstones come along, and the ledger says so. Pixels are then the newest
-backup's, which has them all.
+forgotten is left out of an older one too, its tombstones come along, and the ledger says so. Tables of photos are then
+the newest backup's, which has them all.
 Killed meanwhile, there is a hidden folder beside the home and no home: the same command begins anew.
 Not here: the proof that all of it fits together (`petpark audit verify`, `petpark lake verify`).
 """
@@ -23,7 +23,7 @@ from petpark_assets.domain.backup.snapshot import ARTIFACTS, LOGS, NONE_ELSE, En
 from petpark_assets.domain.errors import Conflict, InvalidInput, PermanentError
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import key_of_before
 from petpark_assets.domain.lake.tombstones import Tombstone
 from petpark_assets.domain.ledger import Event
 from petpark_assets.domain.records import EvaluationReport
@@ -132,19 +132,15 @@ def _plan(place: files.Store, backup: Backup) -> _Plan:
     newest, own = places.find(place), places.read_files(place, backup)
     later = own if newest == backup else places.read_files(place, newest)
     buried, forgotten = places.forgotten_in(own), places.forgotten_in(later)
-    gone = {_STORE + original_key(sha256) for sha256 in forgotten}
+    gone = {_STORE + key_of_before(sha256) for sha256 in forgotten}
     chosen = {path: kept for path, kept in own.items() if path not in gone}
     if forgotten:
-        chosen = {path: kept for path, kept in chosen.items() if not _is_pixels(path)}
-        chosen |= {path: kept for path, kept in later.items() if _is_pixels(path)}
+        chosen = {path: kept for path, kept in chosen.items() if not places.is_of_a_table(path)}
+        chosen |= {path: kept for path, kept in later.items() if places.is_of_a_table(path)}
     chosen |= {path: later[path] for sha256, path in forgotten.items()}
     return _Plan(
         files=chosen, forgotten=frozenset(forgotten), forgotten_since=frozenset(forgotten.keys() - buried.keys())
     )
-
-
-def _is_pixels(path: str) -> bool:
-    return path.startswith(f"{places.PIXELS}/")
 
 
 def _check_databases(backup: Backup, urls: Mapping[str, str]) -> None:
@@ -210,7 +206,7 @@ def _without_forgotten(plan: _Plan, since: Iterable[Event]) -> _Plan:
     """The plan without the photos that were forgotten after all backups, as events say."""
     told = [tombstones.parse(event.subject) for event in since if event.event == "photo_forgotten"]
     later = {tombstone.sha256: tombstone for tombstone in told if tombstone.sha256 not in plan.forgotten}
-    gone = {_STORE + original_key(sha256) for sha256 in later}
+    gone = {_STORE + key_of_before(sha256) for sha256 in later}
     return replace(
         plan,
         files={path: kept for path, kept in plan.files.items() if path not in gone},
@@ -257,9 +253,12 @@ def _dump(plan: _Plan, name: str) -> tuple[str, Kept]:
 
 
 def _forget(home: Home, plan: _Plan) -> None:
-    """What was being forgotten while the backup was made may have pixels yet; what was forgotten later, no event."""
+    """What was being forgotten while the backup was made may be in tables yet; what was forgotten later, no event."""
     for tombstone in plan.tombstones:
         tombstones.write(home.store, tombstone)
+    kept = plan.forgotten & set(home.originals.stored().to_pylist())
+    if kept:
+        home.originals.forget(sorted(kept))
     for resolution_px in home.pixels.resolutions():
         stored = plan.forgotten & set(home.pixels.stored(resolution_px).to_pylist())
         if stored:
@@ -274,7 +273,7 @@ def _draw_pages(home: Home) -> list[str]:
     failures = []
     for version in catalogue.list_versions(home.store):
         try:
-            contact_sheets.write_page(home.store, home.reports, version)
+            contact_sheets.write_page(home.store, home.originals, home.reports, version)
             forgetting.draw_reports(home, version)
             for attempt in files.list_attempts(home.store, EvaluationReport, version):
                 pages.draw_page(home, find_attempt(home.store, version, attempt))

@@ -3,7 +3,7 @@
 First what only tells of the rest: Dagster's databases (in production one of PostgreSQL). Then, at one moment, the
 ledger, the registry and the list of records: nobody appends to the ledger meanwhile, so that no record knows an event
 that the copy lacks, and records that its events announce are waited for. Then the files behind the records, and those
-of registered versions, which were there before them and never change; what steps printed; then pixels.
+of registered versions, which were there before them and never change; what steps printed; then photos.
 What a build adds between these is left out, or nothing refers to it.
 
 Left out: caches and pages, which are made again; the demo's lake; locks; private keys, which are a person's to keep.
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from petpark_assets.domain.audit.proof import NAMED_BY_EVENTS
@@ -21,7 +22,7 @@ from petpark_assets.domain.audit.trail import FLOW
 from petpark_assets.domain.backup import databases
 from petpark_assets.domain.files import Store, folder_key
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import ownership
+from petpark_assets.domain.lake import originals, ownership
 from petpark_assets.domain.ledger import START, Event
 from petpark_assets.domain.records import RawImages
 
@@ -129,7 +130,7 @@ def _take(home: Home, engines: Engines) -> Moment:
 
 def kept(home: Home, moment: Moment, engines: Engines) -> Iterator[Source]:
     """Everything else but Dagster's databases and pixels."""
-    elsewhere = ("pixels.lance/", *engines.within(home.store))
+    elsewhere = ("pixels.lance/", f"{originals.TABLE}/", *engines.within(home.store))
     for key in home.store.list_keys(""):
         if not key.startswith(elsewhere) and (key in moment.keys or key.split("/")[0] not in FLOW):
             yield _stored(home, key, is_fixed=key != ownership.KEY)
@@ -143,11 +144,12 @@ def kept(home: Home, moment: Moment, engines: Engines) -> Iterator[Source]:
             yield from _folder_sources(home.root, path)
 
 
-def pixels(home: Home) -> Iterator[Source]:
-    """The pixel tables, each as of now."""
-    for resolution_px in home.pixels.resolutions():
-        for name in home.pixels.file_names(resolution_px):
-            yield _stored(home, f"pixels.lance/{name}", is_fixed="/_versions/" not in name)
+def photos(home: Home) -> Iterator[Source]:
+    """The tables of photos and of their pixels, each as of now."""
+    of_pixels = (home.pixels.file_names(resolution_px) for resolution_px in home.pixels.resolutions())
+    names = (f"pixels.lance/{name}" for name in chain.from_iterable(of_pixels))
+    for name in chain(home.originals.file_names(), names):
+        yield _stored(home, name, is_fixed="/_versions/" not in name)
 
 
 def private_keys(home: Home) -> list[str]:

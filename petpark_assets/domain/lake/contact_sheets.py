@@ -8,9 +8,7 @@ The words stand in lake_status.html.j2, with looks like those of the evaluation 
 
 import base64
 import io
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,9 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from petpark_assets.domain import files, images
-from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.lake.catalogue import QUARANTINED
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.records import RawImages
 
 TEMPLATE = "lake_status.html.j2"
@@ -52,21 +49,21 @@ def page_path(reports: Path, version: str) -> Path:
     return reports / "lake" / version / "quarantine.html"
 
 
-def write_page(store: files.Store, reports: Path, version: str) -> Path:
+def write_page(store: files.Store, originals: OriginalStore, reports: Path, version: str) -> Path:
     """Draw a version's page into a home's reports; drawn again when a photo was forgotten meanwhile."""
     path = page_path(reports, version)
     known = None
     while known != (known := tombstones.forgotten(store)):
-        files.replace(path, draw_page(store, version))
+        files.replace(path, draw_page(store, originals, version))
     return path
 
 
-def draw_page(store: files.Store, version: str) -> bytes:
+def draw_page(store: files.Store, originals: OriginalStore, version: str) -> bytes:
     """A version's page, UTF-8: the versions up to it, every reason of quarantine, and the photos set aside by reason.
 
     The same store and version give the same bytes. Raises NotFound on no such version, CorruptData.
     """
-    sheets = contact_sheets(store, version)
+    sheets = contact_sheets(store, originals, version)
     versions = catalogue.list_versions(store)
     records = [_record(store, name) for name in versions[: versions.index(version) + 1]]
     environment = jinja2.Environment(
@@ -80,7 +77,9 @@ def draw_page(store: files.Store, version: str) -> bytes:
     return page.encode()
 
 
-def contact_sheets(store: files.Store, version: str, num_shown: int = NUM_SHOWN) -> list[Sheet]:
+def contact_sheets(
+    store: files.Store, originals: OriginalStore, version: str, num_shown: int = NUM_SHOWN
+) -> list[Sheet]:
     """The quarantined photos of a version, a sheet for each reason that has any, in the order of the closed list."""
     manifest = catalogue.read_manifest(store, version, columns=_COLUMNS)
     aside = manifest.filter(pc.equal(manifest["state"], QUARANTINED)).sort_by("key")
@@ -88,7 +87,7 @@ def contact_sheets(store: files.Store, version: str, num_shown: int = NUM_SHOWN)
     for reason, meaning in images.QUARANTINE_REASONS.items():
         photos = aside.filter(pc.equal(aside["reason"], reason))
         if photos.num_rows:
-            cards = _cards(store, photos.slice(0, num_shown))
+            cards = _cards(store, originals, photos.slice(0, num_shown))
             sheets.append(Sheet(reason=reason, meaning=meaning, num_photos=photos.num_rows, cards=cards))
     return sheets
 
@@ -102,24 +101,21 @@ def thumbnail(pixels: images.Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _cards(store: files.Store, photos: pa.Table) -> list[dict[str, Any]]:
-    gone = tombstones.forgotten(store)
-    names = [None if sha256 in gone else sha256 for sha256 in photos["sha256"].to_pylist()]
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sheet") as pool:
-        pictures = list(pool.map(lambda sha256: _picture(store, sha256), names))
+def _cards(store: files.Store, originals: OriginalStore, photos: pa.Table) -> list[dict[str, Any]]:
+    shown = set(photos["sha256"].drop_null().to_pylist()) - tombstones.forgotten(store)
+    pictures = {sha256: data and _picture(data) for sha256, data in originals.find(sorted(shown))}
     return [
-        row | {"name": row["key"].rpartition("/")[2], "claims": row["claims"] or [], "picture": picture}
-        for row, picture in zip(photos.to_pylist(), pictures, strict=True)
+        row
+        | {"name": row["key"].rpartition("/")[2], "claims": row["claims"] or [], "picture": pictures.get(row["sha256"])}
+        for row in photos.to_pylist()
     ]
 
 
-def _picture(store: files.Store, sha256: str | None) -> str | None:
+def _picture(data: bytes) -> str | None:
     """A photo as a link that holds the thumbnail itself; None where there is nothing to draw it from."""
-    if sha256 is None:
-        return None
     try:
-        pixels = images.decode(store.read(original_key(sha256)))
-    except (NotFound, images.UnreadablePhoto):
+        pixels = images.decode(data)
+    except images.UnreadablePhoto:
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(thumbnail(pixels)).decode()}"
 

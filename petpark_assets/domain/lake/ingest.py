@@ -23,6 +23,7 @@ from petpark_assets.domain.lake.catalogue import ACCEPTED
 from petpark_assets.domain.lake.judgement import AssignSplits
 from petpark_assets.domain.lake.labels import LabelBook
 from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import Lake
 from petpark_assets.domain.lake.survey import Listing, Survey
@@ -65,6 +66,7 @@ class IngestResult:
 def new_dataset_version(
     lake: Lake,
     store: files.Store,
+    originals: OriginalStore,
     pixels: PixelStore,
     book: LabelBook,
     *,
@@ -91,16 +93,22 @@ def new_dataset_version(
         return _result(unchanged, inspection.SCHEMA.empty_table(), started, is_new=False)
     survey.refuse_one_class(lake, listing, book)
     lake_now = survey.read_new(
-        inspection.Inspector(lake=lake, store=store, pixels=pixels, resolution_px=resolution_px),
+        inspection.Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px),
         listing,
         _needless(store, cache),
         cache=cache,
         map_shards=map_shards,
         on_progress=on_progress,
     )
-    removal.delete_again(store, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
+    gone = removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
+    originals.check(sorted(_decoded(lake_now.inspected).difference(gone)))
     is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits, before_commit=before_commit)
     return _result(raw_images, lake_now.inspected, started, is_new=is_new)
+
+
+def _decoded(inspected: pa.Table) -> set[str]:
+    """sha256s of the photos whose bytes were stored."""
+    return set(inspected.filter(pc.is_valid(inspected["format"]))["sha256"].to_pylist())
 
 
 def _needless(store: files.Store, cache: Path) -> frozenset[str]:
@@ -137,6 +145,7 @@ def _result(raw_images: RawImages, inspected: pa.Table, started: float, *, is_ne
 
 def ensure_pixels(
     store: files.Store,
+    originals: OriginalStore,
     pixels: PixelStore,
     manifest: pa.Table,
     resolution_px: int,
@@ -151,9 +160,9 @@ def ensure_pixels(
     accepted = manifest.filter(pc.equal(manifest["state"], ACCEPTED))
     wanted = sorted(set(accepted["sha256"].to_pylist()) - tombstones.forgotten(store))
     missing = pixels.missing(wanted, resolution_px)
-    redrawer = inspection.Redrawer(store=store, pixels=pixels, resolution_px=resolution_px)
+    redrawer = inspection.Redrawer(originals=originals, pixels=pixels, resolution_px=resolution_px)
     inspection.redraw(redrawer, missing, map_shards, on_progress)
-    removal.delete_again(store, pixels, accepted["sha256"].to_pylist())
+    removal.delete_again(store, originals, pixels, accepted["sha256"].to_pylist())
     return len(missing)
 
 

@@ -1,7 +1,7 @@
 """Reading photos: bytes to sha256, facts, stored originals and pixels, shard by shard, on as many workers as wanted.
 
-A worker stores what it reads and draws by itself, to last, and answers with facts and some hundred bytes about the
-pixels that it wrote: photos never pass through whoever sent it out. Memory is a shard for each worker.
+A worker stores what it reads and draws by itself, and answers with facts and some hundred bytes about what it wrote:
+photos never pass through whoever sent it out. Memory is a shard for each worker.
 Not here: which photos must be read (survey.py), and what a version makes of them (judgement.py).
 """
 
@@ -21,7 +21,8 @@ from petpark_assets.domain import files, images
 from petpark_assets.domain.images import UnreadablePhoto
 from petpark_assets.domain.lake import catalogue, signatures
 from petpark_assets.domain.lake.mapping import MapShards, Shard
-from petpark_assets.domain.lake.pixel_tables import Fragment
+from petpark_assets.domain.lake.originals import OriginalStore
+from petpark_assets.domain.lake.photo_tables import Fragment
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import FolderLake, Lake, LakeObject
 from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
@@ -57,8 +58,9 @@ class Inspected:
 
     table: pa.Table
     """Of SCHEMA, a row for each object in their order."""
-    fragments: Sequence[Fragment]
-    """The pixels that it wrote, to be made part of the table."""
+    originals: Sequence[Fragment]
+    pixels: Sequence[Fragment]
+    """What it wrote, to be made part of the tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +68,14 @@ class Inspector:
     """The work on one shard; goes to the workers."""
 
     lake: Lake
-    store: files.Store
+    originals: OriginalStore
     pixels: PixelStore
     resolution_px: int
     known: frozenset[str] = frozenset()
     """sha256s of bytes that are not to be decoded, since their facts are known or they are not wanted."""
+    kept: frozenset[str] = frozenset()
     drawn: frozenset[str] = frozenset()
-    """Others that have pixels already, of an ingestion that did not come to its end."""
+    """Others whose bytes, or pixels, are stored already, by an ingestion that did not come to its end."""
     by_torch: bool = False
     """See squeezing.py."""
 
@@ -82,9 +85,11 @@ class Inspector:
         rows = [self._inspect(item.key, data, drawing) for item, data in zip(shard, self._read_all(shard), strict=True)]
         drawing.finish()
         new = {sha256: place for place, sha256 in enumerate(drawing.sha256s) if sha256 not in self.drawn}
-        fragments = self.pixels.write(list(new), drawing.pixels_at(list(new.values())), self.resolution_px)
-        self.store.write_many(drawing.originals)
-        return Inspected(table=_table(rows, drawing), fragments=fragments)
+        return Inspected(
+            table=_table(rows, drawing),
+            originals=self.originals.write(drawing.originals),
+            pixels=self.pixels.write(list(new), drawing.pixels_at(list(new.values())), self.resolution_px),
+        )
 
     def _read_all(self, shard: Sequence[LakeObject]) -> Iterator[bytes | UnreadablePhoto]:
         """A disk is read as it comes, a server asked for many at a time."""
@@ -112,7 +117,8 @@ class Inspector:
             photo = images.decode_photo(data)
         except UnreadablePhoto as error:
             return _Row(key=key, sha256=sha256, refusal=error)
-        drawing.originals[original_key(sha256)] = data
+        if sha256 not in self.kept:
+            drawing.originals[sha256] = data
         return _Row(key=key, sha256=sha256, place=drawing.add(sha256, photo))
 
 
@@ -193,18 +199,20 @@ def _table(rows: Sequence[_Row], drawing: _Drawing) -> pa.Table:
 class Redrawer:
     """The work on one shard of photos that are known but have no pixels at this resolution."""
 
-    store: files.Store
+    originals: OriginalStore
     pixels: PixelStore
     resolution_px: int
     by_torch: bool = False
 
     def __call__(self, shard: Sequence[str]) -> list[Fragment]:
         """Draw photos from their originals. Raises CorruptData, NotFound."""
+        sha256s = []
         drawn = np.empty((len(shard), self.resolution_px, self.resolution_px, 3), np.uint8)
-        for place, sha256 in enumerate(shard):
-            photo = images.decode_photo(files.get_verified(self.store, original_key(sha256), sha256))
+        for place, (sha256, data) in enumerate(self.originals.read_all(shard)):
+            photo = images.decode_photo(data)
             squeeze([photo.pixels], [drawn[place : place + 1]], by_torch=self.by_torch)
-        return self.pixels.write(shard, drawn, self.resolution_px)
+            sha256s.append(sha256)
+        return self.pixels.write(sha256s, drawn, self.resolution_px)
 
 
 def inspect(
@@ -213,14 +221,15 @@ def inspect(
     """Read objects in their order: tables of SCHEMA. Originals and pixels are stored, to last, when this ends."""
     inspector = dataclasses.replace(
         inspector,
-        drawn=_drawn(inspector.pixels, inspector.resolution_px, inspector.known),
+        kept=_unknown(inspector.originals.stored(), inspector.known),
+        drawn=_unknown(inspector.pixels.stored(inspector.resolution_px), inspector.known),
         by_torch=is_torch_worth_it(len(objects)),
     )
     shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
     num_done = 0
-    with _committing(inspector.store, inspector.pixels, inspector.resolution_px) as commit:
+    with _committing(inspector.originals, inspector.pixels, inspector.resolution_px) as commit:
         for inspected in map_shards(inspector, shards):
-            commit(inspected.fragments)
+            commit(inspected.originals, inspected.pixels)
             num_done += inspected.table.num_rows
             on_progress(num_done, len(objects))
             yield inspected.table
@@ -231,33 +240,33 @@ def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on
     redrawer = dataclasses.replace(redrawer, by_torch=is_torch_worth_it(len(sha256s)))
     shards = _shards(sha256s, [0] * len(sha256s), redrawer.resolution_px)
     num_done = 0
-    with _committing(redrawer.store, redrawer.pixels, redrawer.resolution_px) as commit:
+    with _committing(redrawer.originals, redrawer.pixels, redrawer.resolution_px) as commit:
         for shard, fragments in zip(shards, map_shards(redrawer, shards), strict=True):
-            commit(fragments)
+            commit([], fragments)
             num_done += len(shard)
             on_progress(num_done, len(sha256s))
 
 
 @contextlib.contextmanager
 def _committing(
-    store: files.Store, pixels: PixelStore, resolution_px: int
-) -> Iterator[Callable[[Sequence[Fragment]], None]]:
-    """Makes what it is handed part of the pixel table, now and then and at the end, also when that is a failure.
-
-    Originals last from then on too: one sync of the disk does for all that was written, pixels included.
-    """
-    waiting: list[Fragment] = []
+    originals: OriginalStore, pixels: PixelStore, resolution_px: int
+) -> Iterator[Callable[[Sequence[Fragment], Sequence[Fragment]], None]]:
+    """Makes what it is handed part of the tables, now and then and at the end, also when that is a failure."""
+    kept: list[Fragment] = []
+    drawn: list[Fragment] = []
     last = time.monotonic()
 
     def commit_waiting() -> None:
         nonlocal last
-        store.sync()
-        pixels.commit(waiting, resolution_px)
-        waiting.clear()
+        originals.commit(kept)
+        pixels.commit(drawn, resolution_px)
+        kept.clear()
+        drawn.clear()
         last = time.monotonic()
 
-    def commit(fragments: Sequence[Fragment]) -> None:
-        waiting.extend(fragments)
+    def commit(of_originals: Sequence[Fragment], of_pixels: Sequence[Fragment]) -> None:
+        kept.extend(of_originals)
+        drawn.extend(of_pixels)
         if time.monotonic() > last + COMMIT_EVERY_S:
             commit_waiting()
 
@@ -265,12 +274,12 @@ def _committing(
         yield commit
     finally:
         commit_waiting()
+    originals.tidy()
     pixels.tidy(resolution_px)
 
 
-def _drawn(pixels: PixelStore, resolution_px: int, known: frozenset[str]) -> frozenset[str]:
-    """The photos that have pixels though nobody knows them; mostly none."""
-    stored = pixels.stored(resolution_px)
+def _unknown(stored: pa.Array, known: frozenset[str]) -> frozenset[str]:
+    """The photos that are stored though nobody knows them; mostly none."""
     return frozenset(stored.filter(pc.invert(pc.is_in(stored, pa.array(known, pa.string())))).to_pylist())
 
 
@@ -294,8 +303,3 @@ def refuse_unread(item: LakeObject) -> UnreadablePhoto | None:
     if item.size_bytes > MAX_FILE_BYTES:
         return UnreadablePhoto("too_large", f"the file has {item.size_bytes} bytes, more than {MAX_FILE_BYTES}")
     return None
-
-
-def original_key(sha256: str) -> str:
-    """Where a photo's own bytes are stored."""
-    return f"originals/{sha256[:2]}/{sha256}"

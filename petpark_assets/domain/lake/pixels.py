@@ -1,6 +1,6 @@
 """Pixels of photos, kept once whatever the number of versions: append-only tables, and local copies to train from.
 
-One table a resolution (`96px.lance`, pixel_tables.py), so a resolution is dropped by deleting it. Rows are keyed by
+One table a resolution (`96px.lance`, photo_tables.py), so a resolution is dropped by deleting it. Rows are keyed by
 sha256; two writers may append the same photo: the rows are equal, so readers take either. In memory are a batch and
 68 bytes for each photo stored. Not here: decoding (images.py), or which photos belong to a version (catalogue.py).
 """
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import NotFound
-from petpark_assets.domain.lake.pixel_tables import Fragment, PixelTable, delete_old_versions, list_tables
+from petpark_assets.domain.lake.photo_tables import Fragment, PhotoTable, delete_old_versions, list_tables
 from petpark_assets.domain.resizing import Pixels
 
 Places = npt.NDArray[np.int64]
@@ -52,7 +52,12 @@ class PixelStore:
 
     def write(self, sha256s: Sequence[str], pixels: Pixels, resolution_px: int) -> list[Fragment]:
         """The first half of `append`, which a worker does: what it returns goes to `commit`, anywhere."""
-        return self._table(resolution_px).write(sha256s, pixels)
+        expected = (len(sha256s), resolution_px, resolution_px, 3)
+        if pixels.shape != expected or pixels.dtype != np.uint8:
+            raise AssertionError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 {expected}")
+        flat = pa.array(np.ascontiguousarray(pixels).reshape(-1))
+        squares = pa.FixedSizeListArray.from_arrays(flat, resolution_px**2 * 3)
+        return self._table(resolution_px).write(sha256s, squares)
 
     def commit(self, fragments: Sequence[Fragment], resolution_px: int) -> None:
         """The second half of `append`, for many workers at once; without it, what they wrote was never there."""
@@ -68,7 +73,7 @@ class PixelStore:
         return sorted(int(name[1]) for name in found if name)
 
     def file_names(self, resolution_px: int) -> list[str]:
-        """The files, below the store, whose copies are the table of a resolution as it is now (pixel_tables.py)."""
+        """The files, below the store, whose copies are the table of a resolution as it is now (photo_tables.py)."""
         return [f"{resolution_px}px.lance/{name}" for name in self._table(resolution_px).file_names()]
 
     def stored(self, resolution_px: int) -> pa.Array:
@@ -133,11 +138,13 @@ class PixelStore:
         order = np.argsort(positions.to_numpy(), kind="stable").astype(np.int64)
         rows = max(1, BATCH_BYTES // (resolution_px**2 * 3))
         for places in (order[start : start + rows] for start in range(0, len(order), rows)):
-            yield places, table.take(dataset, positions.to_numpy()[places].astype(np.int64))
+            flat = table.take(dataset, positions.to_numpy()[places].tolist()).flatten().to_numpy()
+            yield places, flat.reshape(-1, resolution_px, resolution_px, 3)
 
-    def _table(self, resolution_px: int) -> PixelTable:
+    def _table(self, resolution_px: int) -> PhotoTable:
         location = f"{self.root}/{resolution_px}px.lance"
-        return PixelTable(location=location, resolution_px=resolution_px, options=self._options)
+        squares = pa.list_(pa.uint8(), resolution_px**2 * 3)  # of one size: read without copying
+        return PhotoTable(location=location, column=pa.field("pixels", squares), options=self._options)
 
     def _table_names(self) -> list[str]:
         if not self.root.startswith("s3://"):

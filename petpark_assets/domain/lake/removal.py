@@ -8,18 +8,20 @@ from collections.abc import Iterable
 
 from petpark_assets.domain import files
 from petpark_assets.domain.lake import tombstones
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 
 
-def delete_again(store: files.Store, pixels: PixelStore, sha256s: Iterable[str]) -> list[str]:
+def delete_again(store: files.Store, originals: OriginalStore, pixels: PixelStore, sha256s: Iterable[str]) -> list[str]:
     """Delete originals and pixels of those photos that are forgotten by now; returns these, sorted.
 
     A listing of the tombstones where none is. Raises TransientError: run it again.
     """
     back = sorted(tombstones.forgotten(store).intersection(sha256s))
-    for sha256 in back:
-        store.delete(original_key(sha256))
+    if len(originals.missing(back)) < len(back):
+        originals.forget(back)
+    elif back:
+        originals.delete_old_versions()
     if back and any(len(pixels.missing(back, side_px)) < len(back) for side_px in pixels.resolutions()):
         pixels.forget(back)
     elif back:

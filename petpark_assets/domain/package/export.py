@@ -5,7 +5,7 @@ Not here: the other files of the package (contents.py), answering (predictor.py)
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from petpark_assets.domain.package.predictor import Predictor
 if TYPE_CHECKING:
     import onnx
     import torch
+
+ReadOriginals = Callable[[Sequence[str]], Iterable[tuple[str, bytes]]]
+"""Photos' own bytes, each once with its sha256, in any order."""
 
 OPSET = 20
 EVEN = 0.5
@@ -124,7 +127,7 @@ def check_bytes(
     predictor: Predictor,
     sha256s: Sequence[str],
     labels: npt.NDArray[np.uint8],
-    read_original: Callable[[str], bytes],
+    read_originals: ReadOriginals,
     reported_accuracy: float,
 ) -> dict[str, Any]:
     """Prove that the package answers the photos' own bytes as well as the report says.
@@ -133,7 +136,7 @@ def check_bytes(
         predictor: of the ONNX file.
         sha256s: the whole test side.
         labels: uint8 [N], indices into records.LABELS.
-        read_original: a photo's bytes by sha256.
+        read_originals: reads the photos.
         reported_accuracy: the report's, 0 to 1.
 
     Returns:
@@ -142,7 +145,7 @@ def check_bytes(
     Raises:
         ModelRejected: the two differ by more than 0.2 percentage points and by more than one photo.
     """
-    accuracy = accuracy_from_bytes(predictor, sha256s, labels, read_original)
+    accuracy = accuracy_from_bytes(predictor, sha256s, labels, read_originals)
     tolerance = max(BYTES_TOLERANCE, 1 / len(sha256s))
     if abs(accuracy - reported_accuracy) > tolerance + 1e-9:  # sums of decimal shares are not exact
         raise ModelRejected(
@@ -160,10 +163,10 @@ def accuracy_from_bytes(
     predictor: Predictor,
     sha256s: Sequence[str],
     labels: npt.NDArray[np.uint8],
-    read_original: Callable[[str], bytes],
+    read_originals: ReadOriginals,
 ) -> float:
     """The share of photos, 0 to 1, that are answered rightly from their own bytes; see check_bytes."""
     names = predictor.preprocessing.labels
-    answers = (predictor.classify(read_original(sha256)).label for sha256 in sha256s)
-    num_right = sum(bool(answer == names[label]) for answer, label in zip(answers, labels, strict=True))
-    return num_right / len(sha256s)
+    expected = {sha256: names[label] for sha256, label in zip(sha256s, labels, strict=True)}
+    answers = ((predictor.classify(data).label, expected[sha256]) for sha256, data in read_originals(sha256s))
+    return sum(bool(answer == label) for answer, label in answers) / len(sha256s)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg2"})
 SCHEMA = 1
 """The version of its tables that this code knows."""
-LOCKS = MappingProxyType({"ledger": 1, "registry": 2, "launch": 3, "backup": 4})
+LOCKS = MappingProxyType({"ledger": 1, "registry": 2, "launch": 3, "backup": 4, "originals": 5})
 """What can be locked: its number in this database, where nobody else's locks are."""
 WAIT_S = 600.0
 """For a lock: who registers a model uploads its package meanwhile."""

@@ -69,7 +69,8 @@ def _answers(home: Home, dataset_version: str, side: Side, champion: "Champion")
     note_opening(home, dataset_version, model, purpose="comparison")
     resolution_px = predictor.preprocessing.resolution_px
     manifest = read_manifest(home, dataset_version)
-    ingest.ensure_pixels(home.store, home.pixels, manifest.filter(pc.equal(manifest["split"], "test")), resolution_px)
+    examined = manifest.filter(pc.equal(manifest["split"], "test"))
+    ingest.ensure_pixels(home.store, home.originals, home.pixels, examined, resolution_px)
     theirs = open_side(home, dataset_version, "test", resolution_px)
     if theirs.sha256s != side.sha256s:
         raise TransientError("a photo of the test side was forgotten during the exam: run it again")

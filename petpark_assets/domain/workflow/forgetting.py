@@ -25,7 +25,6 @@ from petpark_assets.domain.errors import InvalidInput, PermanentError
 from petpark_assets.domain.files import Store, has_record, list_attempts, read_record
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.lake.tombstones import Tombstone
 from petpark_assets.domain.records import EvaluationReport, RegisteredModel, TrainedCnn
 from petpark_assets.domain.s3.store import S3Store
@@ -53,11 +52,11 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
     if not reason.strip():
         raise InvalidInput("forgetting a photo needs a reason: --reason TEXT")
     _check_deletable(home.store)
-    sha256 = find_photo(home.store, photo)
+    sha256 = find_photo(home.store, home.originals, photo)
     seen = find_rows(home.store, lambda table: pc.equal(table["sha256"], sha256))
     is_new = tombstones.write(home.store, _tombstone(home, sha256, seen, " ".join(reason.split())))
     tombstone = tombstones.read(home.store, sha256)
-    home.store.delete(original_key(sha256))
+    home.originals.forget([sha256])
     home.pixels.forget([sha256])
     copies.delete(home, sha256)
     note(home, tombstone)
@@ -119,7 +118,7 @@ def _draw_pages(home: Home, seen: pa.Table) -> list[str]:
         try:
             draw_reports(home, version)
             if is_on_sheet:
-                contact_sheets.write_page(home.store, home.reports, version)
+                contact_sheets.write_page(home.store, home.originals, home.reports, version)
         except PermanentError as error:  # the photo is gone; a damaged report must not hide that
             failures.append(f"{version}: {error}")
     return failures

@@ -68,6 +68,7 @@ def new_dataset_version(
         result = ingest.new_dataset_version(
             lake,
             home.store,
+            home.originals,
             home.pixels,
             book,
             cache=home.cache,
@@ -146,7 +147,7 @@ def raw_images(home: Home, dataset_version: str, resolution_px: int) -> RawImage
     with home.noting() as circumstances:
         record = ingest.verify(home.store, dataset_version)
         manifest = catalogue.read_manifest(home.store, dataset_version, record.manifest)
-        ingest.ensure_pixels(home.store, home.pixels, manifest, resolution_px)
+        ingest.ensure_pixels(home.store, home.originals, home.pixels, manifest, resolution_px)
         write_record(home.store, record, circumstances())
         _describe(home, record)
     return record
@@ -230,7 +231,7 @@ def correct_label(home: Home, photo: str, label: str, *, by: str, because: str) 
     `photo` is a key of any version, or a sha256 or its first digits. Raises NotFound, InvalidInput.
     """
     with home.noting() as circumstances:
-        sha256 = find_photo(home.store, photo)
+        sha256 = find_photo(home.store, home.originals, photo)
         correction = corrections.Correction(sha256=sha256, label=label, by=by, because=because)
         corrections.correct(home.store, correction, circumstances())
     home.ledger.append("label_corrected", asdict(correction))
@@ -239,12 +240,12 @@ def correct_label(home: Home, photo: str, label: str, *, by: str, because: str) 
 
 def draw_quarantine(home: Home, dataset_version: str) -> Path:
     """Draw the page of a version's quarantined photos under the home's reports, where forgetting finds it."""
-    return contact_sheets.write_page(home.store, home.reports, dataset_version)
+    return contact_sheets.write_page(home.store, home.originals, home.reports, dataset_version)
 
 
 def write_status_page(home: Home, to: Path) -> None:
     """The page of the newest version's quarantine, as a file anywhere. Raises NotFound before the first version."""
-    replace(to, contact_sheets.draw_page(home.store, newest_version(home)))
+    replace(to, contact_sheets.draw_page(home.store, home.originals, newest_version(home)))
 
 
 def export_manifest(home: Home, dataset_version: str, to: Path) -> dict[str, Any]:

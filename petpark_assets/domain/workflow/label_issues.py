@@ -27,7 +27,7 @@ from petpark_assets.domain.recipes import Recipe
 from petpark_assets.domain.records import LABELS, RawImages
 from petpark_assets.domain.workflow.copies import LABEL_ISSUES
 from petpark_assets.domain.workflow.sides import Side, open_side, read_manifest
-from petpark_assets.domain.workflow.testing import thumbnail
+from petpark_assets.domain.workflow.testing import thumbnails
 
 if TYPE_CHECKING:
     from petpark_assets.domain.model.train import Epoch
@@ -68,7 +68,7 @@ def find_label_issues(
 
     photos = read_manifest(home, dataset_version)
     photos = photos.filter(pc.equal(photos["split"], "train"))
-    ingest.ensure_pixels(home.store, home.pixels, photos, recipe.resolution_px)
+    ingest.ensure_pixels(home.store, home.originals, home.pixels, photos, recipe.resolution_px)
     side = open_side(home, dataset_version, "train", recipe.resolution_px)
     schedule = replace(recipe.hyperparameters, epochs=recipe.search.trial_epochs if epochs is None else epochs)
     probabilities = _answers(home, dataset_version, side, replace(recipe, hyperparameters=schedule), say)
@@ -95,8 +95,7 @@ def write_page(home: Home, document: Mapping[str, Any], to: Path) -> None:
     from petpark_assets.domain.report import label_page
 
     shown = [issue["sha256"] for issue in document["label_issues"][:NUM_SHOWN]]
-    photos = {sha256: picture for sha256 in shown if (picture := thumbnail(home, sha256))}
-    files.replace(to, label_page.render(document, photos, num_shown=NUM_SHOWN))
+    files.replace(to, label_page.render(document, thumbnails(home, shown), num_shown=NUM_SHOWN))
 
 
 def _issue(home: Home, row: Mapping[str, Any], label: int, probability: float) -> dict[str, Any]:

@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import images
 from petpark_assets.domain.errors import PermanentError
-from petpark_assets.domain.files import get_verified, named_disk_errors
+from petpark_assets.domain.files import named_disk_errors
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.images import Pixels
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.lake.leakage import find_leaks
 from petpark_assets.domain.workflow.invariants import SIDES, Finding, pair
 
@@ -73,16 +72,16 @@ def _copy(home: Home, sha256s: Sequence[str], resolution_px: int, path: Path) ->
             pixels = np.zeros((len(part), *shape[1:]), np.uint8)
             is_stored = np.array([sha256 not in absent for sha256 in part])
             pixels[is_stored] = home.pixels.read([sha256 for sha256 in part if sha256 not in absent], resolution_px)
-            for place in np.flatnonzero(~is_stored).tolist():
-                pixels[place] = _drawn(home, part[place], resolution_px)
+            places = {part[place]: place for place in np.flatnonzero(~is_stored).tolist()}
+            for sha256, data in home.originals.find(list(places)):
+                pixels[places[sha256]] = _drawn(home, sha256, data, resolution_px)
             file.write(pixels.data)
     mapped: Pixels = np.load(path, mmap_mode="r")
     return mapped
 
 
-def _drawn(home: Home, sha256: str, resolution_px: int) -> Pixels:
+def _drawn(home: Home, sha256: str, data: bytes | None, resolution_px: int) -> Pixels:
     try:
-        data = get_verified(home.store, original_key(sha256), sha256)
-        return images.resize(images.decode(data), resolution_px)
+        return images.resize(images.decode(home.originals.verified(sha256, data)), resolution_px)
     except PermanentError:  # gone or damaged, which `originals_are_whole` and `pixels_are_there` say
         return np.zeros((resolution_px, resolution_px, 3), np.uint8)

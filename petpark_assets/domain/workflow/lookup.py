@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from petpark_assets.domain.errors import InvalidInput, NotFound
 from petpark_assets.domain.files import Store
 from petpark_assets.domain.lake import catalogue
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import OriginalStore
 
 MIN_DIGITS = 8
 """Of a sha256, to name a photo by."""
@@ -18,7 +18,7 @@ _COLUMNS = ["key", "sha256", "label", "group", "state", "split"]
 _DIGITS = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},64}}")
 
 
-def find_photo(store: Store, photo: str) -> str:
+def find_photo(store: Store, originals: OriginalStore, photo: str) -> str:
     """The sha256 of a photo, named by its key in any version, or by its sha256 or the first digits of it (8 or more).
 
     Raises InvalidInput when the name fits several photos, NotFound when it fits none.
@@ -31,7 +31,7 @@ def find_photo(store: Store, photo: str) -> str:
         return next(iter(found))
     if rows.num_rows:
         raise NotFound(f"the bytes of {photo} could never be read, so nothing of them was ever kept")
-    return _find_by_digits(store, photo)
+    return _find_by_digits(store, originals, photo)
 
 
 def find_rows(store: Store, is_wanted: Callable[[pa.Table], pa.Array]) -> pa.Table:
@@ -50,7 +50,7 @@ def find_rows(store: Store, is_wanted: Callable[[pa.Table], pa.Array]) -> pa.Tab
     return pa.concat_tables(parts)
 
 
-def _find_by_digits(store: Store, photo: str) -> str:
+def _find_by_digits(store: Store, originals: OriginalStore, photo: str) -> str:
     digits = photo.lower()
     if not _DIGITS.fullmatch(digits):
         raise NotFound(
@@ -62,7 +62,7 @@ def _find_by_digits(store: Store, photo: str) -> str:
         raise InvalidInput(f"{photo} begins the sha256 of {len(found)} photos: give more digits, {_listed(found)}")
     if found:
         return next(iter(found))
-    if len(digits) == 64 and store.exists(original_key(digits)):
+    if len(digits) == 64 and not originals.missing([digits]):
         return digits  # an ingestion stored it and was stopped before it made a version
     raise NotFound(f"no version has a photo whose sha256 begins with {photo}")
 

@@ -1,6 +1,6 @@
 """Model packaging: the network as ONNX with its preprocessing inside, proved against the network and from bytes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from petpark_assets.domain.errors import PermanentError
 from petpark_assets.domain.files import digest, folder_key, get_verified, has_record, put, read_record, write_record
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.images import Preprocessing
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.package import contents
 from petpark_assets.domain.package.predictor import Predictor
 from petpark_assets.domain.records import OnnxPackage, TrainedCnn
@@ -40,7 +39,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
         parity = {
             "same_tensors": _prove_same_tensors(home, model, predictor, side),
             "own_bytes": export.check_bytes(
-                predictor, side.sha256s, side.labels, _reading(home), report.metrics["accuracy"]
+                predictor, side.sha256s, side.labels, home.originals.read_all, report.metrics["accuracy"]
             ),
         }
         int8_model, parity["int8"] = _quantise(home, attempt, onnx_model, side, parity["own_bytes"])
@@ -98,14 +97,10 @@ def _quantise(
         whole = np.arange(len(side.labels))
         tensors = int8.accuracy(small, side.images, side.labels, whole)
         found["same_tensors"] = int8.compare(own_bytes["reported_accuracy"], tensors, len(whole))
-        from_bytes = export.accuracy_from_bytes(small, side.sha256s, side.labels, _reading(home))
+        from_bytes = export.accuracy_from_bytes(small, side.sha256s, side.labels, home.originals.read_all)
         found["own_bytes"] = int8.compare(own_bytes["accuracy_from_bytes"], from_bytes, len(whole))
     is_kept = all(compared["is_close"] for compared in found.values())
     return quantised if is_kept else None, {"is_kept": is_kept, **found}
-
-
-def _reading(home: Home) -> Callable[[str], bytes]:
-    return lambda sha256: home.store.read(original_key(sha256))
 
 
 def package_folder(home: Home, attempt: Attempt) -> Path:

@@ -5,6 +5,7 @@ circumstances and on the page that is drawn for people, where it is counted anew
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,6 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import images
 from petpark_assets.domain.attempts import Attempt, require_same_code
-from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.files import (
     digest,
     folder_key,
@@ -29,7 +29,6 @@ from petpark_assets.domain.files import (
 )
 from petpark_assets.domain.home import Home, page_path
 from petpark_assets.domain.lake import tombstones
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.recipes import Targets
 from petpark_assets.domain.records import (
     EvaluationReport,
@@ -159,7 +158,7 @@ def draw_page(home: Home, attempt: Attempt) -> Path:
     target, known = page_path(home, attempt), None
     while known != (known := tombstones.forgotten(home.store)):  # drawn again when one was forgotten meanwhile
         shown = [photo.sha256 for photo in wrong if photo.sha256 not in known]
-        photos = {sha256: picture for sha256 in shown if (picture := thumbnail(home, sha256))}
+        photos = thumbnails(home, shown)
         replace(target, page.render(context, photos, num_models_evaluated=num_models, override=said))
     return target
 
@@ -204,14 +203,15 @@ def _report_context(
     )
 
 
-def thumbnail(home: Home, sha256: str) -> bytes | None:
-    """A small JPEG of a photo; None when its original is no longer kept, or was damaged."""
+def thumbnails(home: Home, sha256s: Sequence[str]) -> dict[str, bytes]:
+    """Small JPEGs of photos, without those whose original is no longer kept, or was damaged."""
     from petpark_assets.domain.report import gallery
 
-    try:
-        return gallery.thumbnail(images.decode(home.store.read(original_key(sha256))))
-    except (NotFound, images.UnreadablePhoto):
-        return None
+    pictures: dict[str, bytes] = {}
+    for photo, data in home.originals.find(sha256s):
+        with suppress(images.UnreadablePhoto):
+            pictures |= {} if data is None else {photo: gallery.thumbnail(images.decode(data))}
+    return pictures
 
 
 def _report_key(dataset_version: str, attempt: str, name: str, digest_of_file: str) -> str:

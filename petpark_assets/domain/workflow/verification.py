@@ -8,7 +8,6 @@ Not here: what must be true of manifests alone (invariants.py), what a copy is (
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain.errors import CorruptData, NotFound, PermanentError
-from petpark_assets.domain.files import Store, get_verified, read_circumstances
+from petpark_assets.domain.files import Store, read_circumstances
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, history, ingest, likeness, tombstones
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.records import RawImages
 from petpark_assets.domain.workflow import copies, invariants
 from petpark_assets.domain.workflow.invariants import Finding, pair
@@ -47,8 +46,7 @@ Progress = Callable[[int, int], None]
 
 _COLUMNS = ["key", "sha256", "label", "signature", "group", "split", "state", "reason"]
 _SIGNED = pa.schema([catalogue.SCHEMA.field(name) for name in ("sha256", "signature")])
-_NUM_READERS = 16
-_CHUNK = 512
+_TOLD_EVERY = 512
 
 
 def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: None) -> dict[str, Any]:
@@ -72,7 +70,7 @@ def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: N
     present = members.filter(pc.invert(pc.is_in(members["sha256"], pa.array(sorted(gone), pa.string()))))
     leaks, suspects = check_sides(home, present)
     findings += leaks
-    findings += _damaged_originals(home.store, present, on_progress)
+    findings += _damaged_originals(home.originals, present, on_progress)
     findings += _without_pixels(home, present)
     findings += _left_of_forgotten(home, gone)
     counts = Counter(finding.claim for finding in findings)
@@ -174,22 +172,16 @@ def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     return data.reshape(len(signatures), -1) if len(signatures) else data.reshape(0, 1)
 
 
-def _damaged_originals(store: Store, present: pa.Table, on_progress: Progress) -> Iterator[Finding]:
+def _damaged_originals(originals: OriginalStore, present: pa.Table, on_progress: Progress) -> Iterator[Finding]:
     """Every accepted photo's bytes, read and hashed."""
-    photos = _each_once(present)
-
-    def check(row: Mapping[str, Any]) -> Finding | None:
+    photos = {row["sha256"]: row for row in _each_once(present)}
+    for number, (sha256, data) in enumerate(originals.find(list(photos)), start=1):
         try:
-            get_verified(store, original_key(row["sha256"]), row["sha256"])
+            originals.verified(sha256, data)
         except (NotFound, CorruptData) as error:
-            return _about(row, "originals_are_whole", str(error))
-        return None
-
-    with ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="originals") as pool:
-        for start in range(0, len(photos), _CHUNK):
-            part = photos[start : start + _CHUNK]
-            yield from (found for found in pool.map(check, part) if found is not None)
-            on_progress(start + len(part), len(photos))
+            yield _about(photos[sha256], "originals_are_whole", str(error))
+        if number % _TOLD_EVERY == 0 or number == len(photos):
+            on_progress(number, len(photos))
 
 
 def _without_pixels(home: Home, present: pa.Table) -> Iterator[Finding]:
@@ -226,9 +218,8 @@ def _began(store: Store, version: str) -> str:
 def _left_of_forgotten(home: Home, gone: frozenset[str]) -> Iterator[Finding]:
     """Of forgotten photos: brought back by an ingestion that ran meanwhile, or forgotten in another home."""
     names = sorted(gone)
-    for sha256 in names:
-        if home.store.exists(original_key(sha256)):
-            yield Finding(claim="forgotten_is_gone", sha256=sha256, detail="its original is stored: forget it again")
+    for sha256 in sorted(gone - set(home.originals.missing(names))):
+        yield Finding(claim="forgotten_is_gone", sha256=sha256, detail="its original is stored: forget it again")
     for resolution_px in home.pixels.resolutions():
         for sha256 in sorted(gone - set(home.pixels.missing(names, resolution_px))):
             detail = f"its pixels of {resolution_px} px are stored: forget it again"

@@ -87,10 +87,10 @@ class Servers:
             return done.fetchall() if done.description else []
 
     def objects(self):
-        """Everything in both buckets, but for the tables of pixels, whose log differs."""
+        """Everything in both buckets, but for the tables of photos, whose log differs."""
         stores = {bucket: self.place(bucket) for bucket in (self.store, self.logs)}
         keys = [(bucket, key) for bucket, store in stores.items() for key in store.list_keys("")]
-        return {key: stores[bucket].read(key) for bucket, key in keys if "pixels.lance/" not in key}
+        return {key: stores[bucket].read(key) for bucket, key in keys if ".lance/" not in key}
 
     def empty_database(self, name):
         """Drop it and make it again."""

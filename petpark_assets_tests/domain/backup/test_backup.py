@@ -20,12 +20,12 @@ from petpark_assets.domain.files import LocalStore
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.lake.drawn import draw_lake
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.s3.store import S3Store
 from petpark_assets.domain.workflow import forgetting, ingestion, verification
 from petpark_assets_tests import releases
 from petpark_assets_tests.domain.backup.conftest import SIDE_PX, at
 from petpark_assets_tests.domain.workflow import scan
+from petpark_assets_tests.originals import read_original
 
 BUILDER = """
 import shutil, sys
@@ -58,8 +58,8 @@ def restore(place, root, **which):
 
 
 def contents(store):
-    """What a store has, but for the tables of pixels, whose log differs."""
-    return {key: store.read(key) for key in store.list_keys("") if not key.startswith("pixels.lance/")}
+    """What a store has, but for the tables of photos, whose log differs."""
+    return {key: store.read(key) for key in store.list_keys("") if ".lance/" not in key}
 
 
 def test_all_of_a_home_comes_back(finished, place, tmp_path):
@@ -166,7 +166,7 @@ def test_a_forgotten_photo_goes_from_older_backups_and_never_comes_back(home, pl
     """Its owner asked: neither the place, nor a home restored from before, may have a byte of it."""
     making.make(home, place)
     photo = home_photos(home)[0]
-    data = home.store.read(original_key(photo))
+    data = read_original(home.originals, photo)
     pixels = home.pixels.read([photo], SIDE_PX).tobytes()
     wanted = scan.blocks(data[700:-32]) | scan.blocks(pixels)
     told = forgetting.forget(home, photo, "its owner asked")
@@ -188,7 +188,7 @@ def test_a_photo_forgotten_after_all_backups_stays_so_where_the_ledger_outlived_
     """A ledger on a server of its own is ahead of every backup: it alone knows, and has the tombstone's every word."""
     making.make(home, place)
     photo = home_photos(home)[0]
-    wanted = scan.blocks(home.store.read(original_key(photo))[700:-32])
+    wanted = scan.blocks(read_original(home.originals, photo)[700:-32])
     wanted |= scan.blocks(home.pixels.read([photo], SIDE_PX).tobytes())
     forgetting.forget(home, photo, "its owner asked")
     outlived = home.ledger

@@ -5,8 +5,10 @@ benchmarks/faults.py has the functions, with their assertions, and runs them at 
 
 import pytest
 
-from petpark_assets.domain.lake import inspection
+from petpark_assets.domain.errors import CorruptData, NotFound
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets_tests.benchmarks import faults
+from petpark_assets_tests.originals import damage, read_original
 
 
 def test_a_killed_ingestion_leaves_nothing_half_done_and_the_next_is_as_if_nothing_had_been(tmp_path):
@@ -37,13 +39,13 @@ def test_half_of_a_version_would_be_noticed(tmp_path):
     """The proof above must be able to fail: an original or a pixel row that is gone is found."""
     faults.draw_lake(tmp_path / "lake", num_images=20, num_broken=0)
     faults.run(tmp_path / "lake", tmp_path / "home")
-    before = faults.contents(tmp_path / "home")
+    faults.contents(tmp_path / "home")
     store = faults.files.LocalStore(tmp_path / "home/store")
-    (victim, *_) = store.list_keys("originals")
-    data = store.read(victim)
-    store.local_path(victim).write_bytes(b"half of it")
-    with pytest.raises(AssertionError):
+    originals = OriginalStore(store)
+    victim = originals.stored()[0].as_py()
+    damage(store.root, read_original(originals, victim))
+    with pytest.raises(CorruptData, match=victim):
         faults.contents(tmp_path / "home")
-    store.local_path(victim).write_bytes(data)
-    assert faults.contents(tmp_path / "home") == before
-    assert victim == inspection.original_key(faults.files.sha256(data))
+    originals.forget([victim])
+    with pytest.raises(NotFound, match=victim):
+        faults.contents(tmp_path / "home")

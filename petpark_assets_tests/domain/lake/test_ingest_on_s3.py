@@ -9,8 +9,8 @@ from petpark_assets.domain import splits
 from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.lake import catalogue, ingest
 from petpark_assets.domain.lake.drawn import draw_lake
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.s3.access import storage_options
@@ -42,18 +42,17 @@ def lake_uri(drawn, s3_server):
 
 
 def open_store(uri, access, cache):
-    """A store in a bucket and its pixels."""
-    store = S3Store(uri, access, cache / "store")
-    return store, PixelStore(f"{store.uri}/pixels.lance", storage_options(access))
+    """A store in a bucket, its originals and its pixels."""
+    store, options = S3Store(uri, access, cache / "store"), storage_options(access)
+    return store, OriginalStore(store, options), PixelStore(f"{store.uri}/pixels.lance", options)
 
 
 def run(lake_uri, store_uri, access, cache):
     """One ingestion from a bucket into a bucket."""
-    (store, pixels), lake = open_store(store_uri, access, cache), open_lake(lake_uri, lambda: access)
+    lake = open_lake(lake_uri, lambda: access)
     return ingest.new_dataset_version(
         lake,
-        store,
-        pixels,
+        *open_store(store_uri, access, cache),
         open_labels(DEFAULT_LABELS, lake, (), {}),
         cache=cache,
         resolution_px=local.RESOLUTION_PX,
@@ -63,12 +62,13 @@ def run(lake_uri, store_uri, access, cache):
 
 def contents(store_uri, access, cache):
     """What a store holds, as far as it must be the same after any history."""
-    store, pixels = open_store(store_uri, access, cache)
+    store, originals, pixels = open_store(store_uri, access, cache)
     rows = catalogue.read_manifest(store, "v0001").to_pylist()
     accepted = [row["sha256"] for row in rows if row["state"] == catalogue.ACCEPTED]
     assert pixels.missing(accepted, local.RESOLUTION_PX) == []
-    assert {original_key(sha256) for sha256 in accepted} <= set(store.list_keys("originals"))
-    return catalogue.list_versions(store), catalogue.manifest_sha256(store, "v0001"), store.list_keys("originals")
+    stored = sorted(originals.stored().unique().to_pylist())
+    assert set(accepted) <= set(stored)
+    return catalogue.list_versions(store), catalogue.manifest_sha256(store, "v0001"), stored
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_bucket_gives_the_catalogue_of_the_folder(drawn, lake_uri, s3_server, 
     here = catalogue.read_manifest(local.files.LocalStore(tmp_path / "home/store"), "v0001").to_pylist()
     bucket = new_bucket(s3_server)
     run(lake_uri, f"s3://{bucket}/store", s3_server.access(), tmp_path / "other")
-    store, _ = open_store(f"s3://{bucket}/store", s3_server.access(), tmp_path / "other")
+    store, _, _ = open_store(f"s3://{bucket}/store", s3_server.access(), tmp_path / "other")
     there = catalogue.read_manifest(store, "v0001").to_pylist()
     assert all(row["etag"] for row in there)
     assert [row | {"etag": None} for row in there] == here

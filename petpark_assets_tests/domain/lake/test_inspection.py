@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,10 @@ from petpark_assets.domain.errors import CorruptData, TransientError
 from petpark_assets.domain.lake import catalogue, inspection, signatures
 from petpark_assets.domain.lake.inspection import Inspector, Redrawer, inspect, redraw
 from petpark_assets.domain.lake.mapping import map_in_threads
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
+from petpark_assets_tests.originals import damage
 
 SIDE = 16
 
@@ -43,7 +46,7 @@ def inspector(folder, tmp_path):
     """An inspector of that lake with stores of its own."""
     store = files.LocalStore(tmp_path / "store")
     pixels = PixelStore(store.root / "pixels.lance")
-    return Inspector(lake=open_lake(str(folder)), store=store, pixels=pixels, resolution_px=SIDE)
+    return Inspector(lake=open_lake(str(folder)), originals=OriginalStore(store), pixels=pixels, resolution_px=SIDE)
 
 
 def inspect_all(inspector, map_shards=map_in_threads, on_progress=lambda _done, _total: None):
@@ -97,8 +100,8 @@ def test_originals_and_pixels_are_stored_for_every_photo_that_can_be_decoded(ins
     inspect_all(inspector)
     numbers = [number for number in range(20) if number not in {5, 7}]
     sha256s = [files.sha256(photo(number)) for number in numbers]
-    assert inspector.store.list_keys("originals") == sorted(map(inspection.original_key, sha256s))
-    assert inspector.store.read(inspection.original_key(sha256s[2])) == photo(2)
+    assert sorted(inspector.originals.stored().to_pylist()) == sorted(sha256s)
+    assert dict(inspector.originals.read_all(sha256s)) == dict(zip(sha256s, map(photo, numbers), strict=True))
     expected = np.stack([images.resize(images.decode(photo(number)), SIDE) for number in numbers])
     assert np.array_equal(inspector.pixels.read(sha256s, SIDE), expected)
 
@@ -127,8 +130,8 @@ def test_what_a_worker_drew_is_kept_when_another_fails(inspector, monkeypatch):
     assert len(inspector.pixels.stored(SIDE)) == 10
 
     inspect_all(inspector)
-    stored = inspector.pixels.stored(SIDE).to_pylist()
-    assert len(stored) == len(set(stored)) == 20  # none was drawn into the table again
+    for stored in (inspector.pixels.stored(SIDE), inspector.originals.stored()):
+        assert len(stored) == len(stored.unique()) == 20  # none was put into a table again
 
 
 def test_a_reader_sees_what_is_drawn_while_the_work_goes_on(inspector, monkeypatch):
@@ -166,9 +169,9 @@ def test_photos_of_many_sizes_keep_their_own_pixels(tmp_path, monkeypatch):
     store, lake = files.LocalStore(tmp_path / "store"), open_lake(str(tmp_path / "lake"))
     for by_torch in (False, True):
         pixel_store = PixelStore(tmp_path / f"pixels-{by_torch}")
-        one = Inspector(lake=lake, store=store, pixels=pixel_store, resolution_px=SIDE, by_torch=by_torch)
-        inspected = one(lake.list_objects())
-        pixel_store.commit(inspected.fragments, SIDE)
+        stores = {"originals": OriginalStore(store), "pixels": pixel_store}
+        inspected = Inspector(lake=lake, **stores, resolution_px=SIDE, by_torch=by_torch)(lake.list_objects())
+        pixel_store.commit(inspected.pixels, SIDE)
         sha256s = inspected.table["sha256"].to_pylist()
         expected = [images.resize(images.decode(lake.read(item.key)), SIDE) for item in lake.list_objects()]
         assert np.array_equal(pixel_store.read(sha256s, SIDE), np.stack(expected))
@@ -185,11 +188,11 @@ def test_photos_are_drawn_again_from_originals_at_another_resolution(inspector):
     """A recipe asks for larger pictures when the lake has long moved on."""
     inspect_all(inspector)
     sha256s = [files.sha256(photo(number)) for number in range(20)]
-    redrawer = Redrawer(store=inspector.store, pixels=inspector.pixels, resolution_px=2 * SIDE)
+    redrawer = Redrawer(originals=inspector.originals, pixels=inspector.pixels, resolution_px=2 * SIDE)
     redraw(redrawer, sha256s, map_in_threads, lambda _done, _total: None)
     expected = images.resize(images.decode(photo(4)), 2 * SIDE)
     assert np.array_equal(inspector.pixels.read(sha256s[4:5], 2 * SIDE)[0], expected)
 
-    inspector.store.local_path(inspection.original_key(sha256s[3])).write_bytes(photo(2))
-    with pytest.raises(CorruptData, match=inspection.original_key(sha256s[3])):
+    damage(Path(inspector.pixels.root).parent, photo(3))
+    with pytest.raises(CorruptData, match=sha256s[3]):
         redraw(dataclasses.replace(redrawer, resolution_px=8), sha256s, map_in_threads, lambda _done, _total: None)

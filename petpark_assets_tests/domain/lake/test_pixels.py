@@ -12,7 +12,7 @@ import pytest
 
 from petpark_assets.domain.errors import CorruptData, NotFound, TransientError
 from petpark_assets.domain.files import sha256
-from petpark_assets.domain.lake import pixel_tables, pixels
+from petpark_assets.domain.lake import photo_tables, pixels
 from petpark_assets.domain.lake.pixels import PixelStore
 
 SIDE = 16
@@ -225,14 +225,14 @@ def test_an_ingestion_that_forgetting_overtakes_is_told_to_start_again(store):
 
 def forget_at_the_next_commit(monkeypatch, store, *, before_it_opens):
     """Somebody else forgets photo 0 after a commit has checked its files, before it is done."""
-    real = pixel_tables.PixelTable._commit
+    real = photo_tables.PhotoTable._commit
 
     def commit(table, operation, dataset):
-        monkeypatch.setattr(pixel_tables.PixelTable, "_commit", real)
+        monkeypatch.setattr(photo_tables.PhotoTable, "_commit", real)
         store.forget(photos(0)[0])
         real(table, operation, table.open() if before_it_opens else dataset)
 
-    monkeypatch.setattr(pixel_tables.PixelTable, "_commit", commit)
+    monkeypatch.setattr(photo_tables.PhotoTable, "_commit", commit)
 
 
 def check_that_a_commit_survives_forgetting(monkeypatch, store, *, before_it_opens):
@@ -280,7 +280,7 @@ def lose_a_file(store):
 @pytest.mark.parametrize("ask", ["missing", "read", "tidy"])
 def test_a_table_that_names_lost_files_mends_itself(store, monkeypatch, ask):
     """Pixels can be drawn again from originals; a table that nobody can read cannot even tell which ones."""
-    monkeypatch.setattr(pixel_tables, "MANY_FRAGMENTS", 1)
+    monkeypatch.setattr(photo_tables, "MANY_FRAGMENTS", 1)
     lose_a_file(store)
     wanted = photos(0, 3)[0]
     asked = {
@@ -316,8 +316,8 @@ def test_what_was_written_is_there_only_when_it_is_committed(store):
 
 def test_many_small_appends_are_joined_and_whole_ones_left_alone(tmp_path, monkeypatch):
     """A park that adds photos daily would have a file a day; joining all files each time would copy the whole lake."""
-    monkeypatch.setattr(pixel_tables, "WHOLE_ROWS", 10)
-    monkeypatch.setattr(pixel_tables, "MANY_FRAGMENTS", 5)
+    monkeypatch.setattr(photo_tables, "WHOLE_ROWS", 10)
+    monkeypatch.setattr(photo_tables, "MANY_FRAGMENTS", 5)
     store = PixelStore(tmp_path / "pixels.lance")
     store.append(*photos(*range(100, 120)), SIDE)
     whole = [item.path for item in fragments_of(store)[0].data_files()]
@@ -340,12 +340,12 @@ def fragments_of(store):
 
 def test_a_reader_goes_on_while_the_table_is_joined(store, monkeypatch):
     """Joining happens at the end of an ingestion, when a training may be copying its side."""
-    monkeypatch.setattr(pixel_tables, "MANY_FRAGMENTS", 1)
+    monkeypatch.setattr(photo_tables, "MANY_FRAGMENTS", 1)
     table = store._table(SIDE)
     before = table.open()
     store.tidy(SIDE)
     assert len(fragments_of(store)) == 1
-    assert np.array_equal(table.take(before, np.arange(5)), photos(*range(5))[1])
+    assert table.take(before, range(5)).flatten().to_pylist() == photos(*range(5))[1].flatten().tolist()
 
 
 def test_resolutions_are_listed(store):

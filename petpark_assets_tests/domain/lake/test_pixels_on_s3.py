@@ -4,6 +4,7 @@ import threading
 import traceback
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from petpark_assets.domain.errors import InvalidInput, TransientError
@@ -99,8 +100,10 @@ def test_what_a_server_says_to_lance_is_never_passed_on(s3_server, bucket, ask):
     table = store._table(SIDE)
     assert table.open() is not None
     table.options["aws_secret_access_key"] = "another+accounts/secret"
+    names, drawn = photos(1)
+    squares = pa.FixedSizeListArray.from_arrays(pa.array(drawn.reshape(-1)), SIDE**2 * 3)
     with pytest.raises(InvalidInput, match="says 403 SignatureDoesNotMatch") as caught:
-        {"missing": table.open, "append": lambda: table.write(*photos(1))}[ask]()
+        {"missing": table.open, "append": lambda: table.write(names, squares)}[ask]()
     shown = "".join(traceback.format_exception(caught.value))
     assert "<Error>" not in shown
     assert "LanceError" not in shown

@@ -8,7 +8,8 @@ from PIL import Image
 
 from petpark_assets.domain import files
 from petpark_assets.domain.lake import inspection, removal, tombstones
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import OriginalStore
+from petpark_assets.domain.lake.photo_tables import PhotoTable
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.tombstones import Tombstone
 
@@ -28,9 +29,9 @@ VICTIM, *OTHERS = PHOTOS
 
 @pytest.fixture
 def store(tmp_path):
-    """Four originals."""
+    """A store with four originals."""
     store = files.LocalStore(tmp_path / "store")
-    store.write_many({original_key(sha256): data for sha256, data in PHOTOS.items()})
+    OriginalStore(store).append(PHOTOS)
     return store
 
 
@@ -44,7 +45,7 @@ def pixels(store):
 
 def redraw(store, pixels, side_px, map_shards=map):
     """Draw all four from their originals."""
-    redrawer = inspection.Redrawer(store=store, pixels=pixels, resolution_px=side_px)
+    redrawer = inspection.Redrawer(originals=OriginalStore(store), pixels=pixels, resolution_px=side_px)
     inspection.redraw(redrawer, list(PHOTOS), map_shards, lambda _done, _all: None)
 
 
@@ -52,7 +53,7 @@ def forget(store, pixels):
     """What forgetting does to a store."""
     fields = {"keys": (), "dataset_versions": (), "reason": "asked", "who": "Kim", "when": "2026-11-22T12:00:00+00:00"}
     tombstones.write(store, Tombstone(sha256=VICTIM, **fields))
-    store.delete(original_key(VICTIM))
+    OriginalStore(store).forget([VICTIM])
     pixels.forget([VICTIM])
 
 
@@ -67,7 +68,7 @@ def test_a_photo_forgotten_while_it_is_redrawn_does_not_stay(store, pixels, monk
     monkeypatch.setattr(PixelStore, "write", write_late)
     redraw(store, pixels, OTHER_SIDE)
     assert pixels.missing([VICTIM], OTHER_SIDE) == []
-    assert removal.delete_again(store, pixels, PHOTOS) == [VICTIM]
+    assert removal.delete_again(store, OriginalStore(store), pixels, PHOTOS) == [VICTIM]
     for side_px in (SIDE, OTHER_SIDE):
         assert pixels.missing(list(PHOTOS), side_px) == [VICTIM]
 
@@ -75,14 +76,14 @@ def test_a_photo_forgotten_while_it_is_redrawn_does_not_stay(store, pixels, monk
 def test_an_original_that_was_stored_again_goes_even_without_pixels(store, pixels):
     """A worker stores both, one after the other, and may be stopped between."""
     forget(store, pixels)
-    store.write_new(original_key(VICTIM), PHOTOS[VICTIM])
-    assert removal.delete_again(store, pixels, PHOTOS) == [VICTIM]
-    assert [store.exists(original_key(sha256)) for sha256 in PHOTOS] == [False, True, True, True]
+    OriginalStore(store).append({VICTIM: PHOTOS[VICTIM]})
+    assert removal.delete_again(store, OriginalStore(store), pixels, PHOTOS) == [VICTIM]
+    assert OriginalStore(store).missing(list(PHOTOS)) == [VICTIM]
 
 
 def test_nothing_is_touched_where_nobody_was_forgotten(store, pixels, monkeypatch):
     """It runs after every ingestion; rewriting the table of pixels each time would cost minutes."""
     forget(store, pixels)
-    monkeypatch.setattr(PixelStore, "forget", lambda *_: pytest.fail("it rewrites the table"))
-    assert removal.delete_again(store, pixels, OTHERS) == []
-    assert removal.delete_again(store, pixels, PHOTOS) == [VICTIM]
+    monkeypatch.setattr(PhotoTable, "_compact", lambda *_: pytest.fail("it rewrites the table"))
+    assert removal.delete_again(store, OriginalStore(store), pixels, OTHERS) == []
+    assert removal.delete_again(store, OriginalStore(store), pixels, PHOTOS) == [VICTIM]

@@ -14,7 +14,7 @@ from petpark_assets.domain import files, images
 from petpark_assets.domain.errors import InvalidInput, NotFound
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue, contact_sheets, ownership, tombstones
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import key_of_before
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.workflow import forgetting, ingestion, sides
 from petpark_assets_tests.domain.workflow import scan
@@ -83,14 +83,16 @@ def folder(first_home, tmp_path):
     home.store.delete("lake.json")  # it belonged to the lake that was copied
     for version in ("v0001", "v0002"):
         manifest = sides.read_manifest(home, version)
-        ingestion.ingest.ensure_pixels(home.store, home.pixels, manifest, OTHER_SIDE)
+        ingestion.ingest.ensure_pixels(home.store, home.originals, home.pixels, manifest, OTHER_SIDE)
         for side in ("train", "test"):
             sides.open_side(home, version, side, SIDE)
-        contact_sheets.write_page(home.store, home.reports, version)
+        contact_sheets.write_page(home.store, home.originals, home.reports, version)
     search = home.cache / "search/attempt"
     search.mkdir(parents=True)
     np.save(search / "images.npy", home.pixels.read([files.sha256(png(picture(1)))], SIDE))
-    original = home.store.local_path(original_key(files.sha256(png(picture(1)))))
+    of_before = key_of_before(files.sha256(png(picture(1))))  # homes of the first release have a file a photo
+    home.store.write_new(of_before, png(picture(1)))
+    original = home.store.local_path(of_before)
     original.with_name(f".{original.name}.abcd.part").write_bytes(png(picture(1))[:1000])
     return tmp_path / "copy"
 
@@ -110,8 +112,8 @@ def test_nothing_of_a_forgotten_photo_is_left_in_any_file(home):
     """Looked for in every file there is: what a person asked to be removed must not turn up in a backup of the home."""
     wanted = traces(png(picture(1)))
     before = left(home, wanted)
-    for part in ("store/originals/", "store/pixels.lance/16px", "store/pixels.lance/24px", "cache/pixels/", ".part",
-                 "cache/search/"):  # fmt: skip
+    for part in ("store/originals.lance/", "store/originals/", "store/pixels.lance/16px", "store/pixels.lance/24px",
+                 "cache/pixels/", ".part", "cache/search/"):  # fmt: skip
         assert any(part in path for path in before), f"the scan does not see {part}, so it proves nothing"
     forgetting.forget(home, "cat/1.png", REASON)
     assert left(home, wanted) == []
@@ -176,7 +178,8 @@ def test_nothing_is_left_in_a_bucket_or_on_this_machine(first_home, tmp_path, s3
     for side in ("train", "test"):
         sides.open_side(home, "v0001", side, SIDE)
     sha256 = files.sha256(png(picture(1)))
-    home.store.local_path(original_key(sha256))  # a copy on this machine
+    home.store.write_new(key_of_before(sha256), png(picture(1)))
+    home.store.local_path(key_of_before(sha256))  # a copy on this machine
     wanted = traces(png(picture(1)))
     if status != "never versioned":  # a resolution that nobody needs any more, dropped by hand
         for key in home.store.list_keys(f"pixels.lance/{OTHER_SIDE}px.lance"):
@@ -188,7 +191,7 @@ def test_nothing_is_left_in_a_bucket_or_on_this_machine(first_home, tmp_path, s3
         return [*objects_with(client, bucket, wanted), *left(home, wanted)]
 
     before = left_anywhere()
-    for part in ("store/originals/", "store/pixels.lance/", "cache/pixels/", "cache/store/"):
+    for part in ("store/originals.lance/", "store/originals/", "store/pixels.lance/", "cache/pixels/", "cache/store/"):
         assert any(path.startswith(part) for path in before), f"the scan does not see {part}, so it proves nothing"
     forgetting.forget(home, "cat/1.png", REASON)
     assert left_anywhere() == []
@@ -218,7 +221,7 @@ def test_old_manifests_stay_as_they_were_and_other_photos_are_all_there(home):
     forgetting.forget(home, gone, REASON)
     assert {version: catalogue.manifest_sha256(home.store, version) for version in versions} == before
     assert np.array_equal(home.pixels.read(sorted(accepted - {gone}), SIDE), pixels)
-    assert all(home.store.exists(original_key(sha256)) for sha256 in accepted - {gone})
+    assert {sha256 for sha256, _ in home.originals.read_all(sorted(accepted - {gone}))} == accepted - {gone}
     with pytest.raises(NotFound):
         home.pixels.read([gone], SIDE)
 
@@ -236,7 +239,7 @@ def test_a_forgotten_photo_never_comes_back(home, new_name):
     states = {row["key"]: (row["state"], row["reason"]) for row in rows}
     assert states[new_name] == ("quarantined", "forgotten")
     assert states["cat/like-1.png"] == ("accepted", None)
-    contact_sheets.write_page(home.store, home.reports, result.dataset_version)
+    contact_sheets.write_page(home.store, home.originals, home.reports, result.dataset_version)
     assert left(home, traces(png(picture(1))) | thumbnail_traces(png(picture(1)))) == []
 
 

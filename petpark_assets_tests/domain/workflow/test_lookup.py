@@ -5,7 +5,7 @@ import pytest
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import InvalidInput, NotFound
 from petpark_assets.domain.lake import catalogue
-from petpark_assets.domain.lake.inspection import original_key
+from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.workflow.lookup import find_photo
 
 FIRST, SECOND, THIRD = (files.sha256(data) for data in (b"first", b"second", b"third"))
@@ -41,13 +41,13 @@ def store(tmp_path):
 )
 def test_a_photo_is_found_by_key_or_digits_in_any_version(store, name, expected):
     """Who asks to be forgotten may have left the lake long ago."""
-    assert find_photo(store, name) == expected
+    assert find_photo(store, OriginalStore(store), name) == expected
 
 
 def test_a_key_that_named_two_photos_is_asked_back(store):
     """Forgetting the wrong one cannot be undone."""
     with pytest.raises(InvalidInput, match="named 2 photos in turn") as caught:
-        find_photo(store, "cat/a.jpg")
+        find_photo(store, OriginalStore(store), "cat/a.jpg")
     assert f"{FIRST[:16]} (since v0001)" in str(caught.value)
     assert f"{THIRD[:16]} (since v0002)" in str(caught.value)
 
@@ -56,8 +56,8 @@ def test_digits_that_begin_two_photos_are_asked_back(store):
     """Eight digits of a hundred thousand photos rarely meet, but they do."""
     make_version(store, "v0003", x="ab" * 32, y="ab" * 8 + "cd" * 24)
     with pytest.raises(InvalidInput, match="begins the sha256 of 2 photos: give more digits"):
-        find_photo(store, "abababab")
-    assert find_photo(store, "ab" * 8 + "cd") == "ab" * 8 + "cd" * 24
+        find_photo(store, OriginalStore(store), "abababab")
+    assert find_photo(store, OriginalStore(store), "ab" * 8 + "cd") == "ab" * 8 + "cd" * 24
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_digits_that_begin_two_photos_are_asked_back(store):
 def test_what_names_no_photo_is_refused(store, name, words):
     """In one line that says what would."""
     with pytest.raises(NotFound, match=words):
-        find_photo(store, name)
+        find_photo(store, OriginalStore(store), name)
 
 
 def test_a_photo_that_a_stopped_ingestion_stored_is_found_by_its_whole_sha256(store):
     """Its bytes are kept though no version speaks of it: somebody must be able to remove them."""
     orphan = files.sha256(b"orphan")
-    store.write_new(original_key(orphan), b"orphan")
-    assert find_photo(store, orphan) == orphan
+    OriginalStore(store).append({orphan: b"orphan"})
+    assert find_photo(store, OriginalStore(store), orphan) == orphan
     with pytest.raises(NotFound):
-        find_photo(store, orphan[:20])
+        find_photo(store, OriginalStore(store), orphan[:20])

@@ -89,10 +89,10 @@ def quantise(monkeypatch):
     def decide(rounded: bytes, originals: Side = TEST):
         monkeypatch.setattr(int8, "quantise", lambda _model, photos: shown.append(photos) or rounded)
         photos = dict(zip(TEST.sha256s, map(_png, originals.images), strict=True))
-        store = SimpleNamespace(read=lambda key: photos[key.rpartition("/")[2]])
+        home = SimpleNamespace(originals=SimpleNamespace(read_all=lambda _: photos.items()))
         attempt = SimpleNamespace(dataset_version="v0001", recipe=RECIPES["demo"])
         own_bytes = {"reported_accuracy": 1.0, "accuracy_from_bytes": 1.0}
-        return packaging._quantise(SimpleNamespace(store=store), attempt, _model(), TEST, own_bytes)
+        return packaging._quantise(home, attempt, _model(), TEST, own_bytes)
 
     decide.shown = shown
     return decide

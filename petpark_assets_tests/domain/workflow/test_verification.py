@@ -11,9 +11,9 @@ from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.lake.drawn import draw_lake
-from petpark_assets.domain.lake.inspection import original_key
 from petpark_assets.domain.lake.tombstones import Tombstone
 from petpark_assets.domain.workflow import forgetting, ingestion, sides, verification
+from petpark_assets_tests.originals import damage, read_original
 
 SIDE = 32
 
@@ -179,7 +179,7 @@ def test_a_copy_without_pixels_is_found_by_its_original(home):
     home.pixels.forget([copy["sha256"]])
     claims, _ = offending(home)
     assert claims >= BY_BOTH_SIGNATURES | {"pixels_are_there"}
-    home.store.delete(original_key(copy["sha256"]))
+    home.originals.forget([copy["sha256"]])
     claims, _ = offending(home)
     assert "originals_are_whole" in claims
     assert "no_leak_by_another_signature" not in claims
@@ -188,9 +188,8 @@ def test_a_copy_without_pixels_is_found_by_its_original(home):
 def test_a_damaged_and_a_lost_original_are_named(home):
     """Old versions are rebuilt from them."""
     damaged, lost, *_ = accepted(home)
-    path = home.store.local_path(original_key(damaged["sha256"]))
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
-    home.store.delete(original_key(lost["sha256"]))
+    damage(home.store.root, read_original(home.originals, damaged["sha256"]))
+    home.originals.forget([lost["sha256"]])
     claims, found = offending(home)
     assert claims == {"originals_are_whole"}
     assert {row["key"] for row in found} == {damaged["key"], lost["key"]}
@@ -235,7 +234,7 @@ def test_a_photo_accepted_after_it_was_forgotten_is_named(home):
     """By a version that began later; one that was being made meanwhile is no fault if nothing of the photo is left."""
     photo = accepted(home)[0]
     home.pixels.forget([photo["sha256"]])
-    home.store.delete(original_key(photo["sha256"]))
+    home.originals.forget([photo["sha256"]])
     began_before = _tombstone(photo, versions=("v0001", "v0002"))
     tombstones.write(home.store, began_before)
     assert offending(home) == (set(), [])

@@ -1,8 +1,8 @@
-"""One Lance table of pixels, in a folder or on S3: a row a photo, its sha256 and its pixels, all of one size.
+"""One Lance table of photos, in a folder or on S3: a row a photo, its sha256 and one value, its bytes or its pixels.
 
-Lance's one home. Whoever draws photos writes fragments, files that no reader sees; whoever sent them out makes all of
+Lance's one home. Whoever reads photos writes fragments, files that no reader sees; whoever sent them out makes all of
 them part of the table by one small commit, so photos never travel. Of commits at once all are in. No tags: one would
-keep forgotten photos alive. Not here: which tables there are, and whose pixels are wanted (pixels.py).
+keep forgotten photos alive. Not here: which tables there are, and what their values are (pixels.py, originals.py).
 """
 
 import contextlib
@@ -19,13 +19,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, PetparkError, TransientError
-from petpark_assets.domain.resizing import Pixels
 from petpark_assets.domain.s3.access import access_of, parse_place
 from petpark_assets.domain.s3.answers import explain, understand
 from petpark_assets.domain.s3.bucket import Bucket
@@ -34,9 +31,15 @@ Fragment = str
 """What a commit must know of a fragment, as JSON: 300 bytes, whatever the number of photos in it."""
 
 WHOLE_ROWS = 512
-"""Photos in a fragment that is left as it is."""
+"""Photos in a fragment that is left as it is, ..."""
+WHOLE_BYTES = 8 * 2**20
+"""... or bytes."""
+MOST_BYTES = 4 * WHOLE_BYTES
+"""In a fragment that was joined of smaller ones."""
+BATCH_ROWS = 64
+"""Read at a time for that: photos may have megabytes each."""
 MANY_FRAGMENTS = 100
-"""Of fewer photos than that: with more, reading would slow down."""
+"""Of less than that: with more, reading would slow down."""
 READERS_TIME = timedelta(days=1)
 """How long files stay that a compaction made needless, for readers who opened the table before."""
 
@@ -49,12 +52,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelTable:
-    """The pixels of one resolution. Nothing is made before something is stored."""
+class PhotoTable:
+    """One value of each photo. Nothing is made before something is stored."""
 
     location: str
     """A folder, or `s3://bucket/prefix/96px.lance`."""
-    resolution_px: int
+    column: pa.Field
+    """Of the values."""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Lance's, for S3: they hold keys."""
 
@@ -71,7 +75,7 @@ class PixelTable:
         """Lance's dataset as it is now; None where nothing was ever stored. Raises CorruptData, TransientError."""
         if self._bucket is None and not Path(self.location).exists():
             return None
-        import lance  # 0.7 s and 140 MB that only those who touch pixels pay
+        import lance  # 0.7 s and 140 MB that only those who touch photos pay
 
         with self._named_errors():
             try:
@@ -81,7 +85,7 @@ class PixelTable:
                     if "was not found" in str(error):
                         return None
                     raise
-                raise CorruptData(f"the pixel table {self.location} cannot be opened: {_one_line(error)}") from error
+                raise CorruptData(f"the table {self.location} cannot be opened: {_one_line(error)}") from error
 
     def sha256s(self, dataset: Any) -> pa.Array:
         """Of all rows in their order, some perhaps twice; 68 bytes a photo. Empty for None."""
@@ -91,29 +95,28 @@ class PixelTable:
             column = dataset.to_table(columns=["sha256"]).column("sha256")
             return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
 
-    def take(self, dataset: Any, places: npt.NDArray[np.int64]) -> Pixels:
-        """Rows uint8 [N, R, R, 3] by their places; ten times faster when these rise."""
-        with self._reading():
-            rows = dataset.take(places.tolist(), columns=["pixels"])
-        flat: Pixels = rows.column("pixels").combine_chunks().flatten().to_numpy()
-        return flat.reshape(-1, self.resolution_px, self.resolution_px, 3)
+    def rows_of(self, dataset: Any, num_bytes: int) -> int:
+        """How many rows have so many bytes, on average; one at least."""
+        fragments = [] if dataset is None else dataset.get_fragments()
+        rows = sum(fragment.physical_rows for fragment in fragments)
+        return max(1, num_bytes * int(rows) // max(1, sum(map(_size_bytes, fragments))))
 
-    def write(self, sha256s: Sequence[str], pixels: Pixels) -> list[Fragment]:
-        """Store pixels uint8 [N, R, R, 3], not yet to last, nor as a part of the table: see `commit`.
+    def take(self, dataset: Any, places: Sequence[int]) -> pa.Array:
+        """Values by the places of their rows; ten times faster when these rise."""
+        with self._reading():
+            column = dataset.take(list(places), columns=[self.column.name]).column(self.column.name)
+            return pa.concat_arrays(column.chunks)
+
+    def write(self, sha256s: Sequence[str], values: pa.Array) -> list[Fragment]:
+        """Store values, not yet to last, nor as a part of the table: see `commit`.
 
         Raises TransientError on a full disk; the table is then as it was.
         """
-        side_px = self.resolution_px
-        expected = (len(sha256s), side_px, side_px, 3)
-        if pixels.shape != expected or pixels.dtype != np.uint8:
-            raise AssertionError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 {expected}")
         if not sha256s:
             return []
         from lance.fragment import write_fragments
 
-        flat = pa.array(np.ascontiguousarray(pixels).reshape(-1))
-        columns = [pa.array(sha256s, pa.string()), pa.FixedSizeListArray.from_arrays(flat, side_px**2 * 3)]
-        table = pa.table(columns, schema=self._schema())
+        table = pa.table([pa.array(sha256s, pa.string()), values], schema=self._schema())
         with self._named_errors():
             self._create_if_missing()
             made = write_fragments(table, self.location, storage_options=dict(self.options))
@@ -157,8 +160,8 @@ class PixelTable:
         Where another changes the same fragments, it is left to them.
         """
         dataset = self.open()
-        small = [] if dataset is None else [item for item in dataset.get_fragments() if item.physical_rows < WHOLE_ROWS]
-        if len(small) <= MANY_FRAGMENTS or not self._compact(dataset, target_rows_per_fragment=WHOLE_ROWS):
+        small = [] if dataset is None else [item for item in dataset.get_fragments() if not _is_whole(item)]
+        if len(small) <= MANY_FRAGMENTS or not self._compact(dataset, small):
             return False
         with self._named_errors():
             dataset.cleanup_old_versions(older_than=READERS_TIME)
@@ -181,19 +184,31 @@ class PixelTable:
             dataset = self.open()
             if sha256s and dataset.count_rows(condition):
                 dataset.delete(condition)
-            if not self._compact(self.open(), materialize_deletions=True, materialize_deletions_threshold=0.0):
-                raise TransientError(f"the pixel table {self.location} is being written to: run the same command again")
+            dataset = self.open()
+            if not self._compact(dataset, [item for item in dataset.get_fragments() if item.num_deletions]):
+                raise TransientError(f"the table {self.location} is being written to: run the same command again")
             self.open().cleanup_old_versions(
                 older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
             )
             self._sync_log()
             self._drop_lost()  # what another made part of the table while it was cleaned up
 
-    def _compact(self, dataset: Any, **how: Any) -> bool:
-        """Whether it could be done: not while another changes the same fragments."""
+    def _compact(self, dataset: Any, fragments: Sequence[Any]) -> bool:
+        """Write fragments again, neighbours together; whether it could be done: not while another changes the same."""
+        wanted = {item.fragment_id for item in fragments}
+        others = [item.fragment_id for item in dataset.get_fragments() if item.fragment_id not in wanted]
+        if not wanted:
+            return True
         with self._reading():
             try:
-                dataset.optimize.compact_files(num_threads=1, **how)
+                dataset.optimize.compact_files(
+                    target_rows_per_fragment=WHOLE_ROWS,
+                    max_bytes_per_file=MOST_BYTES,
+                    materialize_deletions_threshold=0.0,
+                    excluded_fragment_ids=others,
+                    num_threads=1,
+                    batch_size=BATCH_ROWS,
+                )
             except (OSError, RuntimeError) as error:
                 if "onflict" not in str(error):
                     raise
@@ -201,8 +216,7 @@ class PixelTable:
         return True
 
     def _schema(self) -> pa.Schema:
-        pixels = pa.list_(pa.uint8(), self.resolution_px**2 * 3)  # of one size: read without copying
-        return pa.schema([pa.field("sha256", pa.string()), pa.field("pixels", pixels)])
+        return pa.schema([pa.field("sha256", pa.string()), self.column])
 
     def _create_if_missing(self) -> None:
         if self._folder is not None:
@@ -227,7 +241,7 @@ class PixelTable:
         """Take fragments out whose files are gone, since no row can be read beside them; whether there were any.
 
         Forgetting cleans up what nobody has committed, and somebody may be about to. Their photos are missing then,
-        as if they had never been drawn, and are drawn again from the originals.
+        as if they had never been stored.
         """
         import lance
 
@@ -251,7 +265,7 @@ class PixelTable:
 
     def _overtaken(self) -> TransientError:
         return TransientError(
-            f"pixels in {self.location} are gone, since a photo was forgotten meanwhile: run the same command again"
+            f"photos in {self.location} are gone, since a photo was forgotten meanwhile: run the same command again"
         )
 
     def _sync_log(self) -> None:
@@ -262,7 +276,7 @@ class PixelTable:
             self._sync([*names, "_versions", "data", "."])
 
     def _sync(self, names: Iterable[str]) -> None:
-        """Bring files to the disk, which Lance leaves to the system: a version must not outlive its pixels."""
+        """Bring files to the disk, which Lance leaves to the system: a version must not outlive its photos."""
         for path in (self._folder / name for name in names) if self._folder is not None else ():
             with contextlib.suppress(FileNotFoundError):  # an empty table has no data; another may clean up
                 handle = os.open(path, os.O_RDONLY)
@@ -340,6 +354,15 @@ def _files_of(fragment: Any) -> set[str]:
     """As they are named below the table."""
     deleted = fragment.deletion_file()
     return {f"data/{file.path}" for file in fragment.data_files()} | ({deleted} if deleted else set())
+
+
+def _is_whole(fragment: Any) -> bool:
+    """Whether a fragment is as large as they should be."""
+    return bool(fragment.physical_rows >= WHOLE_ROWS or _size_bytes(fragment) >= WHOLE_BYTES)
+
+
+def _size_bytes(fragment: Any) -> int:
+    return sum(file.file_size_bytes or 0 for file in fragment.data_files())
 
 
 def _create_folder(schema: pa.Schema, folder: Path) -> None:

@@ -1,0 +1,148 @@
+"""Claims about originals: kept byte for byte, never lost in silence, gone when they are forgotten."""
+
+import pickle
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from petpark_assets.domain import files
+from petpark_assets.domain.errors import CorruptData, NotFound, TransientError
+from petpark_assets.domain.lake import originals as room
+from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.lake.originals import TABLE, OriginalStore, key_of_before
+from petpark_assets_tests.originals import damage, read_original
+
+
+def photo(number, num_bytes=3000):
+    """Bytes that nothing can compress, others for each number."""
+    return np.random.default_rng(number).bytes(num_bytes)
+
+
+def named(*numbers):
+    """Photos by sha256."""
+    return {files.sha256(photo(number)): photo(number) for number in numbers}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store in a folder."""
+    return files.LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def originals(store):
+    """Photos 0 to 4, kept in two appends."""
+    originals = OriginalStore(store)
+    originals.append(named(0, 1, 2))
+    originals.append(named(3, 4))
+    return originals
+
+
+def test_photos_come_back_under_their_own_names(originals, monkeypatch):
+    """Whoever takes an exam from them, or draws pixels again, matches by sha256; also where they do not fit a batch."""
+    monkeypatch.setattr(room, "BATCH_BYTES", 7000)
+    wanted = list(named(4, 0, 3, 4))
+    assert dict(originals.read_all(wanted)) == named(0, 3, 4)
+    assert len(list(originals.find(wanted))) == 3
+    assert list(originals.find([])) == []
+
+
+def test_nothing_is_made_before_something_is_stored(tmp_path):
+    """Looking at a home must not change it."""
+    originals = OriginalStore(files.LocalStore(tmp_path / "store"))
+    assert originals.missing(["a" * 64]) == ["a" * 64]
+    assert list(originals.find(["a" * 64])) == [("a" * 64, None)]
+    originals.tidy()
+    originals.forget(["a" * 64])
+    originals.append({})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_gone_or_changed_is_named(originals, store):
+    """Old versions are built again from them: another picture under a photo's name would be trained on."""
+    absent, changed = (files.sha256(photo(number)) for number in (9, 1))
+    with pytest.raises(NotFound, match=f"the original {absent} is not in the store {store.uri}"):
+        list(originals.read_all([absent]))
+    damage(store.root, photo(1))
+    with pytest.raises(CorruptData, match=f"the original {changed} .* was changed after it was stored"):
+        list(originals.read_all([changed]))
+    assert dict(originals.read_all(list(named(0, 2)))) == named(0, 2)
+
+
+def test_photos_are_stored_as_they_are(originals, store, tmp_path):
+    """They are compressed already; and a search for a forgotten one's bytes must be able to see them."""
+    draw_lake(tmp_path / "lake", num_images=60, num_broken=8)
+    drawn = [path.read_bytes() for path in sorted((tmp_path / "lake").rglob("*.*"))]
+    originals.append({files.sha256(data): data for data in drawn})
+    stored = [path.read_bytes() for path in (store.root / TABLE / "data").iterdir()]
+    assert all(any(data in part for part in stored) for data in drawn)
+
+
+def test_homes_of_before_have_files_that_are_read_and_forgotten(originals, store):
+    """The first release kept each photo in a file of its own: nothing of its homes is lost, nor stays for ever."""
+    of_before = named(7, 8)
+    store.write_many({key_of_before(sha256): data for sha256, data in of_before.items()})
+    everything = of_before | named(0, 1, 2, 3, 4)
+    assert originals.missing(list(everything)) == []
+    assert dict(originals.read_all(list(everything))) == everything
+    first, second = of_before
+    originals.forget([first])
+    assert originals.missing(list(everything)) == [first]
+    assert read_original(originals, second) == of_before[second]
+
+
+def test_nothing_of_a_forgotten_photo_is_left_and_others_stay(originals, store):
+    """A row that is only marked as deleted still has its bytes; so has a write that was cut off."""
+    originals.write(named(5))
+    gone = named(1, 5)
+    originals.forget(list(gone))
+    stored = [path.read_bytes() for path in store.root.rglob("*") if path.is_file()]
+    assert not any(data[10:-10] in part for data in gone.values() for part in stored)
+    assert dict(originals.read_all(list(named(0, 2, 3, 4)))) == named(0, 2, 3, 4)
+
+
+def test_forgetting_writes_only_files_again_that_held_the_photo(originals, store):
+    """A lake of terabytes must not be copied because one visitor asks."""
+    before = {path.name for path in (store.root / TABLE / "data").iterdir()}
+    originals.forget(list(named(4)))
+    after = {path.name for path in (store.root / TABLE / "data").iterdir()}
+    assert (len(before & after), len(after)) == (1, 2)
+
+
+def test_photos_that_were_cleaned_away_meanwhile_are_no_secret(originals, store):
+    """A version whose originals are gone could never be built again: its ingestion must fail, and be run again."""
+    fragments = originals.write(named(6))
+    originals.commit(fragments)
+    originals.check(list(named(0, 6)))
+    (newest,) = (path for path in (store.root / TABLE / "data").iterdir() if photo(6) in path.read_bytes())
+    newest.unlink()  # as forgetting does, which looked at the table before that commit
+    with pytest.raises(TransientError, match=r"are gone, since .*: run the same command again"):
+        originals.check(list(named(0, 6)))
+    with pytest.raises(TransientError, match=r"1 photos .* are gone, since .*: run the same command again"):
+        originals.check(list(named(0, 6)))
+    assert dict(originals.read_all(list(named(0)))) == named(0)
+
+
+def test_who_checks_waits_for_who_forgets(store):
+    """Between its look at the table and its deletions no check may say that all is there."""
+    held = []
+
+    @contextmanager
+    def alone():
+        held.append("held")
+        yield
+        held.append("free")
+
+    originals = OriginalStore(store, None, alone)
+    originals.append(named(0, 1))
+    originals.check(list(named(0, 1)))
+    originals.forget(list(named(0)))
+    assert held == ["held", "free"] * 2
+
+
+def test_a_workers_copy_reads_and_writes(originals):
+    """On another machine; what it wrote is committed here."""
+    copy = pickle.loads(pickle.dumps(originals))  # noqa: S301  our own
+    originals.commit(copy.write(named(5)))
+    assert dict(copy.read_all(list(named(0, 5)))) == named(0, 5)
