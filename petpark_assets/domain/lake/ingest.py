@@ -100,15 +100,9 @@ def new_dataset_version(
         map_shards=map_shards,
         on_progress=on_progress,
     )
-    gone = removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
-    originals.check(sorted(_decoded(lake_now.inspected).difference(gone)))
+    removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
     is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits, before_commit=before_commit)
     return _result(raw_images, lake_now.inspected, started, is_new=is_new)
-
-
-def _decoded(inspected: pa.Table) -> set[str]:
-    """sha256s of the photos whose bytes were stored."""
-    return set(inspected.filter(pc.is_valid(inspected["format"]))["sha256"].to_pylist())
 
 
 def _needless(store: files.Store, cache: Path) -> frozenset[str]:

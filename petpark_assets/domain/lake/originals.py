@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import CorruptData, NotFound, TransientError
+from petpark_assets.domain.errors import CorruptData, NotFound
 from petpark_assets.domain.lake.photo_tables import Fragment, PhotoTable, delete_old_versions
 
 TABLE = "originals.lance"
@@ -42,7 +42,7 @@ class OriginalStore:
         Args:
             store: Where the table is.
             storage_options: Lance's, where that is on S3 (s3.access.storage_options).
-            alone: Keeps others from deleting meanwhile, on whatever machine they are.
+            alone: Keeps others from committing or deleting meanwhile, on whatever machine they are.
         """
         self._store = store
         self._options = dict(storage_options or {})
@@ -66,8 +66,13 @@ class OriginalStore:
         return self._table.write(list(photos), pa.array(photos.values(), pa.large_binary()))
 
     def commit(self, fragments: Sequence[Fragment]) -> None:
-        """The second half of `append`, for many workers at once; without it, what they wrote was never there."""
-        self._table.commit(fragments)
+        """The second half of `append`, for many workers at once; without it, what they wrote was never there.
+
+        Raises TransientError when a photo was forgotten since, and files that nobody had committed were deleted.
+        """
+        if fragments:
+            with self._alone():  # else they might be deleted when they have just become a part of the table
+                self._table.commit(fragments)
 
     def tidy(self) -> None:
         """Join what many small appends have left."""
@@ -116,20 +121,6 @@ class OriginalStore:
                 f"{found[:12]}…"
             )
         return photo
-
-    def check(self, sha256s: Sequence[str]) -> None:
-        """See that photos which were committed are there, before anybody relies on it.
-
-        Forgetting deletes files that nobody has committed, and somebody may just have done so; a later one spares them.
-        Raises TransientError.
-        """
-        with self._alone():
-            missing = self.missing(sha256s)
-        if missing:
-            raise TransientError(
-                f"{len(missing)} photos that were just stored in {self._store.uri} are gone, since another was "
-                "forgotten meanwhile: run the same command again"
-            )
 
     def forget(self, sha256s: Sequence[str]) -> None:
         """Delete photos so that no byte of them is left, in past versions of the table either.
