@@ -63,11 +63,12 @@ def recall(cache: Path, lake: Lake, objects: Iterable[LakeObject]) -> dict[str, 
     """By key, of the objects whose fingerprint proves that they are as they were, the sha256, or NO_IMAGE."""
     kept = _load(cache / FILE_NAME, lake)
     asked = [item for item in objects if item.is_settled and item.problem is None]
-    places = pc.index_in(pa.array([item.key for item in asked], pa.string()), kept["key"])
+    keys = [item.key for item in asked]
+    places = pc.index_in(pa.array(keys, pa.string()), kept["key"])
     fingerprints = pa.array([item.fingerprint for item in asked], pa.string())
     is_same = pc.equal(fingerprints, kept["fingerprint"].take(places))  # null, and so not so, where nothing was kept
     contents = pc.if_else(is_same, kept["content"].take(places), pa.scalar(None, pa.string())).to_pylist()
-    return {item.key: content for item, content in zip(asked, contents, strict=True) if content is not None}
+    return {key: content for key, content in zip(keys, contents, strict=True) if content is not None}
 
 
 def remember(

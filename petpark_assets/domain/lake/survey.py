@@ -64,7 +64,9 @@ def list_lake(lake: Lake, cache: Path) -> Listing:
         raise InvalidInput(
             f"the lake {lake.uri} has no photos ({len(objects)} other files): put them into cat/ and dog/ in it"
         )
-    known: dict[str, str | None] = {item.key: recalled[item.key] for item in seen if item.key in recalled}
+    known: dict[str, str | None] = {**recalled}  # of those seen: to ask each of them took 0.1 s of 100,000
+    for item in ignored:
+        known.pop(item.key, None)
     known |= {item.key: None for item in seen if inspection.refuse_unread(item) is not None}
     return Listing(objects=seen, ignored=ignored, known=known)
 
@@ -139,16 +141,13 @@ def _sort_out(
         recalled.get(item.key, fingerprints.NO_IMAGE) != fingerprints.NO_IMAGE or images.sniff(b"", item.key)
         for item in objects
     ]
-    unclear = [
-        place
-        for place, (item, seen) in enumerate(zip(objects, is_seen, strict=True))
-        if not seen and item.problem is None and item.key not in recalled
-    ]
+    others = [place for place, seen in enumerate(is_seen) if not seen]
+    unclear = [place for place in others if objects[place].problem is None and objects[place].key not in recalled]
     with ThreadPoolExecutor(NUM_READERS, thread_name_prefix="sniff") as pool:
         found = pool.map(partial(_is_seen, lake), [objects[place] for place in unclear])
         for place, seen in zip(unclear, found, strict=True):
             is_seen[place] = seen
-    return list(compress(objects, is_seen)), [item for item, seen in zip(objects, is_seen, strict=True) if not seen]
+    return list(compress(objects, is_seen)), [objects[place] for place in others if not is_seen[place]]
 
 
 def _is_seen(lake: Lake, item: LakeObject) -> bool:
