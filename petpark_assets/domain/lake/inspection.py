@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from petpark_assets.domain import files, images
 from petpark_assets.domain.images import UnreadablePhoto
@@ -280,7 +279,7 @@ def _committing(
 
 def _unknown(stored: pa.Array, known: frozenset[str]) -> frozenset[str]:
     """The photos that are stored though nobody knows them; mostly none."""
-    return frozenset(stored.filter(pc.invert(pc.is_in(stored, pa.array(known, pa.string())))).to_pylist())
+    return frozenset(stored.to_pylist()).difference(known)
 
 
 def _shards(items: Sequence[Shard], sizes_bytes: Sequence[int], resolution_px: int) -> list[Sequence[Shard]]:
