@@ -134,6 +134,7 @@ def _cropped(start: float, end: float, is_faded: bool) -> npt.NDArray[np.float64
     """[16, 16]: how much of each order of a line is in each order of its part from `start` to 1 - `end`.
 
     Waves are whole numbers too, so that float64 adds them exactly: the order of a product's sums is the processor's.
+    Not by BLAS, whose threads wait for each other where a processor is busy: 49 ms for what takes one.
     """
     places = (np.arange(2048) + 0.5) / 2048
     order = np.arange(_NUM_ORDERS)[:, None]
@@ -143,7 +144,7 @@ def _cropped(start: float, end: float, is_faded: bool) -> npt.NDArray[np.float64
     if is_faded:
         part *= np.sin(np.pi / 2 * np.minimum(from_border / _FADING_SHARE, 1)) ** 2
     whole = np.cos(np.pi * order * (start + places * (1 - start - end)))
-    sums = np.rint(part * _WAVE_SCALE) @ np.rint(whole * _WAVE_SCALE).T
+    sums = np.einsum("pi,wi->pw", np.rint(part * _WAVE_SCALE), np.rint(whole * _WAVE_SCALE))
     found: npt.NDArray[np.float64] = sums / (len(places) * _WAVE_SCALE**2) * (loudness * loudness.T)
     return found
 
