@@ -36,7 +36,7 @@ def assign(photos: pa.Table, history: pa.Table) -> pa.ChunkedArray:
     room = _room_on_test_side(photos["label"], sides)
     given: dict[str, Side] = {}
     for group, labels in _new_groups(photos.filter(pc.is_null(sides))):
-        needed = Counter(labels)
+        needed = {label: labels.count(label) for label in {*labels}}
         given[group] = "test" if all(room[label] >= number for label, number in needed.items()) else "train"
         if given[group] == "test":
             room.subtract(needed)
