@@ -24,7 +24,7 @@ from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.photo_tables import Fragment
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import FolderLake, Lake, LakeObject
-from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
+from petpark_assets.domain.lake.squeezing import is_torch_worth_it, kept_memory, squeeze
 
 OnProgress = Callable[[int, int], None]
 
@@ -141,8 +141,8 @@ class _Drawing:
         self.originals: dict[str, bytes] = {}
         self._by_torch = by_torch
         self._waiting: list[images.Pixels] = []
-        self._pixels = np.empty((capacity, resolution_px, resolution_px, 3), np.uint8)
-        self._thumbnails = np.empty((capacity, images.THUMBNAIL_PX, images.THUMBNAIL_PX, 3), np.uint8)
+        self._pixels = kept_memory("pixels", (capacity, resolution_px, resolution_px, 3))
+        self._thumbnails = kept_memory("thumbnails", (capacity, images.THUMBNAIL_PX, images.THUMBNAIL_PX, 3))
 
     def add(self, sha256: str, photo: images.DecodedPhoto) -> int:
         """Draw a photo, now or with the next ones of its size; returns its place."""
