@@ -312,7 +312,7 @@ def test_ingestion_killed_before_its_manifest_is_asked_for_again(known):
     lake, book = ingestion.look_at(known.home, str(known.lake))
     with pytest.raises(Killed):
         ingest.new_dataset_version(
-            lake, known.home.store, known.home.pixels, book,
+            lake, known.home.store, known.home.originals, known.home.pixels, book,
             cache=known.home.cache, resolution_px=SIDE, assign_splits=splits.assign, before_commit=kill,
         )  # fmt: skip
     assert counts(known) == (20, 0, 0)
