@@ -39,7 +39,7 @@ MOST_BYTES = 4 * WHOLE_BYTES
 BATCH_ROWS = 64
 """Read at a time for that: photos may have megabytes each."""
 MANY_FRAGMENTS = 100
-"""Of less than that: with more, reading would slow down."""
+"""That are not whole: with more, reading would slow down."""
 READERS_TIME = timedelta(days=1)
 """How long files stay that a compaction made needless, for readers who opened the table before."""
 
