@@ -18,12 +18,14 @@ def delete_again(store: files.Store, originals: OriginalStore, pixels: PixelStor
     A listing of the tombstones where none is. Raises TransientError: run it again.
     """
     back = sorted(tombstones.forgotten(store).intersection(sha256s))
+    if not back:
+        return []
     if len(originals.missing(back)) < len(back):
         originals.forget(back)
-    elif back:
+    else:
         originals.delete_old_versions()
-    if back and any(len(pixels.missing(back, side_px)) < len(back) for side_px in pixels.resolutions()):
+    if any(len(pixels.missing(back, side_px)) < len(back) for side_px in pixels.resolutions()):
         pixels.forget(back)
-    elif back:
+    else:
         pixels.delete_old_versions()
     return back
