@@ -6,6 +6,7 @@ GpusWaitedFor is what asks for a GPU that is not there or not free; GpusInDemand
 does not answer is said to be unknown by saying nothing: the alarms then change nothing.
 """
 
+import os
 import sys
 import time
 from typing import Any
@@ -34,7 +35,7 @@ def main(address: str, namespace: str) -> None:
     import boto3
     from ray.autoscaler.v2.sdk import get_cluster_status
 
-    client = boto3.client("cloudwatch")
+    client = boto3.client("cloudwatch", region_name=os.environ.get("AWS_REGION"))  # which boto3 does not read itself
     while True:
         try:
             tell(client, namespace, measure(get_cluster_status(address)))

@@ -120,7 +120,7 @@ def _start_s3(stack: ExitStack, park: Park) -> None:
         server.client().create_bucket(Bucket=bucket)
     park.processes.extend(cluster.processes)
     park.addresses["S3"] = server.endpoint_url
-    park.variables.update(server.variables(), AWS_DEFAULT_REGION=ceph.REGION)  # boto3 reads no other
+    park.variables.update(server.variables())
 
 
 def _tell_platform(park: Park, databases: Mapping[str, str]) -> None:

@@ -72,7 +72,7 @@ class Home:
     s3: Callable[[], S3Access] = field(repr=False)
     """Looks the keys for S3 up: called when a lake, a table or the store is there, never before."""
     variables: Mapping[str, str] = field(repr=False)
-    """The process's environment, where a source of labels may name its database."""
+    """Those of the environment by which a source of labels may name its database."""
 
     @property
     def cache(self) -> Path:
@@ -139,7 +139,7 @@ def open_home(
         registry_uri: MLflow's server, if the registry is not SQLite in the folder's `mlflow`.
         ledger_url: PostgreSQL, with a password, if the ledger is not a file of the folder.
         s3: Looks the keys for S3 up.
-        variables: The process's environment.
+        variables: Those of the environment that label queries may name.
     """
     root, s3 = root.absolute(), s3 or _no_keys
     ledger, alone = open_ledger(root, actor, ledger_url)

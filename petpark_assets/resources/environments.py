@@ -235,8 +235,14 @@ def instance_folder(profile: str | None) -> Path:
 
 
 def process_variables() -> Mapping[str, str]:
-    """All variables of this process, for those whom a person tells the name of one."""
+    """All variables of this process."""
     return os.environ
+
+
+def variables_to_name() -> Mapping[str, str]:
+    """Those that a person may name as the address of labels: whoever launches a run would else read our own engines."""
+    own = {row.name + place for row in TABLE for place in ("", FROM_FILE, FROM_AWS)}
+    return {name: value for name, value in os.environ.items() if name not in own}
 
 
 def job_variables(store: str, actor: str) -> dict[str, str]:
@@ -251,6 +257,7 @@ def enter_job(home: Path) -> Environment:
 
     Nodes of GPUs know neither Dagster's database nor the login's secret: a job needs what it is told, and no more.
     """
+    _settle_region()
     enter_home(Path(os.environ.get("PETPARK_HOME") or home))
     return read_environment(required=("PETPARK_STORE",))
 
@@ -273,7 +280,7 @@ def open_here(environment: Environment) -> "Home":
         registry_uri=environment.registry,
         ledger_url=environment.ledger,
         s3=s3_access,
-        variables=process_variables(),
+        variables=variables_to_name(),
     )
 
 
@@ -302,6 +309,7 @@ def enter_profile(home: Path | None = None) -> Environment:
     other place. Raises what `read_environment` raises.
     """
     _settle_secrets()
+    _settle_region()
     if home is not None:
         enter_home(home)
     environment = read_environment()
@@ -327,11 +335,18 @@ def _settle_secrets() -> None:
             os.environ[name] = settled[name]
 
 
+def _settle_region() -> None:
+    """Tell boto3 too, which alone among AWS's tools does not read AWS_REGION: Dagster's logs and MLflow's files."""
+    if os.environ.get("AWS_REGION"):
+        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
+
+
 def enter_mlflow() -> None:
     """Give MLflow's own server what it reads from the environment: a command line, and a password in it, all can see.
 
     Raises InvalidInput with all that is missing.
     """
+    _settle_region()
     database, files = "MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION"
     _require(os.environ, (database, files), "MLflow's server needs a database and a place for files")
     os.environ[database] = str(checked_database(database, os.environ[database]))

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from petpark_assets.domain.home import Home, open_home
-from petpark_assets.resources.environments import ledger_here, process_variables
+from petpark_assets.resources.environments import ledger_here, variables_to_name
 from petpark_assets.resources.login import USER_TAG
 from petpark_assets.resources.s3 import S3Connection
 
@@ -35,5 +35,5 @@ class PetparkHome(dg.ConfigurableResource[Home]):
             registry_uri=self.registry,
             ledger_url=ledger_here(),
             s3=self.s3.access,
-            variables=process_variables(),
+            variables=variables_to_name(),
         )

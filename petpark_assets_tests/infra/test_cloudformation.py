@@ -336,6 +336,15 @@ def test_machines_wait_for_the_image_that_they_start():
         assert waits[2] == "compose" or script.count(waits[1]) == 2
 
 
+def test_no_machine_goes_on_without_a_secret_that_it_was_not_given():
+    """A failure among another command's words stops no script: only what stands alone in its line does."""
+    for script in re.findall(r"#!/bin/bash\n(.+?)- Registry:", TEMPLATE.read_text(), re.DOTALL):
+        fetching = [line.strip() for line in script.splitlines() if "secret " in line or "get-secret-value" in line]
+        assert fetching
+        assert not [line for line in fetching if re.match(r"(\{ )?(echo|printf|export)\b.*\$\((secret|aws)", line)]
+    assert "SecretsEndpoint" in read_template()["Resources"]["GpuGroup"]["DependsOn"]
+
+
 def test_keys_of_a_machine_are_not_given_to_who_asks_once():
     """A program on the machine that can be made to fetch an address must not get the role's keys by it (IMDSv2)."""
     made = read_template()["Resources"]

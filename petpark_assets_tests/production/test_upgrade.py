@@ -48,7 +48,7 @@ def test_old_and_empty_databases_come_to_the_installed_version(postgres, ledger_
         "RAY_ADDRESS": "127.0.0.1:9",
         "RAY_AUTH_TOKEN": "token",
         "PETPARK_PROXY_SECRET": "0123456789abcdef" * 2,
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
     }
     engine = create_engine(urls["mlflow_up"].replace("://", "+psycopg2://"))
     _make_old_mlflow(engine)
@@ -69,7 +69,6 @@ def test_old_and_empty_databases_come_to_the_installed_version(postgres, ledger_
     assert code == 0, err
     assert json.loads(again)["ledger_events_moved"] == 0
     assert _dagster_schema(dagster) == schema
-    assert "use_default_limit" not in OLD_DAGSTER
     columns = {column["name"] for column in inspect(dagster).get_columns("concurrency_limits")}
     assert "using_default_limit" in columns
     engine.dispose()

@@ -12,7 +12,13 @@ from petpark_assets.definitions import build_defs
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.ledger import FileLedger
 from petpark_assets.domain.postgres.ledger import PostgresLedger
-from petpark_assets.resources.environments import PROJECT_FOLDER, SECRETS, TABLE, read_environment
+from petpark_assets.resources.environments import (
+    PROJECT_FOLDER,
+    SECRETS,
+    TABLE,
+    read_environment,
+    variables_to_name,
+)
 from petpark_assets.resources.secret_sources import fetched
 from petpark_assets_tests.servers import S3Server
 
@@ -36,6 +42,17 @@ def test_the_home_is_absolute(tmp_path: Path):
     """Dagster's processes work in other folders: a relative home would be several homes."""
     assert read_environment({"PETPARK_HOME": "somewhere"}).home.is_absolute()
     assert read_environment({"PETPARK_HOME": str(tmp_path), "PETPARK_ACTOR": "anna"}).actor == "anna"
+
+
+def test_nobody_names_a_variable_of_ours_as_a_database_of_labels(monkeypatch: pytest.MonkeyPatch):
+    """Who may launch a run would read, by the platform's own rights, what only an approver may change."""
+    monkeypatch.setenv("PARK_DATABASE", "postgresql://reader@127.0.0.1/park")
+    for name in SECRETS:
+        monkeypatch.setenv(name, "postgresql://owner@127.0.0.1/park")
+        monkeypatch.setenv(f"{name}_FILE", "/run/secrets/park")
+    named = variables_to_name()
+    assert "PARK_DATABASE" in named
+    assert not [name for name in named if name.startswith(SECRETS)]
 
 
 def test_the_project_folder_holds_the_instance_and_the_code_location():
@@ -221,6 +238,7 @@ def test_a_process_and_its_children_are_told_once(tmp_path: Path):
     """Dagster's configuration and Ray read the environment alone: a secret from a file is there, its path no more."""
     (tmp_path / "database").write_text(WHOLE["PETPARK_DATABASE"])
     variables = {**WHOLE, "PETPARK_HOME": str(tmp_path), "PETPARK_DATABASE_FILE": str(tmp_path / "database")}
+    variables["AWS_REGION"] = "eu-north-1"
     del variables["PETPARK_DATABASE"]
     script = (
         "import json, os; from petpark_assets.resources import environments as here; here.enter_profile();"
@@ -232,6 +250,7 @@ def test_a_process_and_its_children_are_told_once(tmp_path: Path):
     assert told["PETPARK_DATABASE"].startswith("postgresql+psycopg2://dagster:hunter2@")
     assert (told["PETPARK_CODE_HOST"], told["PETPARK_CODE_PORT"]) == ("127.0.0.1", "4000")
     assert "PETPARK_DATABASE_FILE" not in told
+    assert told["AWS_DEFAULT_REGION"] == "eu-north-1"  # boto3, in Dagster's logs and MLflow's files, reads no other
 
 
 def test_definitions_of_production_hold_no_secret():

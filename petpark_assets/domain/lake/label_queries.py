@@ -77,7 +77,7 @@ def parse(text: str) -> QuerySpec:
 
 
 def read(spec: QuerySpec, variables: Mapping[str, str]) -> Statements:
-    """All that a query says; `variables` is the environment.
+    """All that a query says; `variables` are those that it may name.
 
     Raises TransientError where the database cannot be reached, InvalidInput where it, or the query, is not as needed.
     """
@@ -93,8 +93,8 @@ def _resolve(spec: QuerySpec, variables: Mapping[str, str]) -> "sqlalchemy.URL":
     value = variables.get(variable[1])
     if not value:
         raise InvalidInput(
-            f"the labels {spec.name} need the environment variable {variable[1]}: set it to the database's URL, such "
-            "as postgresql://user:password@host/park"
+            f"the labels {spec.name} need the environment variable {variable[1]}, which must be none of petpark's own: "
+            "set it to the database's URL, such as postgresql://user:password@host/park"
         )
     try:
         return _parse_url(value)
@@ -145,7 +145,12 @@ def _row(row: Any, places: tuple[int | None, ...]) -> Row:
 
 
 def _only_reading(spec: QuerySpec, url: "sqlalchemy.URL") -> "sqlalchemy.URL":
-    """SQLite makes a file that is not there, and has no transaction that only reads: its file is opened so."""
+    """SQLite makes a file that is not there, and has no transaction that only reads: its file is opened so.
+
+    PostgreSQL takes several statements at once by psycopg2, and one of them could end the transaction.
+    """
+    if url.drivername == "postgresql+psycopg2":
+        return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith((":memory:", "file:")):
         return url
     if not Path(url.database).is_file():

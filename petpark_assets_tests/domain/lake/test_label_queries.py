@@ -101,7 +101,7 @@ def test_a_query_that_cannot_be_used_is_named_with_the_remedy(park, tmp_path):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        (None, "need the environment variable DB: set it to the database's URL"),
+        (None, "need the environment variable DB, .* none of petpark's own: set it to the database's URL"),
         ("", "need the environment variable DB"),
         ("park:hunter2", "environment variable DB is no database's URL"),
         ("postgresql://park:hunter2", "environment variable DB is no database's URL"),
@@ -162,6 +162,16 @@ def test_a_postgresql_database_is_never_changed(server):
     assert "cannot execute nextval() in a read-only transaction" in refusal(
         f"sql:$DB#{query}", DB=with_password(server)
     )
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize("driver", ["", "+psycopg2", "+psycopg"])
+def test_a_query_is_one_statement(server, driver):
+    """A second one could end the transaction that only reads, and then write."""
+    address = with_password(server).replace("postgresql://", f"postgresql{driver}://")
+    query = "SELECT '1' AS key, 'cat' AS label; COMMIT; DELETE FROM photos; SELECT '1' AS key, 'cat' AS label"
+    assert "cannot insert multiple commands" in refusal(f"sql:$DB#{query}", DB=address)
+    assert said(f"sql:$DB#{QUERY}", DB=address) == SAID
 
 
 @pytest.mark.debian
