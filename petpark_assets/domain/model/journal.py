@@ -75,8 +75,8 @@ class Journal:
         replace(trial_folder(self.folder, number) / "ended.json", canonical_json(trial))
         self.ended[number] = dict(trial)
 
-    def tried(self) -> list[Tried]:
-        """All trials in their order."""
+    def tried(self, before: int) -> list[Tried]:
+        """The trials of smaller numbers, in their order."""
         return [
             Tried(
                 values=values,
@@ -84,6 +84,7 @@ class Journal:
                 accuracy=None if "error" in (ended := self.ended.get(number, {})) else ended.get(ACCURACY),
             )
             for number, values in sorted(self.proposed.items())
+            if number < before
         ]
 
     def drop_states(self) -> None:

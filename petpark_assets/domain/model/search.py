@@ -15,6 +15,7 @@ Not here: how Ray Tune runs the trials (search_tune.py), which points a space ha
 """
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def search(
     return SearchResult(
         trials=tuple(trials),
         best_hyperparameters=space.final_hyperparameters(recipe, values),
-        default_validation_accuracy=trials[0][METRIC],
+        default_validation_accuracy=next(trial[METRIC] for trial in trials if trial["is_default"]),
         best_validation_accuracy=best[METRIC],
     )
 
@@ -180,11 +181,12 @@ class _Run:
 
     def _propose_next(self) -> bool:
         """Whether there is another point, within the time that the search has; the defaults always have it."""
-        number = max(self.notes.proposed, default=0) + 1
+        # The lowest that is missing: a person may have deleted a damaged trial in the middle.
+        number = next(number for number in itertools.count(1) if number not in self.notes.proposed)
         budget_s = self.recipe.search.time_budget_s
         if number > 1 and budget_s is not None and self._seconds() >= budget_s:
             return False
-        values = propose(self.recipe, number, self.notes.tried())
+        values = propose(self.recipe, number, self.notes.tried(before=number))
         if values is None:
             return False
         self.notes.propose(number, values)

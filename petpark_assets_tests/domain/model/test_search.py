@@ -1,6 +1,7 @@
 """Claims about the search, with a real Ray: it always has something to compare with, repeats, and never hangs."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from petpark_assets.domain.errors import InvalidInput, TransientError
+from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import search_tune, space
 from petpark_assets.domain.model.search import search
@@ -153,11 +154,42 @@ print([name for name in ("ray", "torch", "optuna") if name in sys.modules])
     assert done.stdout == "[]\n"
 
 
+def run_at_once(_task, *, next_trial, end, **_):
+    """In place of Ray Tune: each trial is as good as its learning rate."""
+    while (found := next_trial()) is not None:
+        number, values = found
+        end(number, values, [{"epoch": 3, "validation_accuracy": values["learning_rate"]}], None)
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    """A machine of two cores, as Ray would tell of it."""
+    cores = [{"Alive": True, "Resources": {"CPU": 2}}]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: cores))
+
+
+@pytest.mark.usefixtures("no_ray")
+@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+@pytest.mark.parametrize("number", [1, 3, 4])
+def test_a_trial_whose_damaged_folder_was_deleted_is_run_again(data, tmp_path, monkeypatch, algorithm, number):
+    """As the error advises; the search is then that of before, and its defaults are the recipe's."""
+    monkeypatch.setattr(search_tune, "run_trials", run_at_once)
+    recipe = toy(algorithm, {"learning_rate": Range(low=0.001, high=0.1, log=True)}, num_trials=4)
+    before = search(data, PREPROCESSING, recipe, folder=tmp_path)
+    folder = tmp_path / f"trials/{number:04}"
+    (folder / "ended.json").write_text("{")
+    with pytest.raises(CorruptData, match=f"delete the folder {folder}"):
+        search(data, PREPROCESSING, recipe, folder=tmp_path)
+
+    shutil.rmtree(folder)
+    assert search(data, PREPROCESSING, recipe, folder=tmp_path) == before
+    assert before.default_validation_accuracy == recipe.hyperparameters.learning_rate
+
+
+@pytest.mark.usefixtures("no_ray")
 def test_a_trial_that_ray_tune_lost_is_missed(data, tmp_path, monkeypatch):
     """Without the defaults' trial the report would take the second trial for them, and nobody would know."""
     recipe = toy("random", {"learning_rate": Range(low=0.001, high=0.1, log=True)}, num_trials=2)
-    cores = [{"Alive": True, "Resources": {"CPU": 2}}]
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: cores))
     monkeypatch.setattr(search_tune, "run_trials", lambda _task, *, next_trial, **_: list(iter(next_trial, None)))
     with pytest.raises(TransientError, match="lost trial 1: run the same again"):
         search(data, PREPROCESSING, recipe, folder=tmp_path)
