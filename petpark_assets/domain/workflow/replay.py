@@ -37,9 +37,10 @@ def replay(home: Home, model: str, *, on_epoch: "Callable[[Epoch], None]" = lamb
 
     Returns:
         `version`, `dataset_version`, `attempt`; `weights` and `replayed_weights`: sha256s; `is_same_bits`,
-        `is_same_device_class`, `is_same_code`, `is_same_data`; `registered_on` and `replayed_on`; `metrics`: None for
-        the same bits, otherwise rows of `name`, `registered`, `replayed`, `difference`, `allowed`; `is_reproduced`, and
-        `verdict`, one line.
+        `is_same_device_class`, `is_same_code`, `is_same_data`, `is_same_start`; `start` and `replayed_start`: sha256s
+        of the weights that training started from, None for random ones; `registered_on` and `replayed_on`; `metrics`:
+        None for the same bits, otherwise rows of `name`, `registered`, `replayed`, `difference`, `allowed`;
+        `is_reproduced`, and `verdict`, one line.
 
     Raises:
         NotFound: there is no such version, or its record, data or weights are gone.
@@ -77,6 +78,9 @@ def replay(home: Home, model: str, *, on_epoch: "Callable[[Epoch], None]" = lamb
         "is_same_device_class": _is_same_class(record, fitted),
         "is_same_code": attempt.code_version == code_version(),
         "is_same_data": forgotten == record.forgotten,
+        "is_same_start": fitted.pretrained == record.pretrained,
+        "start": record.pretrained,
+        "replayed_start": fitted.pretrained,
         "is_deterministic": hyperparameters.is_deterministic or fitted.device.startswith("cpu"),
         "registered_on": dict(record.environment) or {"device": record.device},
         "replayed_on": dict(fitted.environment),
@@ -95,16 +99,17 @@ def judge(found: Mapping[str, Any]) -> tuple[bool, str]:
     apart = f"other weights, which differ in {shown}"
     reasons = {
         "is_same_data": "photos were forgotten since",
+        "is_same_start": "it starts from other weights: put the file of sha256 {start} back",
         "is_same_code": "the code is another",
         "is_same_device_class": "the device class is another",
         "is_deterministic": "it was trained with determinism switched off",
     }
-    known = [reason for name, reason in reasons.items() if not found[name]]
+    known = [reason.format_map(found) for name, reason in reasons.items() if not found[name]]
     if not known:
-        return False, f"{apart}, although data, code and device class are the same"
+        return False, f"{apart}, although data, start, code and device class are the same"
     is_near = all(abs(row["difference"]) <= row["allowed"] for row in rows)
     may_differ = not found["is_same_device_class"] or not found["is_deterministic"]
-    return is_near and may_differ, f"{apart}: {' and '.join(known)}"
+    return is_near and may_differ and found["is_same_start"], f"{apart}: {' and '.join(known)}"
 
 
 def _tensors(file: bytes) -> dict[str, tuple[Any, ...]]:

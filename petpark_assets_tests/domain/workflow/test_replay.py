@@ -4,14 +4,16 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 
 from petpark_assets.domain.attempts import find_attempt, new_attempt
-from petpark_assets.domain.files import digest, sha256
+from petpark_assets.domain.files import digest, sha256, sha256_file
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.model import train
-from petpark_assets.domain.recipes import find_recipe, override
+from petpark_assets.domain.model.network import build_network
+from petpark_assets.domain.recipes import Hyperparameters, find_recipe, override
 from petpark_assets.domain.workflow import ingestion, testing, training
 from petpark_assets.domain.workflow.replay import allowed_difference, judge, replay
 
@@ -22,9 +24,10 @@ class StoppedError(Exception):
     """What ends a training from outside."""
 
 
-def prepare(root, lake):
+def prepare(root, lake, **hyperparameters):
     """A home with a version that is ready to be trained on, and its attempt."""
-    home, recipe = open_home(root, actor="tester"), override(find_recipe("demo"), TOLD)
+    told = TOLD | {"hyperparameters": TOLD["hyperparameters"] | hyperparameters}
+    home, recipe = open_home(root, actor="tester"), override(find_recipe("demo"), told)
     version = ingestion.new_dataset_version(home, str(lake), recipe.resolution_px).dataset_version
     ingestion.raw_images(home, version, recipe.resolution_px)
     ingestion.split(home, version)
@@ -48,9 +51,14 @@ def trained(lake, tmp_path_factory):
     home, attempt = prepare(tmp_path_factory.mktemp("homes") / "home", lake)
     record = training.trained_cnn(home, attempt)
     testing.evaluation_report(home, attempt)
+    return registered(home, attempt), attempt, record
+
+
+def registered(home, attempt):
+    """The home with a registry that knows this attempt's model and nothing else."""
     tags = {"dataset_version": "v0001", "attempt": attempt.id}
     registry = SimpleNamespace(show=lambda _: SimpleNamespace(version=7, tags=tags))
-    return dataclasses.replace(home, registry=registry), attempt, record
+    return dataclasses.replace(home, registry=registry)
 
 
 def openings(home):
@@ -116,13 +124,39 @@ def test_a_replay_elsewhere_is_compared_by_its_metrics(trained, monkeypatch):
     assert openings(home) == [*before, "replay"]
 
 
+def test_a_replay_from_another_start_names_it_and_confirms_nothing(lake, tmp_path, monkeypatch):
+    """Whoever replaced the file would look for a fault in the code; and elsewhere near metrics would pass for it."""
+    start = tmp_path / "start.safetensors"
+    write_start(start, seed=0)
+    home, attempt = prepare(tmp_path / "home", lake, weights=str(start))
+    record, home = training.trained_cnn(home, attempt), registered(home, attempt)
+    assert replay(home, "7")["is_reproduced"]
+
+    write_start(start, seed=1)
+    real = train.fit
+    monkeypatch.setattr(train, "fit", lambda *told, **named: dataclasses.replace(real(*told, **named), environment={}))
+    found = replay(home, "7")
+    assert not found["is_same_device_class"]
+    assert (found["is_same_start"], found["is_reproduced"]) == (False, False)
+    assert (found["start"], found["replayed_start"]) == (record.pretrained, sha256_file(start))
+    assert f"put the file of sha256 {record.pretrained} back" in found["verdict"]
+
+
+def write_start(path, seed):
+    """Random weights to start from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        safetensors.torch.save_file(build_network(Hyperparameters(width=4)).state_dict(), path)
+
+
 def found_by_replay(*, difference=0.0, **others):
     """What judge is asked about: other bits, whose accuracy differs so."""
     rows = [
         {"name": "validation_accuracy", "difference": difference, "allowed": 0.02},
         {"name": "train_loss", "difference": 9.0, "allowed": None},
     ]
-    same = dict.fromkeys(("is_same_device_class", "is_same_code", "is_same_data", "is_deterministic"), True)
+    names = ("is_same_device_class", "is_same_code", "is_same_data", "is_same_start", "is_deterministic")
+    same = dict.fromkeys(names, True) | {"start": "a" * 64}
     return {"is_same_bits": False, **same, "metrics": rows, **others}
 
 
@@ -130,13 +164,14 @@ def found_by_replay(*, difference=0.0, **others):
     ("found", "is_reproduced", "words"),
     [
         (found_by_replay(is_same_bits=True, metrics=None), True, "bit for bit"),
-        (found_by_replay(), False, "although data, code and device class are the same"),
+        (found_by_replay(), False, "although data, start, code and device class are the same"),
         (found_by_replay(is_same_device_class=False, difference=-0.01), True, "by -0.0100 (allowed 0.0200)"),
         (found_by_replay(is_same_device_class=False, difference=0.03), False, "the device class is another"),
         (found_by_replay(is_deterministic=False, difference=0.01), True, "determinism switched off"),
         (found_by_replay(is_deterministic=False, difference=0.03), False, "determinism switched off"),
         (found_by_replay(is_same_code=False), False, "the code is another"),
         (found_by_replay(is_same_data=False), False, "photos were forgotten since"),
+        (found_by_replay(is_same_start=False, is_same_device_class=False), False, "of sha256 aaaa"),
     ],
     ids=[
         "same bits",
@@ -147,6 +182,7 @@ def found_by_replay(*, difference=0.0, **others):
         "far unfixed",
         "other code",
         "other data",
+        "other start",
     ],
 )
 def test_the_verdict_of_a_replay(found, is_reproduced, words):
