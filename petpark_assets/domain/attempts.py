@@ -114,6 +114,12 @@ def recipe_from_configuration(configuration: Mapping[str, Any]) -> Recipe:
 def as_dimension(value: Mapping[str, Any]) -> Choices | Range:
     """A dimension of a search's space, as it is recorded and as a run's config says it. Raises InvalidInput."""
     try:
-        return Choices(values=tuple(value["values"])) if "values" in value else Range(**value)
+        return Choices(values=_listed(value["values"])) if "values" in value else Range(**value)
     except TypeError as error:
         raise InvalidInput(f"search.space has {value!r}: give it values, or low and high (and log)") from error
+
+
+def _listed(values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, list | tuple):
+        raise TypeError("tuple() would make letters of a word")
+    return tuple(values)

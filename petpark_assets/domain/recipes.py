@@ -5,6 +5,7 @@ Not here: how any of it is carried out (images.py, model/, report/).
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,7 +16,16 @@ Settings = TypeVar("Settings")
 
 ALGORITHMS = ("none", "grid", "random", "tpe")
 SCHEDULERS = ("none", "asha", "pbt")
+ARCHITECTURES = (
+    "petnet", "resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0",
+    "efficientnet_v2_s", "regnet_y_400mf", "convnext_tiny",
+)  # fmt: skip
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _require(holds: bool, name: str, value: Any, expected: str) -> None:
@@ -90,6 +100,9 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            _require(_is_finite(getattr(self, name)), name, getattr(self, name), KINDS[float])
+        _require(isinstance(self.log, bool), "log", self.log, KINDS[bool])
         _require(self.low < self.high, "low", self.low, f"below high ({self.high})")
         _require(not self.log or self.low > 0, "low", self.low, "above 0 for a logarithmic range")
 
@@ -138,6 +151,7 @@ class Search:
         _require(is_whole, "gpus_per_trial", self.gpus_per_trial, "at most 1, or whole, times workers_per_trial")
         _require(0 < self.photos_share <= 1, "photos_share", self.photos_share, "above 0, at most 1")
         _require(self.max_concurrent_trials >= 1, "max_concurrent_trials", self.max_concurrent_trials, "at least 1")
+        _require(self.cpus_per_trial >= 0, "cpus_per_trial", self.cpus_per_trial, "0 or more")
         _require(self.gpus_per_trial >= 0, "gpus_per_trial", self.gpus_per_trial, "0 or more")
         known = {item.name for item in dataclasses.fields(Hyperparameters)}
         for name in self.space:
@@ -236,7 +250,7 @@ RECIPES = {
 }  # fmt: skip
 
 
-def _like(current: Any, value: Any, name: str) -> Any:
+def of_kind(current: Any, value: Any, name: str) -> Any:
     """The value, refused where it is not of the kind of the current one: 2.5 epochs, a rate in quotes."""
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -267,5 +281,5 @@ def override(settings: Settings, values: Mapping[str, Any]) -> Settings:
             raise InvalidInput(f"{type(settings).__name__} has no field {name!r}: {hint}")
         current = getattr(settings, name)
         is_nested = dataclasses.is_dataclass(current) and isinstance(value, Mapping)
-        changes[name] = override(current, value) if is_nested else _like(current, value, name)
+        changes[name] = override(current, value) if is_nested else of_kind(current, value, name)
     return dataclasses.replace(settings, **changes)  # type: ignore[type-var]

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from petpark_assets.domain.attempts import code_version, find_attempt, new_attempt, recipe_from_configuration
+from petpark_assets.domain.attempts import (
+    as_dimension,
+    code_version,
+    find_attempt,
+    new_attempt,
+    recipe_from_configuration,
+)
 from petpark_assets.domain.errors import InvalidInput, NotFound
 from petpark_assets.domain.files import LocalStore, canonical_json, write_record
 from petpark_assets.domain.recipes import RECIPES, Recipe, override
@@ -57,6 +63,13 @@ def test_whatever_a_run_is_told_changes_the_attempt():
     ]
     names = {new_attempt("v0001", each).id for each in told} | {new_attempt("v0002", recipe).id}
     assert len(names) == len(told) + 1
+
+
+@pytest.mark.parametrize("told", [{"values": "resnet18"}, {"values": 64}, {"lowest": 1}, "petnet", 5])
+def test_what_is_neither_values_nor_a_range_is_refused(told):
+    """The letters of a word are no choices."""
+    with pytest.raises(InvalidInput, match="give it values, or low and high"):
+        as_dimension(told)
 
 
 def test_the_only_attempt_needs_no_name(tmp_path: Path):

@@ -25,6 +25,7 @@ from petpark_assets.domain.recipes import (
         ({"search": {"algorithm": "genetic"}}, "algorithm is 'genetic': it must be one of none, grid, random, tpe"),
         ({"search": {"scheduler": "hyperband"}}, "scheduler is 'hyperband': it must be one of none, asha, pbt"),
         ({"search": {"scheduler": "pbt"}}, "algorithm is 'tpe': it must be random or grid"),
+        ({"search": {"cpus_per_trial": -2}}, "cpus_per_trial is -2: it must be 0 or more"),
         ({"search": {"gpus_per_trial": 0.75, "workers_per_trial": 2}}, "gpus_per_trial is 0.75: it must be at most 1"),
         ({"search": {"space": {"learning_rat": Choices(values=(1,))}}}, "learning_rat"),
         ({"hyperparameters": {"epochs": 2.5}}, "epochs is 2.5: it must be a whole number, like"),
@@ -53,6 +54,22 @@ def test_a_range_must_rise():
         Range(low=2, high=1)
     with pytest.raises(InvalidInput, match="logarithmic"):
         Range(low=0, high=1, log=True)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"low": "0.02", "high": "0.08"}, "low is '0.02': it must be a number"),
+        ({"low": 0.02, "high": None}, "high is None: it must be a number"),
+        ({"low": False, "high": True}, "low is False: it must be a number"),
+        ({"low": 1, "high": float("inf")}, "high is inf: it must be a number"),
+        ({"low": 1, "high": 2, "log": "yes"}, "log is 'yes': it must be true or false"),
+    ],
+)
+def test_a_range_is_between_numbers(told, message):
+    """Quotes around a number are easily written; what then failed was a sum, and said nothing of the space."""
+    with pytest.raises(InvalidInput, match=message):
+        Range(**told)
 
 
 def test_overriding_leaves_the_recipe_alone():

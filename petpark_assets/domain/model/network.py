@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from petpark_assets.domain import recipes
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.recipes import Hyperparameters
@@ -138,15 +139,8 @@ def _torchvision(name: str) -> Callable[[int, int], nn.Module]:
 
 
 ARCHITECTURES: Mapping[str, Callable[[int, int], nn.Module]] = MappingProxyType(
-    {"petnet": PetNet}
-    | {
-        name: _torchvision(name)
-        for name in (
-            "resnet18", "resnet34", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0",
-            "efficientnet_v2_s", "regnet_y_400mf", "convnext_tiny",
-        )
-    }
-)  # fmt: skip
+    {name: PetNet if name == "petnet" else _torchvision(name) for name in recipes.ARCHITECTURES}
+)
 """By name: what builds the network from (width, number of classes). All start from random weights."""
 
 

@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.files import sha256
-from petpark_assets.domain.recipes import Hyperparameters
-
-SUFFIXES = (".safetensors", ".pth", ".pt")
+from petpark_assets.domain.recipes import WEIGHTS_SUFFIXES, Hyperparameters
 
 
 def load_start(network: nn.Module, hyperparameters: Hyperparameters) -> str | None:
@@ -34,7 +32,7 @@ def load_start(network: nn.Module, hyperparameters: Hyperparameters) -> str | No
     """
     if not hyperparameters.weights:
         return None
-    is_file = hyperparameters.weights.endswith(SUFFIXES)
+    is_file = hyperparameters.weights.endswith(WEIGHTS_SUFFIXES)
     state, digest = _read_file(Path(hyperparameters.weights)) if is_file else _download(hyperparameters)
     head = next(reversed([name for name, module in network.named_modules() if isinstance(module, nn.Linear)]))
     kept = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
@@ -74,7 +72,7 @@ def _download(hyperparameters: Hyperparameters) -> tuple[Mapping[str, Tensor], s
     choices = torchvision.models.get_model_weights(name).__members__ if name in known else {}
     if hyperparameters.weights not in choices:
         raise InvalidInput(
-            f"weights is {hyperparameters.weights!r}: it must be a file ({', '.join(SUFFIXES)})"
+            f"weights is {hyperparameters.weights!r}: it must be a file ({', '.join(WEIGHTS_SUFFIXES)})"
             + (f", or for {name} one of {', '.join(choices)}" if choices else f"; torchvision has none for {name}")
         )
     try:

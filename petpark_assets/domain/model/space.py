@@ -7,10 +7,21 @@ import dataclasses
 import itertools
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.recipes import Choices, Hyperparameters, Range, Recipe
+from petpark_assets.domain.files import sha256_file
+from petpark_assets.domain.recipes import (
+    ARCHITECTURES,
+    KINDS,
+    WEIGHTS_SUFFIXES,
+    Choices,
+    Hyperparameters,
+    Range,
+    Recipe,
+    of_kind,
+)
 
 PERTURBABLE = ("learning_rate", "weight_decay", "label_smoothing", "crop_scale_min", "ema_decay")
 """What a training may go on with otherwise, and so what population-based training may look for: these are read at
@@ -33,12 +44,38 @@ def check_space(recipe: Recipe) -> None:
         )
     for name, domain in space.items():
         default = getattr(recipe.hyperparameters, name)
-        if isinstance(domain, Range) and not isinstance(default, int | float):
-            raise InvalidInput(f"search.space has a range for {name}, whose values are words: give it choices")
+        if isinstance(domain, Range) and type(default) not in {int, float}:
+            kind = KINDS[type(default)]
+            raise InvalidInput(f"search.space has a range for {name}, which must be {kind}: give it choices")
         if isinstance(domain, Choices) and not domain.values:
             raise InvalidInput(f"search.space has no values for {name}: give it some, or leave it out")
         for value in _grid_values(domain, default):
+            _check_value(name, value, default)
             trial_hyperparameters(recipe, {name: value})
+    starting_weights(recipe)
+
+
+def _check_value(name: str, value: Any, default: Any) -> None:
+    of_kind(default, value, f"search.space: {name}")
+    if name == "architecture" and value not in ARCHITECTURES:
+        raise InvalidInput(f"search.space has no architecture {value!r}: choose from {', '.join(ARCHITECTURES)}")
+
+
+def starting_weights(recipe: Recipe) -> dict[str, str]:
+    """The sha256 of each file of weights that a trial may start from, by name; torchvision's own are not among them.
+
+    Raises InvalidInput naming a file that cannot be read.
+    """
+    looked_for = recipe.search.space.get("weights")
+    names = {recipe.hyperparameters.weights, *(looked_for.values if isinstance(looked_for, Choices) else ())}
+    return {name: _digest_of_file(name) for name in sorted(names) if name.endswith(WEIGHTS_SUFFIXES)}
+
+
+def _digest_of_file(name: str) -> str:
+    try:
+        return sha256_file(Path(name))
+    except OSError as error:
+        raise InvalidInput(f"weights is {name!r}: it cannot be read ({error.strerror})") from error
 
 
 def default_values(recipe: Recipe) -> Values:

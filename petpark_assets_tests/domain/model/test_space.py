@@ -79,6 +79,16 @@ def test_epochs_can_be_looked_for():
         pytest.param({"architecture": Range(low=1, high=2)}, "range for architecture", id="range of words"),
         pytest.param({"batch_size": Choices(values=())}, "no values for batch_size", id="no choice"),
         pytest.param({"batch_size": Choices(values=(32, 1))}, "batch_size is 1", id="a choice that cannot be"),
+        pytest.param({"batch_size": Choices(values=("64",))}, "batch_size is '64': it must be a whole", id="quotes"),
+        pytest.param({"batch_size": Choices(values=(None,))}, "batch_size is None: it must be a whole", id="null"),
+        pytest.param({"batch_size": Choices(values=(64, 64.5))}, "batch_size is 64.5: it must be", id="half a photo"),
+        pytest.param({"epochs": Choices(values=(2.5,))}, "epochs is 2.5: it must be", id="half an epoch"),
+        pytest.param({"learning_rate": Choices(values=(True,))}, "learning_rate is True: it", id="a yes for a number"),
+        pytest.param({"is_compiled": Range(low=0, high=1)}, "is_compiled, which must be true or", id="range of yes"),
+        pytest.param(
+            {"architecture": Choices(values=("resnet19",))}, "'resnet19': choose from petnet", id="no network"
+        ),
+        pytest.param({"weights": Choices(values=("", "no.pth"))}, "'no.pth': it cannot be read", id="no file"),
         pytest.param({"label_smoothing": Range(low=0, high=1)}, "label_smoothing is 1", id="a bound that cannot be"),
     ],
 )
@@ -86,6 +96,18 @@ def test_a_space_that_cannot_be_trained_is_refused_before_anything_starts(domain
     """An hour into a search is late to learn that a value is not allowed."""
     with pytest.raises(InvalidInput, match=message):
         space.check_space(recipe(**domains))
+
+
+def test_whole_numbers_will_do_for_others_and_torchvisions_weights_are_not_looked_for_on_disk():
+    """What a person would write must not be refused."""
+    space.check_space(
+        recipe(
+            learning_rate=Choices(values=(1, 0.5)),
+            batch_size=Range(low=8.5, high=64),
+            architecture=Choices(values=("petnet", "resnet18")),
+            weights=Choices(values=("", "DEFAULT")),
+        )
+    )
 
 
 @pytest.mark.parametrize("name", RECIPES)
