@@ -19,7 +19,7 @@ from petpark_assets.domain.files import (
     write_record,
 )
 from petpark_assets.domain.home import Home, library_versions
-from petpark_assets.domain.model import features
+from petpark_assets.domain.model import features, space
 from petpark_assets.domain.recipes import Hyperparameters, Recipe
 from petpark_assets.domain.records import AttemptRecord, FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
 from petpark_assets.domain.workflow.sides import Side, open_side, read_manifest
@@ -113,6 +113,9 @@ def _search_name(attempt: Attempt, scaling: FeatureScaling, forgotten: tuple[str
         "search": recipe.search,
         "seed": recipe.seed,
     }
+    weights = space.starting_weights(recipe)
+    if weights:  # named only where there are some, so that searches without keep the name they always had
+        told["weights"] = weights
     return f"{attempt.dataset_version}-{recipe.name}-{digest(told)[:16]}"
 
 

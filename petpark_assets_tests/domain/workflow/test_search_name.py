@@ -2,13 +2,19 @@
 
 import dataclasses
 
+import pytest
+
 from petpark_assets.domain.attempts import Attempt
-from petpark_assets.domain.recipes import RECIPES, Range, override
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.recipes import RECIPES, Choices, Range, override
+from petpark_assets.domain.workflow import training
 from petpark_assets.domain.workflow.training import _search_name
 from petpark_assets_tests.domain.report import toy
 
 SCALING = toy.context().feature_scaling
 DEMO = RECIPES["demo"]
+NAME = "v0001-demo-eac6f2f7da20a703"
+"""Of the demo, as it was before files of weights were looked at."""
 
 
 def name(recipe=DEMO, *, version="v0001", code_version="a", scaling=SCALING, forgotten=()):
@@ -38,3 +44,24 @@ def test_whatever_a_trial_follows_from_names_another_search():
         name(scaling=dataclasses.replace(SCALING, channel_means=(0.1, 0.2, 0.3))),
     ]
     assert len(set(searches)) == len(searches)
+
+
+def test_another_file_of_weights_names_another_search(tmp_path):
+    """Trials that started from the one and from the other cannot be compared; without a file the name is as ever."""
+    path = tmp_path / "start.safetensors"
+    looked_for = dataclasses.replace(DEMO.search, space={"weights": Choices(values=("", str(path)))})
+    told = [override(DEMO, {"hyperparameters": {"weights": str(path)}}), dataclasses.replace(DEMO, search=looked_for)]
+    names = []
+    for content in (b"first", b"second"):
+        path.write_bytes(content)
+        names += map(name, told)
+    assert len(set(names)) == 4
+    path.unlink()
+    with pytest.raises(InvalidInput, match=r"start\.safetensors': it cannot be read"):
+        name(told[0])
+
+
+def test_a_search_without_weights_keeps_its_name(monkeypatch):
+    """Hours of trials are found by it."""
+    monkeypatch.setattr(training, "code_version", lambda *_: "c" * 64)
+    assert name() == NAME
