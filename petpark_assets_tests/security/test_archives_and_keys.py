@@ -1,5 +1,6 @@
 """Claims that no name leads out of its folder: in bundles, packages, downloads, and keys of stores and lakes."""
 
+import copy
 import zipfile
 
 import pytest
@@ -30,6 +31,31 @@ def test_a_bundle_that_would_unpack_to_more_is_refused_unread(tmp_path, capsys):
     """A megabyte can be a thousand when unpacked; ours are not packed."""
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("records/raw_images.json", bytes(50_000_000))
+    assert verifier.main([str(tmp_path / "bundle.zip")]) == 1
+    assert "bundle.zip: its files come to more bytes than it has: they are packed" in capsys.readouterr().out
+
+
+def test_a_bundle_whose_files_lie_over_each_other_is_refused_unread(tmp_path, capsys):
+    """One megabyte, named three hundred times, is three hundred: some Pythons read that without a word."""
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as archive:
+        archive.writestr("records/0.json", bytes(1_000_000))
+        first = archive.filelist[0]
+        for number in range(1, 300):
+            again = copy.copy(first)
+            again.filename = f"records/{number}.json"
+            archive.filelist.append(again)
+            archive.NameToInfo[again.filename] = again
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as archive:
+        assert len(archive.infolist()) == 300
+    assert verifier.main([str(tmp_path / "bundle.zip")]) == 1
+    assert "lie over each other" in capsys.readouterr().out
+
+
+def test_a_packed_file_of_a_bundle_is_refused(tmp_path, capsys):
+    """Also where the bundle has bytes enough beside it."""
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as archive:
+        archive.writestr("records/raw_images.json", bytes(100), zipfile.ZIP_DEFLATED)
+        archive.writestr("records/train_split.json", bytes(1000))
     assert verifier.main([str(tmp_path / "bundle.zip")]) == 1
     assert "records/raw_images.json: it cannot be read: it is packed" in capsys.readouterr().out
 
