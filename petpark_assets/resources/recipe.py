@@ -4,7 +4,9 @@ Every field left alone is the recipe's own. Not here: the recipes and what their
 a test holds the fields of both together.
 """
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -45,6 +47,35 @@ class SearchConfig(dg.Config):
     )
 
 
+class HyperparametersConfig(dg.Config):
+    """What trainings are told, where this run's differs from the recipe's."""
+
+    architecture: str | None = Field(default=None, description="petnet, or one of torchvision's by name (resnet18).")
+    width: int | None = Field(default=None, description="Channels of petnet's first stage.")
+    epochs: int | None = Field(default=None, description="Passes over the training photos.")
+    batch_size: int | None = Field(default=None, description="Photos a step.")
+    learning_rate: float | None = Field(default=None, description="The peak of the schedule.")
+    weight_decay: float | None = Field(default=None, description="Times the rate: what matrices lose a step.")
+    label_smoothing: float | None = Field(default=None, description="Share of a label given to the other class.")
+    ema_decay: float | None = Field(default=None, description="Of the moving average of the weights, a step.")
+    crop_scale_min: float | None = Field(default=None, description="Smallest share of a photo that a crop keeps.")
+    first_resolution_share: float | None = Field(
+        default=None, description="Side of the first epoch's crops, as a share of the photos' resolution."
+    )
+    last_resolution_share: float | None = Field(default=None, description="The same of the last epoch.")
+    colour_jitter: float | None = Field(
+        default=None, description="Brightness, contrast and saturation of a crop change by up to this share."
+    )
+    hidden_share_max: float | None = Field(
+        default=None, description="Largest share of a crop that a grey rectangle hides, in half of the crops."
+    )
+    weights: str | None = Field(
+        default=None, description="To start from: a .safetensors or .pth file, or DEFAULT for torchvision's own."
+    )
+    is_deterministic: bool | None = Field(default=None, description="Same training, same bits, on the same GPU.")
+    is_compiled: bool | None = Field(default=None, description="Whether torch compiles the network on a GPU.")
+
+
 class RunRecipe(dg.ConfigurableResource[Recipe]):
     """A named recipe and the few fields a run may set otherwise."""
 
@@ -52,27 +83,44 @@ class RunRecipe(dg.ConfigurableResource[Recipe]):
     seed: int | None = Field(default=None, description="Seed of everything drawn by chance.")
     targets: TargetsConfig = TargetsConfig()
     search: SearchConfig = SearchConfig()
-    hyperparameters: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Hyperparameters set by hand, by name; with the search algorithm none they are trained as given.",
+    hyperparameters: HyperparametersConfig = Field(
+        default=HyperparametersConfig(),
+        description="Hyperparameters set by hand; with the search algorithm none they are trained as given.",
     )
     attempt: str | None = Field(
         default=None,
-        description="For a run of part of the graph: the attempt to go on with, when the version has several.",
+        description="For a run of part of the graph: the attempt to go on with, when the version has several. What "
+        "else is set must then be what that attempt was told.",
     )
 
     def resolve(self) -> Recipe:
         """The recipe with this run's fields. Raises InvalidInput naming a field or value that cannot be."""
+        return override(find_recipe(self.recipe), self._changes())
+
+    def differences(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+        """The fields that this run sets otherwise than a recipe has them, by name: here, and there."""
+        here, there = _leaves(override(recipe, self._changes())), _leaves(recipe)
+        return {name: (value, there[name]) for name, value in here.items() if value != there[name]}
+
+    def _changes(self) -> dict[str, Any]:
         changes: dict[str, Any] = {
             "targets": _set_fields(self.targets),
             "search": _set_fields(self.search),
-            "hyperparameters": self.hyperparameters,
+            "hyperparameters": _set_fields(self.hyperparameters),
         }
         if self.seed is not None:
             changes["seed"] = self.seed
         if self.search.space:
             changes["search"]["space"] = {name: as_dimension(value) for name, value in self.search.space.items()}
-        return override(find_recipe(self.recipe), changes)
+        return changes
+
+
+def is_named(run_config: Mapping[str, Any]) -> bool:
+    """Whether a run's config names the recipe; a run whose config does not has the environment's."""
+    found: Any = run_config
+    for name in ("resources", "recipe", "config"):
+        found = found.get(name) or {}  # an empty line of YAML is None
+    return "recipe" in found
 
 
 def as_run_config(recipe: Recipe) -> dict[str, Any]:
@@ -90,3 +138,11 @@ def as_run_config(recipe: Recipe) -> dict[str, Any]:
 
 def _set_fields(config: dg.Config) -> dict[str, Any]:
     return {name: value for name, value in config.model_dump(exclude={"space"}).items() if value is not None}
+
+
+def _leaves(settings: Any, before: str = "") -> dict[str, Any]:
+    """The fields of a dataclass, and of those in it, by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in vars(settings).items():
+        found |= _leaves(value, f"{before}{name}.") if dataclasses.is_dataclass(value) else {before + name: value}
+    return found
