@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 refused or failed with a named reason, 2 wrong usage, 130 
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,7 @@ DEMO_HOME = Path(".petpark-demo")
 @app.command()
 def demo(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Draw a small lake of cats and dogs, once, and build it from photos to a registered model."""
-    environment = enter(home or DEMO_HOME)
+    environment = enter(home or DEMO_HOME, as_json=as_json)
     photos = environment.home / "lake"
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         if not photos.exists():
@@ -66,7 +67,7 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build the newest version of a lake: from its photos to a registered model, or to a named rejection."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         summary = _build(environment, lake_uri, recipe, labels)
         answer(summary, show_build)
@@ -80,7 +81,7 @@ def dev(
     home: HomeOption = None,
 ) -> None:
     """Open the Dagster UI with its daemon on this home, and serve the home's reports, on 127.0.0.1 only."""
-    environment = enter(home)
+    environment = enter(home, as_json=False)
     from petpark_assets.resources.reports import serve_reports
 
     reports = serve_reports(environment.home / "reports", reports_port)
@@ -100,7 +101,7 @@ def classify(
     as_json: JsonOption = False,
 ) -> None:
     """Say cat or dog for each photo, with the champion or any version asked for."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
@@ -131,9 +132,9 @@ def _exit_code(summary: dict[str, Any]) -> int:
 
 def _show_demo(summary: dict[str, Any], environment: Environment) -> None:
     show_build(summary)
-    home = f"--home {os.path.relpath(environment.home)}"
+    home = f"--home {shlex.quote(os.path.relpath(environment.home))}"
     petpark = "petpark" if shutil.which("petpark") else os.path.relpath(Path(sys.executable).with_name("petpark"))
-    photo = os.path.relpath(min((environment.home / "lake" / "cat").glob("0*")))
+    photo = shlex.quote(os.path.relpath(_any_photo(environment, summary["dataset_version"])))
     terminal.print("next:", style="bold")
     for command in (
         f"dev {home}",
@@ -143,6 +144,14 @@ def _show_demo(summary: dict[str, Any], environment: Environment) -> None:
         "build --lake YOUR/PHOTOS --recipe laptop",
     ):
         terminal.print(f"  {petpark} {command}", markup=False, soft_wrap=True)
+
+
+def _any_photo(environment: Environment, version: str) -> Path:
+    """One that was accepted: the lake is the person's by now, with names of theirs."""
+    from petpark_assets.domain.lake.catalogue import stream_rows
+
+    rows = stream_rows(open_here(environment).store, version, ("key", "state"))
+    return environment.home / "lake" / next(str(key) for key, state in rows if state == "accepted")
 
 
 def _run_until_stopped(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -81,12 +81,22 @@ def answering(*, as_json: bool, errors_folder: Path) -> Iterator[Callable[[Docum
     """The one way a verb answers: `answer(document, show)` prints the document as JSON, or shows it to people.
 
     While the work goes on, whatever libraries print to stdout goes to stderr, so that `--json` stays one document.
-    Errors of ours become one line and exit code 1; a bug becomes one line and a traceback in errors.log.
     """
     answers: list[tuple[Document, Show]] = []
-    try:
+    with refusing(as_json=as_json, errors_folder=errors_folder):
         with _stdout_to_stderr():
             yield lambda document, show: answers.append((document, show))
+        _print(answers, as_json=as_json)
+
+
+@contextmanager
+def refusing(*, as_json: bool, errors_folder: Path) -> Iterator[None]:
+    """Let nothing through but a line: errors of ours and exit code 1; a bug has its traceback in errors.log.
+
+    With `as_json` the line is a document on stdout too.
+    """
+    try:
+        yield
     except PetparkError as error:
         _fail(str(error), as_json=as_json)
     except OSError as error:
@@ -96,14 +106,31 @@ def answering(*, as_json: bool, errors_folder: Path) -> Iterator[Callable[[Docum
         _fail("stopped, and nothing is half done: run the same command again", as_json=as_json, code=130)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, the log the traceback
         _fail(_note_bug(error, errors_folder), as_json=as_json)
-    for document, show in answers:
-        if as_json:
-            print(json.dumps(document, indent=2, ensure_ascii=False, default=str))  # noqa: T201 - this is the output
-        else:
-            show(document)
 
 
-def _fail(message: str, *, as_json: bool, code: int = 1) -> None:
+def _print(answers: Iterable[tuple[Document, Show]], *, as_json: bool) -> None:
+    try:
+        for document, show in answers:
+            if as_json:
+                print(json.dumps(document, indent=2, ensure_ascii=False, default=str))  # noqa: T201 - this is the output
+            else:
+                show(document)
+        sys.stdout.flush()  # here, where a full disk still becomes a line
+    except OSError as error:
+        _abandon_stdout()
+        if isinstance(error, BrokenPipeError):  # who reads has enough, like `head`: nobody is left to be told
+            raise SystemExit(1) from None
+        raise
+
+
+def _abandon_stdout() -> None:
+    """Or Python tries to write the rest once more at its very end, and prints a traceback."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _fail(message: str, *, as_json: bool, code: int = 1) -> NoReturn:
     if as_json:
         print(json.dumps({"error": message}, ensure_ascii=False))  # noqa: T201
     terminal.print(f"petpark: {message}", markup=False, soft_wrap=True, style="red")

@@ -2,25 +2,31 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from petpark_assets.cli import app
+from petpark_assets.cli import _show_demo, app
+from petpark_assets.domain.home import open_home
+from petpark_assets.domain.lake import catalogue
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.resources.environments import Environment
+from petpark_assets_tests.domain.audit.drawn_home import photo
 
 PHOTO_PX = 32
 
 
-def _petpark(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def _petpark(home: Path, *words: str, stdout: IO[str] | int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     """The real command in a process of its own."""
     command = [sys.executable, "-m", "petpark_assets.cli", *words]
     environment = {**os.environ, "PETPARK_HOME": str(home)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
 
 
 def _photo(path: Path, number: int) -> None:
@@ -99,6 +105,23 @@ def test_a_build_goes_from_a_folder_to_a_verdict_and_again(tmp_path: Path):
     assert "1 files read, 1 photos new" in third.stderr
 
 
+def test_the_demo_names_a_photo_of_its_lake_whatever_it_is_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The lake is drawn once; from then on a person may put photos in it, and take the drawn ones out."""
+    broken = {**photo(1), "key": "cat/broken.jpg", "state": "quarantined", "split": None, "reason": "truncated"}
+    rows = [broken, {**photo(0), "key": "dog/it's rex.png"}]
+    store = open_home(tmp_path, actor="tester").store
+    catalogue.write_manifest(store, "v0001", catalogue.build_table(rows, num_ignored=0, previous_manifest=None))
+    environment = Environment(name="ci", home=tmp_path, actor="tester", photos=None, ray_address=None)
+    ingested = {
+        "dataset_version": "v0001", "images": {}, "is_new": True, "quarantined_by_reason": {}, "train_images": None,
+        "accuracy": None,
+    }  # fmt: skip
+    _show_demo(ingested, environment)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if " classify " in line]
+    _, verb, name, *_ = shlex.split(line)
+    assert (verb, Path(name).resolve()) == ("classify", tmp_path / "lake" / "dog" / "it's rex.png")
+
+
 def test_what_a_killed_build_left_behind_does_not_stop_the_next(tmp_path: Path):
     """A run in a killed terminal stays started and keeps the training pool's only place: the next build ends it."""
     home, lake = tmp_path / "home", _lake(tmp_path / "lake")
@@ -158,6 +181,37 @@ def test_an_error_is_a_document_too_when_a_program_asked(tmp_path: Path):
     done = _petpark(tmp_path / "home", "registry", "show", "champion", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"].startswith("there is no model 'champion'")
+
+
+@pytest.mark.parametrize(("name", "value"), [("PETPARK_ENV", "prod"), ("PETPARK_RECIPE", "desktop")])
+@pytest.mark.parametrize("words", [("registry", "list"), ("build", "--lake", "."), ("audit", "verify"), ("upgrade",)])
+def test_a_bad_variable_is_a_document_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: tuple[str, ...]
+):
+    """Also before a verb begins: a program that reads stdout must find one there."""
+    monkeypatch.setenv(name, value)
+    done = _petpark(tmp_path / "home", *words, "--json")
+    assert done.returncode == 1
+    (error,) = json.loads(done.stdout).values()
+    assert repr(value) in error
+    assert done.stderr.split() == ["petpark:", *error.split()]
+
+
+def test_a_full_disk_under_the_answer_is_one_line(tmp_path: Path):
+    """What is left unwritten must not come back as a traceback at the very end."""
+    with Path("/dev/full").open("w") as full:
+        done = _petpark(tmp_path / "home", "registry", "list", "--json", stdout=full)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.startswith("petpark: the machine refused: No space left on device")
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path):
+    """`petpark registry list | head -1`: nobody is left to be told anything."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        done = _petpark(tmp_path / "home", "registry", "list", "--json", stdout=nobody)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_wrong_usage_is_exit_code_2(tmp_path: Path):

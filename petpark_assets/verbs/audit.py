@@ -25,7 +25,7 @@ HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write it a
 @app.command("verify")
 def audit_verify(html: HtmlOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Prove the ledger's chain, and the chain from the registry to the lake with every file, from the files alone."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import proof
 
@@ -40,7 +40,7 @@ def audit_model(
     model: ModelArgument, html: HtmlOption = None, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Which data, code, parameters and people stand behind a model, accepted or rejected."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import models
 
@@ -64,7 +64,7 @@ def audit_image(
     as_json: JsonOption = False,
 ) -> None:
     """Which versions, models, reports and predictions a photo touched."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import photos
 
@@ -78,7 +78,7 @@ def audit_dataset(
     version: VersionArgument, html: HtmlOption = None, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """What a dataset version is, and the models that were made of it."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import timeline
         from petpark_assets.domain.workflow.ingestion import find_version
@@ -92,7 +92,7 @@ def audit_dataset(
 @app.command("rejected")
 def audit_rejected(html: HtmlOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """What was rejected and why; who approved what, or that the rule did."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import models
 
@@ -109,7 +109,7 @@ def audit_at(
     as_json: JsonOption = False,
 ) -> None:
     """What was champion at a moment, and why."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import timeline
 
@@ -127,7 +127,7 @@ def audit_diff(
     as_json: JsonOption = False,
 ) -> None:
     """What changed between two models: data, parameters, metrics by slice, photos whose verdict flipped."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import changes
 
@@ -145,7 +145,7 @@ def audit_index(
     as_json: JsonOption = False,
 ) -> None:
     """Every model and its verdict, over all dataset versions."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit import models
 
@@ -165,7 +165,7 @@ def audit_bundle(
     as_json: JsonOption = False,
 ) -> None:
     """Write all that an auditor needs of a model as one zip, with a verifier that runs on a bare Python."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit.bundle import write_bundle
 

@@ -35,7 +35,7 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Copy what is new of the whole home to a place, while a build may run; forgotten photos are removed there."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.backup import making, places
 
@@ -55,7 +55,7 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Make the home again from a backup, every digest verified; there must be none."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home.parent) as answer:
         from petpark_assets.domain.backup import restoring
 

@@ -45,7 +45,7 @@ def lake_ingest(
     as_json: JsonOption = False,
 ) -> None:
     """Make the next dataset version, if the lake changed; nothing is trained."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.attempts import new_attempt
         from petpark_assets.domain.recipes import find_recipe
@@ -69,7 +69,7 @@ def lake_status(
     as_json: JsonOption = False,
 ) -> None:
     """Every dataset version: what was accepted, and what was set aside and why."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import ingestion
 
@@ -87,7 +87,7 @@ def lake_export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a version's manifest, a row for each photo, as a Parquet file."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import ingestion
 
@@ -97,7 +97,7 @@ def lake_export(
 @app.command("diff")
 def lake_diff(old: VersionArgument, new: VersionArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """What changed between two versions: added, removed, relabelled, moved to or from quarantine, by class."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import ingestion
 
@@ -107,7 +107,7 @@ def lake_diff(old: VersionArgument, new: VersionArgument, home: HomeOption = Non
 @app.command("verify")
 def lake_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Prove, over all versions, that nothing is lost or changed and that no photo or copy of one is on both sides."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import verification
 
@@ -125,7 +125,7 @@ def lake_reconcile(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the lake with the newest version, object by object; exit code 1 where anything differs."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import reconciliation
 
@@ -145,7 +145,7 @@ def lake_correct(
     as_json: JsonOption = False,
 ) -> None:
     """Correct a photo's label; the next version has it, whatever the label sources say."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import ingestion
 
@@ -168,7 +168,7 @@ def lake_label_issues(
     as_json: JsonOption = False,
 ) -> None:
     """Photos of the train side whose label a cross-validated model doubts, and the command that mends each."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.recipes import find_recipe
         from petpark_assets.domain.workflow import ingestion, label_issues
@@ -189,7 +189,7 @@ def lake_forget(
     as_json: JsonOption = False,
 ) -> None:
     """Remove a photo's bytes and pixels everywhere, for ever; says which versions and models had it."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import forgetting
 

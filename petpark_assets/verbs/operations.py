@@ -53,7 +53,7 @@ def serve(
     home: HomeOption = None,
 ) -> None:
     """Be one part of the platform until stopped, in this process."""
-    environment = enter(home)
+    environment = enter(home, as_json=False)
     with answering(as_json=False, errors_folder=environment.home):
         if part is Part.reports:
             _serve_reports(environment, host, port or 3001)
@@ -65,7 +65,7 @@ def serve(
 
 def upgrade(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Bring all databases to the versions installed here, after a backup; the same again changes nothing."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.home import open_ledger
         from petpark_assets.resources import migrations

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.recipes import RECIPES
 from petpark_assets.resources.environments import Environment, enter_profile
-from petpark_assets.terminal import terminal
+from petpark_assets.terminal import refusing
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="The home, instead of PETPARK_HOME.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
@@ -30,10 +29,7 @@ VersionArgument = Annotated[str, typer.Argument(help="A dataset version: v0001, 
 ModelArgument = Annotated[str, typer.Argument(help="A model version (3 or v3) or an alias (champion).")]
 
 
-def enter(home: Path | None) -> Environment:
-    """Work in a home: this process, and whatever it starts."""
-    try:
+def enter(home: Path | None, *, as_json: bool) -> Environment:
+    """Work in a home: this process, and whatever it starts. What cannot be is refused as verbs refuse."""
+    with refusing(as_json=as_json, errors_folder=home or Path()):  # what the environment names is not known yet
         return enter_profile(home)
-    except InvalidInput as error:
-        terminal.print(f"petpark: {error}", markup=False, soft_wrap=True, style="red")
-        raise typer.Exit(1) from None

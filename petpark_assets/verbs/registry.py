@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Registered models: see, download, 
 @app.command("list")
 def registry_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Every registered version, with its aliases and accuracy."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
@@ -26,7 +26,7 @@ def registry_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @app.command("show")
 def registry_show(model: ModelArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """One version with its files and the digests of every parent."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
@@ -42,7 +42,7 @@ def registry_download(
     as_json: JsonOption = False,
 ) -> None:
     """Download a version, whole or one file, with every sum verified."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
@@ -59,7 +59,7 @@ def registry_promote(
     as_json: JsonOption = False,
 ) -> None:
     """Make a version the champion, by a person's decision."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow import registration
 
@@ -77,7 +77,7 @@ def registry_override(
     as_json: JsonOption = False,
 ) -> None:
     """Let a rejected model through the gate, by a person's decision; it becomes champion only by `promote`."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.audit.trail import find_model
         from petpark_assets.domain.workflow import gate
@@ -91,7 +91,7 @@ def registry_override(
 @app.command("history")
 def registry_history(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Every registration, every move of an alias, every override of the gate: when, who, and why."""
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.registry.versions import history
 
@@ -104,7 +104,7 @@ def registry_replay(model: ModelArgument, home: HomeOption = None, as_json: Json
 
     Exit code 0 when the version is reproduced, 1 when it is not.
     """
-    environment = enter(home)
+    environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
         from petpark_assets.domain.workflow.replay import replay
 
