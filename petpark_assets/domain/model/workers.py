@@ -15,6 +15,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,9 @@ LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 PATIENCE_S = 5
 """How long another worker has to end by itself."""
+
+MEETING_S = 300
+"""How long workers wait for each other, at their start and at each exchange: torch itself would for half an hour."""
 
 
 def part(batch: Tensor) -> Tensor:
@@ -80,21 +86,19 @@ def together(num_workers: int, train: Callable[[], Any], *, has_gpus: bool) -> I
     """Have this process and others of its kind train together: `train` runs in each of the others meanwhile.
 
     `train` must be picklable. Without `has_gpus` the machine's GPUs, which Ray leaves visible, are not used.
-    Raises ProcessLost when another worker ended before this one.
+    Raises ProcessLost when another worker ended before this one, also while it started.
     """
     if num_workers == 1:
         yield
         return
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         meeting = f"{folder}/meeting"
-        spawning = multiprocessing.get_context("spawn")
-        others = [
-            spawning.Process(target=_work, args=(rank, num_workers, meeting, has_gpus, train), daemon=True)
-            for rank in range(1, num_workers)
-        ]
+        begun = [_begin(rank, num_workers, meeting, has_gpus, train) for rank in range(1, num_workers)]
+        others = [other for other, _ in begun]
         for other in others:
-            other.start()
             stack.callback(_end, other)
+        for _, sign in begun:
+            _await(sign)
         try:
             with _member(0, num_workers, meeting, has_gpus):
                 yield
@@ -106,7 +110,34 @@ def together(num_workers: int, train: Callable[[], Any], *, has_gpus: bool) -> I
             raise
 
 
-def _work(rank: int, num_workers: int, meeting: str, has_gpus: bool, train: Callable[[], Any]) -> None:
+def _begin(
+    rank: int, num_workers: int, meeting: str, has_gpus: bool, train: Callable[[], Any]
+) -> tuple[SpawnProcess, Connection]:
+    """Another worker, starting, and where its sign will come from."""
+    spawning = multiprocessing.get_context("spawn")
+    sign, giver = spawning.Pipe(duplex=False)
+    told = (rank, num_workers, meeting, has_gpus, train)
+    other = spawning.Process(target=_work, args=told, kwargs={"sign": giver}, daemon=True)
+    other.start()
+    giver.close()  # the worker alone holds it now, so that the pipe ends with it
+    return other, sign
+
+
+def _await(sign: Connection) -> None:
+    """Wait until another worker is about to go to the meeting. Who dies earlier is never seen there, nor missed."""
+    try:
+        if sign.poll(MEETING_S):
+            sign.recv()
+            return
+    except EOFError:
+        pass
+    raise ProcessLost("a worker of the trial ended, or hung, before it had begun")
+
+
+def _work(
+    rank: int, num_workers: int, meeting: str, has_gpus: bool, train: Callable[[], Any], *, sign: Connection
+) -> None:
+    sign.send("here")
     with _member(rank, num_workers, meeting, has_gpus):
         train()
 
@@ -119,14 +150,20 @@ def _member(rank: int, num_workers: int, meeting: str, has_gpus: bool) -> Iterat
     if num_gpus:
         torch.cuda.set_device(rank % num_gpus)
     backend = "nccl" if num_gpus >= num_workers else "gloo"  # NCCL wants a card for each
-    distributed.init_process_group(backend, init_method=f"file://{meeting}", rank=rank, world_size=num_workers)
+    distributed.init_process_group(
+        backend,
+        init_method=f"file://{meeting}",
+        timeout=timedelta(seconds=MEETING_S),
+        rank=rank,
+        world_size=num_workers,
+    )
     try:
         yield
     finally:
         distributed.destroy_process_group()
 
 
-def _end(process: Any) -> None:
+def _end(process: SpawnProcess) -> None:
     process.join(timeout=PATIENCE_S)
     process.kill()
     process.join()

@@ -107,6 +107,20 @@ def test_workers_get_what_a_node_has_for_each_of_them(tmp_path):
         afford(toy(workers_per_trial=5))
 
 
+@pytest.mark.usefixtures("one_gpu")
+@pytest.mark.slow
+def test_two_workers_train_one_trial(tmp_path):
+    """Started from a process of Ray's, not from ours: each waits here until the other reads its photos too."""
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    recipe = toy(num_trials=1, trial_epochs=1, workers_per_trial=2, gpus_per_trial=0.0)
+
+    task, failures = run(recipe, tmp_path, partial(meet, meeting, 2))
+
+    assert search_tune._resources(task) == {"cpu": 2, "gpu": 0}
+    assert failures == {1: None}
+
+
 HEAD = {"CPU": 16.0}
 GPU_NODE = {"CPU": 4.0, "GPU": 1.0}
 

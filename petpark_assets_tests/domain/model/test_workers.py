@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import threading
+import time
 
 import pytest
 import torch
@@ -58,6 +60,23 @@ def test_a_worker_that_dies_is_noticed_and_named_for_what_it_is(tmp_path):
 
     with pytest.raises(ProcessLost, match="a worker of the trial ended"):
         trial.train(task(tmp_path, 2), 1, VALUES, kill)
+
+
+@pytest.mark.timeout(120, method="thread")  # torch would wait in C++, where no signal's handler runs
+def test_a_worker_that_dies_while_it_starts_is_noticed_too(tmp_path):
+    """Out of memory while torch is imported, for one: the first would wait half an hour for it at their meeting."""
+
+    def kill_the_first_that_comes():
+        while not (others := multiprocessing.active_children()):
+            time.sleep(0.01)
+        os.kill(others[0].pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_the_first_that_comes)
+    killer.start()
+    with pytest.raises(ProcessLost, match="ended, or hung, before it had begun"):
+        trial.train(task(tmp_path, 2), 1, VALUES, lambda _: None)
+    killer.join()
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(("has_gpus", "backend"), [(False, "gloo"), (True, "nccl")])
