@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "RAY_TMPDIR": str(scratch / "ray"),
         "RAY_USAGE_STATS_ENABLED": "0",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "OMP_WAIT_POLICY": "PASSIVE",  # torch's threads would spin for processors that other tests want: thrice the work
+        "OMP_WAIT_POLICY": "PASSIVE",  # or torch's threads spin for processors that others want: thrice the work
         "MPLCONFIGDIR": str(TEST_FOLDER / "matplotlib"),  # its list of fonts takes seconds to make
     }
 

@@ -143,7 +143,7 @@ def open_home(
     """
     root, s3 = root.absolute(), s3 or _no_keys
     ledger, alone = open_ledger(root, actor, ledger_url)
-    store, originals, pixels = _open_store(root, store_uri, s3, alone)
+    store, originals, pixels = _open_store(root, store_uri, s3, alone if ledger_url else None)
     registry = Registry(
         root / "mlflow",
         MODEL_NAME,
@@ -167,17 +167,22 @@ def open_home(
 
 
 def _open_store(
-    root: Path, uri: str | None, s3: Callable[[], S3Access], alone: Alone
+    root: Path, uri: str | None, s3: Callable[[], S3Access], alone: Alone | None
 ) -> tuple[Store, OriginalStore, PixelStore]:
-    """The store and, below the same address, its photos: their own bytes, and their pixels."""
+    """The store and, below the same address, its photos: their own bytes, and their pixels.
+
+    `alone` are the locks that whoever shares the store shares too. Without, a folder has one for all homes that use it,
+    and a bucket none but this home's: what another home's forgetting takes away there, an ingestion finds missing.
+    """
     if uri is not None and uri.startswith(SCHEME):
         access = s3()
         remote = S3Store(uri, access, root / "cache" / "store")
         options = storage_options(access)
-        pixels = PixelStore(f"{remote.uri}/pixels.lance", options)
-        return remote, OriginalStore(remote, options, partial(alone, "originals")), pixels
+        lock = partial(alone, "originals") if alone else partial(files.alone, root / "originals.lock")
+        return remote, OriginalStore(remote, options, lock), PixelStore(f"{remote.uri}/pixels.lance", options)
     local = LocalStore(Path(uri) if uri else root / "store")
-    return local, OriginalStore(local, None, partial(alone, "originals")), PixelStore(local.root / "pixels.lance")
+    lock = partial(alone, "originals") if alone else partial(files.alone, local.root / ".originals.lock")
+    return local, OriginalStore(local, None, lock), PixelStore(local.root / "pixels.lance")
 
 
 def open_ledger(root: Path, actor: str, url: str | None) -> tuple[Ledger, Alone]:

@@ -43,6 +43,8 @@ Luminance = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64 * 2**20
 """More are refused from the header (67 million: every 50 and 64 megapixel phone; decoding takes about 0.7 GB)."""
+MAX_SIDE_PX = 65_535
+"""JPEG's own limit. Squeezing a longer strip takes memory by its length, whatever its width."""
 MIN_SIDE_PX = 16
 """A shorter side holds less than the smallest resolution a recipe may ask for."""
 HEAD_BYTES = 16
@@ -57,7 +59,7 @@ IMAGE_EXTENSIONS = frozenset({
 QUARANTINE_REASONS: Mapping[str, str] = MappingProxyType({
     "undecodable": "not a JPEG, PNG, GIF, WebP, BMP or TIFF image, or a damaged one",
     "truncated": "the file ends before its picture does",
-    "too_large": f"more than {MAX_PIXELS / 1e6:.0f} million pixels",
+    "too_large": f"more than {MAX_PIXELS / 1e6:.0f} million pixels, or a side of more than {MAX_SIDE_PX}",
     "too_small": f"a side shorter than {MIN_SIDE_PX} pixels",
     "unlabelled": "neither its folder nor its name says what it shows",
     "unknown_label": "its label is not one of the classes",
@@ -284,6 +286,8 @@ def _check_size(width_px: int, height_px: int) -> None:
         raise UnreadablePhoto(
             "too_large", f"{width_px} x {height_px} px are more than {MAX_PIXELS / 1e6:.0f} million pixels"
         )
+    if max(width_px, height_px) > MAX_SIDE_PX:
+        raise UnreadablePhoto("too_large", f"{width_px} x {height_px} px: no side may have more than {MAX_SIDE_PX} px")
     if min(width_px, height_px) < MIN_SIDE_PX:
         raise UnreadablePhoto("too_small", f"{width_px} x {height_px} px: each side must have {MIN_SIDE_PX} px or more")
 

@@ -231,6 +231,12 @@ def test_a_bomb_is_refused_from_its_header():
     assert reason_of(png_header(20_000, 20_000)) == "too_large"
 
 
+def test_a_strip_without_end_is_refused_from_its_header():
+    """Few pixels, and memory by its length once it is squeezed: 2.5 kB for each row."""
+    assert reason_of(png_header(16, 65_536)) == reason_of(png_header(65_536, 16)) == "too_large"
+    assert reason_of(png_header(16, 65_535)) == "truncated"
+
+
 @pytest.mark.parametrize("width_px", [8_193, 10_000, 12_000, 65_535])
 def test_pillows_own_bomb_warnings_never_come_through(width_px):
     """Pillow warns above 89 million pixels and raises above 179: ours is one refusal for all (warnings fail tests)."""

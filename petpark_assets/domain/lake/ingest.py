@@ -95,19 +95,34 @@ def new_dataset_version(
     lake_now = survey.read_new(
         inspection.Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px),
         listing,
-        _needless(store, cache),
+        _needless(store, originals, cache),
         cache=cache,
         map_shards=map_shards,
         on_progress=on_progress,
     )
+    _refuse_lost(store, originals, lake_now.inspected)
     removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
     is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits, before_commit=before_commit)
     return _result(raw_images, lake_now.inspected, started, is_new=is_new)
 
 
-def _needless(store: files.Store, cache: Path) -> frozenset[str]:
-    """sha256s of bytes that need no decoding."""
-    return frozenset(history.read_history(store, cache)["sha256"].to_pylist()) | tombstones.forgotten(store)
+def _needless(store: files.Store, originals: OriginalStore, cache: Path) -> frozenset[str]:
+    """sha256s of bytes that need no decoding: of what is known, and still kept, or must not be."""
+    known = history.read_history(store, cache)
+    wanted = known["sha256"].filter(pc.is_valid(known["format"])).to_pylist()
+    lost = originals.missing(wanted)  # a disk may lose them, and the lake may still have them
+    return frozenset(known["sha256"].to_pylist()).difference(lost) | tombstones.forgotten(store)
+
+
+def _refuse_lost(store: files.Store, originals: OriginalStore, inspected: pa.Table) -> None:
+    """Raises TransientError where photos that were just stored are gone, unless forgotten: no version may have them."""
+    drawn = inspected["sha256"].filter(pc.is_valid(inspected["format"])).to_pylist()
+    missing = originals.missing(drawn) if drawn else []
+    if missing and (lost := set(missing) - tombstones.forgotten(store)):
+        raise TransientError(
+            f"{len(lost)} of {len(drawn)} photos are gone since they were stored, the first is {min(lost)[:12]}…: run "
+            "the same command again"
+        )
 
 
 @_collecting_no_garbage()

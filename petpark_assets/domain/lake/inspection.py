@@ -258,8 +258,8 @@ def _committing(
     def commit_waiting() -> None:
         nonlocal last
         originals.commit(kept)
+        kept.clear()  # at once: where the next one fails, these are not to be committed again
         pixels.commit(drawn, resolution_px)
-        kept.clear()
         drawn.clear()
         last = time.monotonic()
 

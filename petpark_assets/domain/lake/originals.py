@@ -6,11 +6,13 @@ and go when a photo is forgotten; none is written any more. Two writers may stor
 In memory are a batch and 68 bytes for each photo stored. Not here: pixels (pixels.py).
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,8 +26,12 @@ _AS_THEY_ARE = {"lance-encoding:compression": "none"}
 """Photos are compressed already, and a search for a forgotten one's bytes must be able to see them."""
 BATCH_BYTES = 32 * 2**20
 """Read at a time, about; a photo at least."""
+FOLDER_OF_BEFORE = "originals"
+"""In the store, where it had a file for each photo."""
 _NUM_READERS = 16
-"""Files of before, asked for at a time."""
+"""Such files, asked for at a time."""
+_FEW = 100
+"""Asked for one by one; for more the folder is listed."""
 
 
 class OriginalStore:
@@ -76,7 +82,8 @@ class OriginalStore:
 
     def tidy(self) -> None:
         """Join what many small appends have left."""
-        self._table.tidy()
+        with self._alone():  # else a forgetting might delete what is joined, before it is a part of the table
+            self._table.tidy()
 
     def file_names(self) -> list[str]:
         """The files, below the store, whose copies are the table as it is now (photo_tables.py)."""
@@ -84,13 +91,16 @@ class OriginalStore:
 
     def stored(self) -> pa.Array:
         """The sha256s of all photos in the table, strings, some perhaps twice."""
-        return self._table.sha256s(self._table.open())
+        return self._table.sha256s(self._table.open()).drop_null()
 
     def missing(self, sha256s: Sequence[str]) -> list[str]:
         """Those that are not kept, in their order, each once."""
         wanted = pa.array(dict.fromkeys(sha256s), pa.string())
         absent: list[str] = wanted.filter(pc.invert(pc.is_in(wanted, self.stored()))).to_pylist()
-        return [sha256 for sha256 in absent if not self._store.exists(key_of_before(sha256))]
+        if len(absent) <= _FEW:
+            return [sha256 for sha256 in absent if not self._store.exists(key_of_before(sha256))]
+        before = set(self._store.list_keys(FOLDER_OF_BEFORE))
+        return [sha256 for sha256 in absent if key_of_before(sha256) not in before]
 
     def find(self, sha256s: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
         """Photos as they are stored, each once, in whatever order is fastest; None for one that is not kept."""
@@ -99,9 +109,11 @@ class OriginalStore:
         positions = pc.index_in(wanted, table.sha256s(dataset))
         rows = pa.table({"sha256": wanted, "position": positions}).sort_by("position")
         kept = rows.slice(0, len(rows) - positions.null_count)
-        step = table.rows_of(dataset, BATCH_BYTES)
-        for start in range(0, len(kept), step):
-            batch = kept.slice(start, step)
+        sizes = table.row_bytes(dataset)[kept["position"].to_numpy()]
+        numbers = (np.cumsum(sizes) // BATCH_BYTES).astype(np.int64)
+        starts = [*np.unique(numbers, return_index=True)[1].tolist(), len(kept)]
+        for start, end in itertools.pairwise(starts):
+            batch = kept.slice(start, end - start)
             photos = table.take(dataset, batch["position"].to_pylist())
             yield from zip(batch["sha256"].to_pylist(), (photo.as_py() for photo in photos), strict=True)
         yield from self._find_files(rows.slice(len(kept))["sha256"].to_pylist())
@@ -114,7 +126,10 @@ class OriginalStore:
     def verified(self, sha256: str, photo: bytes | None) -> bytes:
         """What was found of a photo. Raises NotFound, CorruptData where it is not what was kept."""
         if photo is None:
-            raise NotFound(f"the original {sha256} is not in the store {self._store.uri}")
+            raise NotFound(
+                f"the original {sha256} is not in the store {self._store.uri}: put it back from a backup, or delete "
+                "the home's cache/ and ingest the lake again, if that still has it"
+            )
         if (found := files.sha256(photo)) != sha256:
             raise CorruptData(
                 f"the original {sha256} in {self._store.uri} was changed after it was stored: its sha256 is "
@@ -153,4 +168,4 @@ class OriginalStore:
 
 def key_of_before(sha256: str) -> str:
     """Where a photo's own bytes are in stores that had a file for each."""
-    return f"originals/{sha256[:2]}/{sha256}"
+    return f"{FOLDER_OF_BEFORE}/{sha256[:2]}/{sha256}"

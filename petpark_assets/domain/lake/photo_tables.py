@@ -19,6 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from petpark_assets.domain import files
@@ -88,18 +90,30 @@ class PhotoTable:
                 raise CorruptData(f"the table {self.location} cannot be opened: {_one_line(error)}") from error
 
     def sha256s(self, dataset: Any) -> pa.Array:
-        """Of all rows in their order, some perhaps twice; 68 bytes a photo. Empty for None."""
+        """Of all rows in their order, some perhaps twice; 68 bytes a photo. Empty for None.
+
+        Null where the file of a row is not there: its photo is missing for as long, and no other.
+        """
         if dataset is None:
             return pa.array([], pa.string())
-        with self._reading():
-            column = dataset.to_table(columns=["sha256"]).column("sha256")
-            return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
+        with self._named_errors():
+            try:
+                return _sha256_column(dataset)
+            except (OSError, RuntimeError, ValueError) as error:
+                if not _is_gone(error):
+                    raise
+            stored = self._stored_files()
+            columns = (
+                _sha256_column(item) if _files_of(item) <= stored else pa.nulls(item.count_rows(), pa.string())
+                for item in dataset.get_fragments()
+            )
+            return pa.concat_arrays([pa.array([], pa.string()), *columns])
 
-    def rows_of(self, dataset: Any, num_bytes: int) -> int:
-        """How many rows have so many bytes, on average; one at least."""
+    def row_bytes(self, dataset: Any) -> npt.NDArray[np.float64]:
+        """float64 [rows]: what each row has, on average over its file."""
         fragments = [] if dataset is None else dataset.get_fragments()
-        rows = sum(fragment.physical_rows for fragment in fragments)
-        return max(1, num_bytes * int(rows) // max(1, sum(map(_size_bytes, fragments))))
+        means = [_size_bytes(fragment) / max(1, fragment.physical_rows) for fragment in fragments]
+        return np.repeat(np.array(means), [fragment.count_rows() for fragment in fragments])
 
     def take(self, dataset: Any, places: Sequence[int]) -> pa.Array:
         """Values by the places of their rows; ten times faster when these rise."""
@@ -117,7 +131,7 @@ class PhotoTable:
         from lance.fragment import write_fragments
 
         table = pa.table([pa.array(sha256s, pa.string()), values], schema=self._schema())
-        with self._named_errors():
+        with self._reading():
             self._create_if_missing()
             made = write_fragments(table, self.location, storage_options=dict(self.options))
         return [json.dumps(fragment.to_json()) for fragment in made]
@@ -139,7 +153,7 @@ class PhotoTable:
                 raise self._overtaken()
             self._sync(written)  # here, not one by one as they are written: most are on the disk by now
             self._commit(lance.LanceOperation.Append(added), self.open())
-            if self._drop_lost():
+            if self._drop_lost(written):
                 raise self._overtaken()
 
     def file_names(self) -> list[str]:
@@ -151,7 +165,7 @@ class PhotoTable:
         if dataset is None:
             return []
         with self._named_errors():
-            rows = {name for fragment in dataset.get_fragments() for name in _files_of(fragment)}
+            rows = _all_files(dataset)
         return [*sorted(rows), f"_versions/{_LAST_VERSION - dataset.version:020}.manifest"]
 
     def tidy(self) -> bool:
@@ -161,7 +175,10 @@ class PhotoTable:
         """
         dataset = self.open()
         small = [] if dataset is None else [item for item in dataset.get_fragments() if not _is_whole(item)]
-        if len(small) <= MANY_FRAGMENTS or not self._compact(dataset, small):
+        if len(small) <= MANY_FRAGMENTS:
+            return False
+        stored = self._stored_files()
+        if not self._compact(dataset, [item for item in small if _files_of(item) <= stored]):
             return False
         with self._named_errors():
             dataset.cleanup_old_versions(older_than=READERS_TIME)
@@ -171,8 +188,8 @@ class PhotoTable:
     def forget(self, sha256s: Sequence[str]) -> None:
         """Delete photos, and every file that may still hold bytes of their rows: of past versions, of cut-off writes.
 
-        A reader or an ingestion that is at work meanwhile fails with nothing lost, and is to be run again.
-        Raises TransientError when the table keeps changing.
+        A reader or an ingestion that is at work meanwhile fails with nothing lost, and is to be run again. Rows whose
+        file is not there are no part of the table afterwards. Raises TransientError when the table keeps changing.
         """
         if self.open() is None:
             return
@@ -210,7 +227,7 @@ class PhotoTable:
                     batch_size=BATCH_ROWS,
                 )
             except (OSError, RuntimeError) as error:
-                if "onflict" not in str(error):
+                if "onflict" not in str(error) and not _is_gone(error):
                     raise
                 return False
         return True
@@ -237,17 +254,18 @@ class PhotoTable:
         paths = (path for folder in folders for path in (Path(self.location) / folder).glob("*"))
         return {f"{path.parent.name}/{path.name}" for path in paths}
 
-    def _drop_lost(self) -> bool:
-        """Take fragments out whose files are gone, since no row can be read beside them; whether there were any.
+    def _drop_lost(self, written: Iterable[str] | None = None) -> bool:
+        """Take fragments out whose files, or which of these, are gone; whether there were any.
 
         Forgetting cleans up what nobody has committed, and somebody may be about to. Their photos are missing then,
-        as if they had never been stored.
+        as if they had never been stored. Of other fragments a file may come back, with its disk or from a backup.
         """
         import lance
 
         dataset = self.open()
-        stored = self._stored_files()
-        lost = [item.fragment_id for item in dataset.get_fragments() if not _files_of(item) <= stored]
+        gone = _all_files(dataset) if written is None else set(written)
+        gone -= self._stored_files()
+        lost = [item.fragment_id for item in dataset.get_fragments() if _files_of(item) & gone]
         if lost:
             try:
                 self._commit(lance.LanceOperation.Delete([], lost, "their files are gone"), dataset)
@@ -265,7 +283,8 @@ class PhotoTable:
 
     def _overtaken(self) -> TransientError:
         return TransientError(
-            f"photos in {self.location} are gone, since a photo was forgotten meanwhile: run the same command again"
+            f"files of {self.location} went away meanwhile, as they do when a photo is forgotten: run the same command "
+            "again"
         )
 
     def _sync_log(self) -> None:
@@ -287,14 +306,13 @@ class PhotoTable:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """Named errors; a table that names files which are gone is mended, or no reader would ever get past it."""
+        """Named errors, with the remedy where a file went away between two looks."""
         with self._named_errors():
             try:
                 yield
             except (OSError, RuntimeError, ValueError) as error:
                 if not _is_gone(error):
                     raise
-                self._drop_lost()
                 raise self._overtaken() from None
 
     @contextlib.contextmanager
@@ -350,6 +368,16 @@ def _checked_bucket(location: str, options: Mapping[str, str]) -> Bucket:
     return bucket
 
 
+def _sha256_column(rows: Any) -> pa.Array:
+    """Of a dataset or a fragment."""
+    column = rows.to_table(columns=["sha256"]).column("sha256")
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
+
+
+def _all_files(dataset: Any) -> set[str]:
+    return {name for fragment in dataset.get_fragments() for name in _files_of(fragment)}
+
+
 def _files_of(fragment: Any) -> set[str]:
     """As they are named below the table."""
     deleted = fragment.deletion_file()
@@ -387,8 +415,8 @@ def _create_folder(schema: pa.Schema, folder: Path) -> None:
 
 
 def _is_gone(error: Exception) -> bool:
-    """Whether Lance looked for a file that is not there; it has no error of its own for that."""
-    return "ot found: " in str(error)
+    """Whether Lance looked for a file that is not there, or was writing it; it has no error of its own for that."""
+    return "ot found: " in str(error) or f"(os error {errno.ENOENT})" in str(error)
 
 
 def _one_line(error: Exception) -> str:

@@ -79,7 +79,7 @@ class PixelStore:
     def stored(self, resolution_px: int) -> pa.Array:
         """The sha256s of all photos at a resolution, strings, some perhaps twice."""
         table = self._table(resolution_px)
-        return table.sha256s(table.open())
+        return table.sha256s(table.open()).drop_null()
 
     def missing(self, sha256s: Sequence[str], resolution_px: int) -> list[str]:
         """Those that are not stored at this resolution, in their order, each once."""

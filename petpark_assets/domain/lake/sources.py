@@ -152,7 +152,7 @@ class FolderLake:
             name = entry.name
             if name.startswith("."):
                 continue
-            key = prefix + (name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace"))
+            key = prefix + (name if name.isascii() else _as_text(name))
             status = self._status(folder, entry)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 yield from self._walk(folder / name, f"{key}/", (*above, identity), now)
@@ -302,6 +302,11 @@ def _object(key: str, entry: os.DirEntry[str], status: os.stat_result | None, no
         changed < now - SETTLED_AFTER_S,
         _problem(entry.name, status),
     )
+
+
+def _as_text(name: str) -> str:
+    """A file's name; bytes of it that are no text are shown behind a sign that no good name has: `\ufffdff.jpg`."""
+    return "".join(f"\ufffd{ord(sign) - 0xDC00:02x}" if "\udc80" <= sign <= "\udcff" else sign for sign in name)
 
 
 def _problem(name: str, status: os.stat_result) -> str | None:

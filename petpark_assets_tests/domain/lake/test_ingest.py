@@ -145,6 +145,39 @@ def test_facts_pixels_and_bytes_are_those_of_the_photo(lake, tmp_path):
     assert read_original(OriginalStore(store), row["sha256"]) == photo(1)
 
 
+def lose_originals(home):
+    """As a disk that loses files, or another home's forgetting, would."""
+    for path in (home / "store/originals.lance/data").iterdir():
+        path.unlink()
+
+
+@pytest.mark.usefixtures("_settled")
+def test_what_the_store_has_lost_and_the_lake_still_has_is_stored_again(lake, tmp_path):
+    """With the next photos that come; a version's content is as it was."""
+    run(lake, tmp_path / "home")
+    before = rows(tmp_path / "home")
+    lose_originals(tmp_path / "home")
+    put(lake, "cat/new.png", photo(100))
+    result = run(lake, tmp_path / "home")
+    assert (result.dataset_version, result.num_decoded) == ("v0002", 21)
+    store, originals, _ = stores(tmp_path / "home")
+    assert originals.missing([row["sha256"] for row in rows(tmp_path / "home", "v0002").values()]) == []
+    after = rows(tmp_path / "home", "v0002")
+    assert all({**row, "signature": None} == after[key] for key, row in before.items())
+    assert not store.exists("raw_images/v0003/manifest.parquet")
+
+
+def test_no_version_is_made_of_photos_that_are_gone_since_they_were_stored(lake, tmp_path, monkeypatch):
+    """A version lists nothing that it cannot be built of again: the same command, run again, makes it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(OriginalStore, "tidy", lambda _: lose_originals(tmp_path / "home"))
+        with pytest.raises(TransientError, match=r"20 of 20 photos are gone since .* run the same"):
+            run(lake, tmp_path / "home")
+    assert catalogue.list_versions(files.LocalStore(tmp_path / "home/store")) == []
+    assert run(lake, tmp_path / "home").dataset_version == "v0001"
+    assert stores(tmp_path / "home")[1].missing([row["sha256"] for row in rows(tmp_path / "home").values()]) == []
+
+
 @pytest.mark.usefixtures("_settled")
 def test_an_unchanged_lake_makes_no_version_and_reads_nothing(lake, tmp_path):
     """The platform looks often; looking must cost a listing, and write nothing."""

@@ -1,6 +1,7 @@
 """Claims about originals: kept byte for byte, never lost in silence, gone when they are forgotten."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, NotFound, TransientError
+from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import originals as room
+from petpark_assets.domain.lake import photo_tables
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.lake.originals import TABLE, OriginalStore, key_of_before
 from petpark_assets_tests.originals import damage, read_original
@@ -114,9 +117,7 @@ def test_what_was_cleaned_away_before_its_commit_is_no_secret(originals):
     """A version whose originals are gone could never be built again: its ingestion must fail, and be run again."""
     fragments = originals.write(named(6))
     originals.forget(list(named(0)))
-    with pytest.raises(
-        TransientError, match="are gone, since a photo was forgotten meanwhile: run the same command again"
-    ):
+    with pytest.raises(TransientError, match="as they do when a photo is forgotten: run the same command again"):
         originals.commit(fragments)
     assert originals.missing(list(named(1, 6))) == list(named(6))
 
@@ -135,6 +136,60 @@ def test_no_photo_is_committed_while_another_is_forgotten(store):
     originals.append(named(0, 1))
     originals.forget(list(named(0)))
     assert held == [0, 2, 2, 1]
+
+
+def test_small_appends_are_joined_while_nobody_forgets(store, monkeypatch):
+    """What is joined lies in a file that is no part of the table yet, and forgetting deletes such files."""
+    monkeypatch.setattr(photo_tables, "MANY_FRAGMENTS", 1)
+    held = []
+
+    @contextmanager
+    def alone():
+        held.append(len(OriginalStore(store)._table.open().get_fragments()))
+        yield
+        held.append(len(OriginalStore(store)._table.open().get_fragments()))
+
+    for number in range(3):
+        OriginalStore(store).append(named(number))
+    OriginalStore(store, None, alone).tidy()
+    assert held == [3, 1]
+
+
+def test_homes_that_share_a_store_share_its_lock(tmp_path):
+    """What one home's forgetting takes for nobody's may be what the other is about to commit."""
+    first, second = (
+        open_home(tmp_path / name, actor="tester", store_uri=str(tmp_path / "store")) for name in ("first", "second")
+    )
+    with ThreadPoolExecutor() as pool:
+        with first.originals._alone():
+            appending = pool.submit(second.originals.append, named(0))
+            assert not wait([appending], timeout=1).done
+        appending.result(timeout=30)
+    assert first.originals.missing(list(named(0))) == []
+
+
+def test_a_batch_is_bounded_by_what_its_own_photos_have(store, monkeypatch):
+    """Some large photos beside thousands of small ones: by the mean of all of them, all large ones came at once."""
+    monkeypatch.setattr(room, "BATCH_BYTES", 250_000)
+    small, large = (
+        named(*range(200)),
+        {files.sha256(data): data for data in (photo(n, 100_000) for n in range(300, 310))},
+    )
+    originals = OriginalStore(store)
+    originals.append(small)
+    originals.append(large)
+    batches = []
+    take = photo_tables.PhotoTable.take
+
+    def taking(table, dataset, places):
+        found = take(table, dataset, places)
+        batches.append(sum(len(one.as_py()) for one in found))
+        return found
+
+    monkeypatch.setattr(photo_tables.PhotoTable, "take", taking)
+    assert dict(originals.read_all([*small, *large])) == small | large
+    assert sum(batches) == 200 * 3000 + 10 * 100_000
+    assert max(batches) <= 400_000
 
 
 def test_a_workers_copy_reads_and_writes(originals):

@@ -136,7 +136,7 @@ def test_what_another_home_cleaned_up_is_not_committed(s3_server, bucket):
     store.append(*photos(0, 1), SIDE)
     fragments = store.write(*photos(8), SIDE)
     open_pixels(bucket, s3_server.access()).forget(photos(0)[0])
-    with pytest.raises(TransientError, match="a photo was forgotten meanwhile: run the same command again"):
+    with pytest.raises(TransientError, match="as they do when a photo is forgotten: run the same command again"):
         store.commit(fragments, SIDE)
     assert store.missing(photos(1, 8)[0], SIDE) == photos(8)[0]
 

@@ -55,7 +55,7 @@ def test_what_cannot_be_a_file_is_listed_with_its_problem(tmp_path):
     write(tmp_path / os.fsdecode(b"caf\xe9.jpg"))
     problems = {item.key: item.problem for item in open_lake(str(tmp_path)).list_objects()}
     assert problems == {
-        "caf\\xe9.jpg": "its name is not UTF-8: rename it",
+        "caf\ufffde9.jpg": "its name is not UTF-8: rename it",
         "gone.jpg": "it is a link that leads nowhere",
         "loop.jpg": "it is a link that leads nowhere",
         "pipe.jpg": "it is not a regular file",
