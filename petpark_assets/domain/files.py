@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
@@ -212,6 +212,27 @@ def sync_disk(folder: Path) -> None:
         os.close(handle)
 
 
+def walk(folder: Path, *, is_left_out: Callable[[Path], bool]) -> Iterator[Path]:
+    """Every file below a folder, but for what is below folders that are left out; links to folders are not followed.
+
+    One that vanishes meanwhile has none, as those that are made under a hidden name and then renamed do; Path.rglob
+    ends with an error there. One that may not be listed raises OSError: what it holds would be missing in silence.
+    """
+    for found, folders, names in os.walk(folder, onerror=_raise_unless_gone):
+        folders[:] = [name for name in folders if not is_left_out(Path(found, name))]
+        yield from (path for name in names if (path := Path(found, name)).is_file())
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is nobody's: what is being written, until it is whole, or the file system's own."""
+    return path.name.startswith(".") or path.name == "lost+found"
+
+
 @contextlib.contextmanager
 def _beside(path: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
     """A hidden file beside a path, for what is written in the `with`; then on the disk, or gone after an error."""
@@ -299,9 +320,8 @@ class LocalStore:
 
     def list_keys(self, prefix: str) -> list[str]:
         """See Store."""
-        folder = self._path(prefix)
-        paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-        return sorted(path.relative_to(self.root).as_posix() for path in paths)
+        paths = walk(self._path(prefix), is_left_out=is_hidden)
+        return sorted(path.relative_to(self.root).as_posix() for path in paths if not is_hidden(path))
 
     def local_path(self, key: str) -> Path:
         """See Store."""

@@ -135,6 +135,35 @@ def test_a_missing_key_is_named(store: files.LocalStore):
         store.read("a/b")
 
 
+def test_a_folder_that_vanishes_while_it_is_listed_has_no_keys(store: files.LocalStore, monkeypatch):
+    """A table is made below a hidden name and renamed: a backup of meanwhile must not end with an error."""
+    store.write_new("a/b.json", b"{}")
+    store.write_new("tables/.making/rows", b"")
+    store.write_new("tables/vanishing/rows", b"")
+    scandir, gone = os.scandir, store.root / "tables/vanishing"
+
+    def scan(folder):
+        if Path(folder) == gone:
+            gone.rename(store.root / ".elsewhere")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert store.list_keys("") == ["a/b.json"]
+    assert store.list_keys("nowhere") == store.list_keys("a/b.json") == []
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(store: files.LocalStore, monkeypatch):
+    """What it holds would be missing from a backup, and nobody would know."""
+    store.write_new("a/b.json", b"{}")
+
+    def refuse(folder):
+        raise PermissionError(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError):
+        store.list_keys("")
+
+
 def test_a_record_reads_back_equal(store: files.LocalStore):
     """What was digested is what is read, so the digest can be trusted."""
     digest = files.write_record(store, SPLIT, {"who": "me"})
