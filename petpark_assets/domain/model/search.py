@@ -83,11 +83,11 @@ def search(
             before this process began.
         on_epoch: called with a trial's number and each new point of its curve.
 
-    Raises InvalidInput for a space that cannot be searched, TransientError when another process is at it or Ray is
-    gone or a trial met what may pass (a full disk, an S3 that is away, a GPU that fails), TooLittleMemory where a GPU
-    has not enough for a trial beside those that share it (of one alone it is noted like any other failure), and
-    whatever the defaults' trial failed with: without it there is nothing to compare with. Any other trial that fails
-    is noted and passed over.
+    Raises InvalidInput for a space that cannot be searched, or a population on nodes that do not all see the folder,
+    TransientError when another process is at it or Ray is gone or a trial met what may pass (a full disk, an S3 that is
+    away, a GPU that fails), TooLittleMemory where a GPU has not enough for a trial beside those that share it (of one
+    alone it is noted like any other failure), and whatever the defaults' trial failed with: without it there is nothing
+    to compare with. Any other trial that fails is noted and passed over.
     """
     if recipe.search.algorithm == "none":
         return SearchResult(
@@ -102,6 +102,7 @@ def search(
             on_trial(notes.ended[number])
         run = _Run(recipe, notes, on_trial)
         task = search_tune.affordable_task(notes.folder, save(data, notes.folder, read_photos), preprocessing, recipe)
+        search_tune.check_population(task)
         ended = list(notes.ended.values())
         search_tune.run_trials(task, next_trial=run.next_trial, end=run.end, on_epoch=on_epoch, ended=ended)
         if run.failure is not None:

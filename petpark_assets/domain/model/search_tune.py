@@ -29,6 +29,9 @@ End = Callable[[int, space.Values, Curve, Exception | None], None]
 NUM_RESTARTS = 3
 """A trial whose process died is run again from its checkpoint so often; then it has failed."""
 
+PROBE_PATIENCE_S = 60
+"""A node's first process imports this platform's code."""
+
 _PASSING = f"{TransientError.__module__}.{TransientError.__name__}: "
 
 
@@ -53,6 +56,49 @@ def _best_node(recipe: Recipe) -> dict[str, float]:
         return cpus >= recipe.search.workers_per_trial, min(node.get("GPU", 0), wanted), cpus
 
     return max((node["Resources"] for node in ray.nodes() if node["Alive"]), key=suits)  # type: ignore[no-untyped-call]
+
+
+def check_population(task: Task) -> None:
+    """Raises InvalidInput where trials of a population could not take over each other's checkpoints.
+
+    They pass them on in the search's folder, which every node that may run one must see. A node that joins later is not
+    asked. Whoever is on the driver's own node sees it.
+    """
+    if task.recipe.search.scheduler != "pbt":
+        return
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    others = [node for node in nodes if node["Alive"] and node["NodeID"] != own and _can_run(task, node["Resources"])]
+    with tempfile.NamedTemporaryFile(dir=task.folder, prefix="seen-by-all-") as marker:
+        for node in others:
+            if not _sees(node["NodeID"], Path(marker.name)):
+                raise InvalidInput(
+                    f"search.scheduler is pbt, whose trials pass on checkpoints in {task.folder}, which the Ray "
+                    f"node {node['NodeManagerHostname']} does not see: set it to asha, or search on one node"
+                )
+
+
+def _can_run(task: Task, node: Mapping[str, float]) -> bool:
+    asked = _resources(task)
+    return all(node.get(kind.upper(), 0) >= amount for kind, amount in asked.items())
+
+
+def _sees(node_id: str, path: Path) -> bool:
+    """Whether a process on another node finds a file. It asks for no core, so that it waits for no trial."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there: Any = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    asked: Any = ray.remote(num_cpus=0, scheduling_strategy=there)(Path.exists).remote(path)
+    try:
+        return bool(ray.get(asked, timeout=PROBE_PATIENCE_S))
+    except RayError as error:
+        raise TransientError(
+            f"a node of the Ray cluster does not answer ({type(error).__name__}): try again"
+        ) from error
 
 
 def run_trials(
@@ -183,7 +229,7 @@ def _report(task: Task, config: Mapping[str, Any], curve: Curve, **more: Any) ->
     percent = schedule_percent(last["epoch"], num_epochs)
     metrics = {METRIC: last[METRIC], "epoch": last["epoch"], "schedule_percent": percent, "curve": curve, **more}
     is_generation = task.recipe.search.scheduler == "pbt" and last["epoch"] % generation_epochs(task.recipe) == 0
-    if not is_generation or not curve:
+    if "failure" in more or not is_generation or not curve:  # nobody takes over from a failure
         tune.report(metrics)
         return
     path = checkpoint_path(task.folder, config["number"])

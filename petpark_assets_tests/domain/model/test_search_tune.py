@@ -17,8 +17,8 @@ import torch
 
 from petpark_assets.domain.errors import InvalidInput, ProcessLost, TooLittleMemory, TransientError
 from petpark_assets.domain.model import search, search_tune, space
-from petpark_assets.domain.model.journal import Journal
-from petpark_assets.domain.model.trial import SavedData
+from petpark_assets.domain.model.journal import Journal, checkpoint_path
+from petpark_assets.domain.model.trial import SavedData, Task
 from petpark_assets.resources import ray_cluster
 from petpark_assets_tests.domain.model.searching import toy
 from petpark_assets_tests.domain.model.squares import PREPROCESSING, draw_data
@@ -144,6 +144,94 @@ def test_a_trial_asks_for_what_one_node_has(tmp_path, monkeypatch, nodes, settin
     recipe = toy(cpus_per_trial=8, **settings)
     task = search_tune.affordable_task(tmp_path, data, PREPROCESSING, recipe)
     assert search_tune._resources(task) == asked
+
+
+def node(name, *, is_alive=True, **resources):
+    """One of a cluster's, as Ray tells of it."""
+    return {"NodeID": name, "NodeManagerHostname": name, "Alive": is_alive, "Resources": resources}
+
+
+DRIVERS = node("driver", CPU=4)
+POPULATION = {"scheduler": "pbt", "algorithm": "random", "cpus_per_trial": 2}
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """The check of a toy's search on the driver's node and others, which see the folder or not."""
+
+    def check_population(others, *, is_shared, **settings):
+        context = SimpleNamespace(get_node_id=lambda: "driver")
+        fake = SimpleNamespace(nodes=lambda: [DRIVERS, *others], get_runtime_context=lambda: context)
+        monkeypatch.setitem(sys.modules, "ray", fake)
+        monkeypatch.setattr(search_tune, "_sees", lambda _node, path: path.parent == tmp_path and is_shared)
+        data = SavedData(images=Path(), labels=DATA.labels, validation=DATA.validation, read_photos=None)
+        search_tune.check_population(search_tune.affordable_task(tmp_path, data, PREPROCESSING, toy(**settings)))
+
+    yield check_population
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("far", [{"CPU": 4}, {"CPU": 4, "GPU": 1}], ids=["another node", "the only one with a GPU"])
+def test_a_population_is_refused_where_a_node_does_not_see_the_folder(check, far):
+    """Its checkpoints would get nowhere: each trial died three times before it was given up."""
+    with pytest.raises(InvalidInput, match="the Ray node far does not see: set it to asha, or search on one node"):
+        check([node("far", **far)], is_shared=False, **POPULATION)
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([], {"is_shared": False, **POPULATION}),
+        ([node("far", CPU=4)], {"is_shared": True, **POPULATION}),
+        ([node("far", CPU=1)], {"is_shared": False, **POPULATION}),
+        ([node("far", CPU=4, is_alive=False)], {"is_shared": False, **POPULATION}),
+        ([node("far", CPU=4)], {"is_shared": False, "cpus_per_trial": 2}),
+    ],
+    ids=["one node", "one that sees it", "one too small", "a dead one", "no population"],
+)
+def test_a_population_is_let_be_where_all_that_may_run_it_see_the_folder(check, others, told):
+    """Nodes that run no trial need to see nothing, and other searches pass nothing on."""
+    check(others, **told)
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_a_node_is_asked_whether_it_sees_a_file(tmp_path):
+    """By a process of its own there; this one is the driver's, and sees what the driver sees."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    (tmp_path / "there").touch()
+    assert [search_tune._sees(own, tmp_path / name) for name in ("there", "not there")] == [True, False]
+    with pytest.raises(TransientError, match="a node of the Ray cluster does not answer"):
+        search_tune._sees("e" * len(own), tmp_path)  # as of a node that is gone
+
+
+def test_a_failure_is_told_without_the_checkpoint_that_may_be_its_cause(tmp_path, monkeypatch):
+    """Told with it, the report fails as the last one did, and what the trial failed with is never known."""
+    checkpoint = checkpoint_path(tmp_path, 3)
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    told = []
+
+    def report(metrics, checkpoint=None):
+        if checkpoint is not None:
+            raise RuntimeError("unable to write to a storage that is not there")
+        told.append(metrics)
+
+    given = SimpleNamespace(from_directory=lambda folder: folder)
+    tune = SimpleNamespace(report=report, Checkpoint=given, get_checkpoint=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(tune=tune))
+    curve = [{"epoch": 1, "validation_accuracy": 0.5}]
+    monkeypatch.setattr(search_tune, "train", lambda _task, _number, _values, report, **_: report(curve))
+    recipe = toy(trial_epochs=5, **POPULATION)
+    data = SavedData(images=Path(), labels=DATA.labels, validation=DATA.validation, read_photos=None)
+    task = Task(folder=tmp_path, data=data, preprocessing=PREPROCESSING, recipe=recipe, cpus=1, gpus=0)
+
+    search_tune._train({"number": 3, "values": {}}, task)
+
+    (last,) = told
+    assert "a storage that is not there" in str(last["failure"])
+    assert last["curve"] == curve
 
 
 def test_why_a_trials_process_ended_is_read_as_text(tmp_path):
