@@ -73,7 +73,9 @@ def read(where: Path) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
     problems: list[tuple[str, str]] = []
     with zipfile.ZipFile(where) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > where.stat().st_size:
-            return {}, [(where.name, "its files come to more bytes than it has: they are packed, or lie over each other")]
+            return {}, [
+                (where.name, "its files come to more bytes than it has: they are packed, or lie over each other")
+            ]
         for entry in archive.infolist():
             if entry.filename in files:
                 problems.append((entry.filename, "it is there twice"))
