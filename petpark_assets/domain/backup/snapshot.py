@@ -168,15 +168,21 @@ def _announced(events: Sequence[Event]) -> set[str]:
 
 
 def _recorded(events: Sequence[Event], keys: frozenset[str]) -> frozenset[str]:
-    """Without the files of a version that no record and no event names: it was being made."""
+    """Without the files of versions after the last that a record or an event names: those are being made.
+
+    One before it belongs to what the later one was made from, though whoever made it was killed before its record.
+    """
     announced, asset = _announced(events) | keys, RawImages.asset
+    version_of = {key: key.split("/")[1].removesuffix(".json") for key in keys if key.startswith(f"{asset}/")}
+    made = [version for version in version_of.values() if _record_key(asset, version) in announced]
+    last = max(made, key=_in_order, default="")
+    being_made = {key for key, version in version_of.items() if _in_order(version) > _in_order(last)}
+    return keys - being_made
 
-    def is_made(key: str) -> bool:
-        return (
-            not key.startswith(f"{asset}/") or _record_key(asset, key.split("/")[1].removesuffix(".json")) in announced
-        )
 
-    return frozenset(filter(is_made, keys))
+def _in_order(version: str) -> tuple[int, str]:
+    """v10000 comes after v9999."""
+    return len(version), version
 
 
 def _record_key(asset: str, version: str, attempt: str | None = None) -> str:

@@ -16,6 +16,7 @@ from petpark_assets.domain.files import (
     has_record,
     read_circumstances,
     read_record,
+    record_key,
     replace,
     write_new,
     write_record,
@@ -79,6 +80,7 @@ def new_dataset_version(
             before_commit=lambda: ownership.claim(home.store, lake),  # a mistyped folder must not bind the store
         )
         record = result.raw_images
+        _complete_versions(home, circumstances, besides=record.dataset_version)  # another was stopped meanwhile
         if not has_record(home.store, RawImages, record.dataset_version):
             home.ledger.append("dataset_version_made", asdict(record))
             write_record(home.store, record, {"lake": lake.uri, "labels": list(labels), **circumstances()})
@@ -91,8 +93,7 @@ def newest_if_unchanged(home: Home, lake_uri: str, labels: Sequence[str] = ()) -
     """The newest version where a look at the lake's names shows that it would be made again: seconds, and no run."""
     lake, book = look_at(home, lake_uri, labels)
     record = ingest.newest_if_unchanged(lake, home.store, book, cache=home.cache)
-    is_recorded = record is not None and has_record(home.store, RawImages, record.dataset_version)
-    return record.dataset_version if record is not None and is_recorded else None
+    return record.dataset_version if record is not None and not _unrecorded(home) else None
 
 
 def look_at(home: Home, lake_uri: str, labels: Sequence[str] = ()) -> tuple[Lake, LabelBook]:
@@ -105,30 +106,45 @@ def look_at(home: Home, lake_uri: str, labels: Sequence[str] = ()) -> tuple[Lake
 
 def known_lake(home: Home) -> str | None:
     """The address under which the newest version that says so found its lake; None before the first."""
-    for version in reversed(catalogue.list_versions(home.store)):
-        if has_record(home.store, RawImages, version):
-            noted = read_circumstances(home.store, RawImages, version).get("lake")
-            if noted is not None:
-                return str(noted)
-    return None
+    noted = _newest_noted(home, "lake")
+    return None if noted is None else str(noted)
 
 
 def _newest_labels(home: Home) -> Sequence[str]:
     """The label sources of the newest version: a look that names none must not take its labels back."""
+    return list(_newest_noted(home, "labels") or DEFAULT_LABELS)
+
+
+def _newest_noted(home: Home, name: str) -> Any:
+    """What the newest version notes under a name: not one that others recorded, who could not know it."""
     for version in reversed(catalogue.list_versions(home.store)):
         if has_record(home.store, RawImages, version):
-            return list(read_circumstances(home.store, RawImages, version).get("labels", DEFAULT_LABELS))
-    return DEFAULT_LABELS
+            noted = read_circumstances(home.store, RawImages, version).get(name)
+            if noted is not None:
+                return noted
+    return None
 
 
-def _complete_versions(home: Home, circumstances: Callable[[], dict[str, Any]]) -> None:
-    """Record the newest version, if whoever made it was stopped between its manifest and its record."""
-    for version in catalogue.list_versions(home.store)[-1:]:
-        if not has_record(home.store, RawImages, version):
-            record = ingest.verify(home.store, version)
+def _complete_versions(home: Home, circumstances: Callable[[], dict[str, Any]], *, besides: str | None = None) -> None:
+    """Record what was stopped between its manifest and its record: also versions that others have overtaken since."""
+    left = [version for version in _unrecorded(home) if version != besides]
+    if not left:
+        return
+    made = [event.subject for event in home.ledger.events() if event.event == "dataset_version_made"]
+    told = {subject["dataset_version"] for subject in made}
+    for version in left:
+        record = ingest.verify(home.store, version)
+        if version not in told:
             home.ledger.append("dataset_version_made", asdict(record))
-            write_record(home.store, record, circumstances())
-            _describe(home, record)
+        write_record(home.store, record, circumstances())
+        _describe(home, record)
+
+
+def _unrecorded(home: Home) -> list[str]:
+    """The versions without a record, by a listing."""
+    versions = catalogue.list_versions(home.store)
+    keys = set(home.store.list_keys(RawImages.asset))
+    return [version for version in versions if record_key(RawImages, version, None) not in keys]
 
 
 def _open_book(home: Home, lake: Lake, labels: Sequence[str]) -> LabelBook:

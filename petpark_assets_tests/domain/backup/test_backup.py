@@ -20,6 +20,7 @@ from petpark_assets.domain.files import LocalStore
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.ledger import FileLedger
 from petpark_assets.domain.s3.store import S3Store
 from petpark_assets.domain.workflow import forgetting, ingestion, verification
 from petpark_assets_tests import releases
@@ -315,6 +316,41 @@ def test_a_record_that_its_event_announces_is_waited_for(home, place, tmp_path):
     making.make(home, place)
     late.wait()
     restore(place, tmp_path / "again")
+
+
+class Dies(FileLedger):
+    """Its writer is killed before it can append."""
+
+    def append(self, event, subject):
+        """See Ledger."""
+        raise KeyboardInterrupt(event, subject)
+
+
+def make_unrecorded(home, folder):
+    """A version whose maker was killed right after its manifest."""
+    dying = dataclasses.replace(home, ledger=Dies(home.root / "ledger.jsonl", "Kim"))
+    with pytest.raises(KeyboardInterrupt):
+        ingestion.new_dataset_version(dying, str(folder / "lake"), SIDE_PX)
+
+
+def test_what_a_later_version_was_made_from_is_kept_without_its_record(home, folder, place, tmp_path, monkeypatch):
+    """Its maker was killed; the restored home must not lack a version that the next one names."""
+    (folder / "lake/dog/00001.jpg").unlink()
+    make_unrecorded(home, folder)
+    monkeypatch.setattr(ingestion, "_complete_versions", lambda *_, **__: None)
+    grow(home, folder, tmp_path)
+    making.make(home, place)
+    assert not home.store.exists("raw_images/v0003.json")
+    assert catalogue.list_versions(restore(place, tmp_path / "again").store) == ["v0001", "v0002", "v0003", "v0004"]
+
+
+def test_a_version_that_is_being_made_waits_for_the_next_backup(home, folder, place, tmp_path):
+    """Nothing tells of it yet: neither a record, nor an event, nor a version after it."""
+    (folder / "lake/dog/00001.jpg").unlink()
+    make_unrecorded(home, folder)
+    making.make(home, place)
+    assert catalogue.list_versions(home.store) == ["v0001", "v0002", "v0003"]
+    assert catalogue.list_versions(restore(place, tmp_path / "again").store) == ["v0001", "v0002"]
 
 
 def test_a_home_is_backed_up_while_it_grows_and_goes_on_after_all_is_deleted(home, folder, place, tmp_path):
