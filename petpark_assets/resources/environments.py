@@ -7,7 +7,7 @@ Not here: what a value must be (values.py), where secrets come from (secret_sour
 import getpass
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +142,13 @@ class Environment:
     """Where the webserver and the daemon find Dagster's code server in production."""
     signing_key: Path | None = None
     """The private key that packages are signed with in bundles, if not the home's own; its path is no secret."""
+
+    def at(self, home: Path) -> "Environment":
+        """The same with its home in another folder; a store within the home is within that one."""
+        store, here = self.store, self.home.resolve()
+        if store is not None and not store.startswith(SCHEME) and Path(store).resolve().is_relative_to(here):
+            store = str(home / Path(store).resolve().relative_to(here))
+        return replace(self, home=home, store=store)
 
 
 def read_environment(variables: Mapping[str, str] = os.environ, *, required: Iterable[str] = REQUIRED) -> Environment:

@@ -1,6 +1,5 @@
 """`petpark backup` and `petpark restore`: nothing is lost."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +62,7 @@ def restore(
             restoring.restore(
                 _open_place(place, environment),
                 environment.home,
-                lambda root: open_here(dataclasses.replace(environment, home=root)),
+                lambda root: open_here(environment.at(root)),
                 _engines(environment),
                 number=number,
             ),

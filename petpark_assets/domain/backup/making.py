@@ -88,6 +88,8 @@ class _Copier:
     known: places.Files
     """Of the last backup: whole, and on the disk."""
     on_progress: Progress
+    forgotten: frozenset[str] = frozenset()
+    """Photos whose bytes are copied from nowhere: a person may have kept some in the home."""
     listed: dict[str, Kept] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
     """Keys of the place that are there to last after its `sync`."""
@@ -114,7 +116,10 @@ class _Copier:
     def _keep(self, contents: Mapping[str, bytes]) -> None:
         new: dict[str, bytes] = {}
         for path, data in contents.items():
-            kept = self.listed[path] = Kept(files.sha256(data), len(data))
+            kept = Kept(files.sha256(data), len(data))
+            if kept.sha256 in self.forgotten:
+                continue
+            self.listed[path] = kept
             if (key := places.object_key(path, kept.sha256)) not in self.written:
                 new[key] = data
         self.place.write_many(new)
@@ -154,7 +159,7 @@ def _copy(home: Home, copier: _Copier, last: Backup | None, engines: Engines) ->
     missing: NotFound | None = None
     for _ in range(NUM_TRIES):
         copier.listed.clear()
-        forgotten = tombstones.forgotten(home.store)
+        copier.forgotten = tombstones.forgotten(home.store)
         copier.copy(snapshot.history(home, engines))
         moment = snapshot.take(home, engines)
         _check_lineage(home, copier.place, last, moment)
@@ -165,7 +170,7 @@ def _copy(home: Home, copier: _Copier, last: Backup | None, engines: Engines) ->
         except NotFound as error:
             missing = error
             continue
-        if forgotten == tombstones.forgotten(home.store):
+        if copier.forgotten == tombstones.forgotten(home.store):
             return moment
     raise TransientError(f"photos of {home.root} keep being forgotten ({missing or 'again and again'}): run it again")
 
@@ -208,7 +213,7 @@ def _conclude(home: Home, copier: _Copier, moment: Moment, *, number: int, engin
         files=listed,
         num_files=len(copier.listed),
         size_bytes=sum(kept.size_bytes for kept in copier.listed.values()),
-        left_out=tuple(snapshot.private_keys(home)),
+        left_out=tuple(snapshot.private_keys(home, engines)),
         databases=tuple(sorted(engines.postgresql)),
     )
     places.write(copier.place, backup)
@@ -225,8 +230,8 @@ def _remove_forgotten(place: files.Store, listed: places.Files) -> int:
     if not forgotten:
         return 0
     newest = {places.object_key(path, kept.sha256) for path, kept in listed.items()}
-    files_of_before = (places.object_key("store/originals", sha256) for sha256 in sorted(forgotten))
-    gone = [key for key in files_of_before if place.exists(key)]
+    photos = (places.object_key("store/originals", sha256) for sha256 in sorted(forgotten))  # or a person's copies
+    gone = [key for key in photos if place.exists(key)]
     gone += [key for key in place.list_keys("pixels") if key not in newest]
     for key in gone:
         place.delete(key)

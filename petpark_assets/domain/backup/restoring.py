@@ -9,7 +9,7 @@ Not here: the proof that all of it fits together (`petpark audit verify`, `petpa
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def restore(
     Args:
         place: Where the backup is.
         root: The home; an empty folder is fine.
-        open_at: Opens the home in a folder, with the store that it shall have.
+        open_at: Opens the home in a folder, with the store that it shall have; one within the home is in that folder.
         engines: Servers that shall keep what they kept in the home that was backed up, empty.
         number: Of the backup; None for the last.
         on_progress: Is given the number of bytes done and of all.
@@ -71,9 +71,9 @@ def restore(
         Conflict: the home, its store, or what a server shall keep, is not empty; nothing was written.
         CorruptData: bytes of the backup were changed; nothing was made.
         InvalidInput: the backup has databases for which no address was given, or the other way round; `root` is a
-            mount point.
+            mount point; a folder of the store, or of a server, lies in it.
     """
-    backup, root = places.find(place, number), root.absolute()
+    backup, root = places.find(place, number), root.resolve()  # nothing takes the place of a link
     plan = _plan(place, backup)
     _check_databases(backup, engines.postgresql)
     _check_empty(root)
@@ -83,6 +83,7 @@ def restore(
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         home = open_at(unfinished)
+        _check_apart(root, [home.store, *engines.places.values()])
         since = _events_since(place, home, plan)
         plan = _without_forgotten(plan, since)
         parts = _parts(home, plan, engines)
@@ -132,8 +133,7 @@ def _plan(place: files.Store, backup: Backup) -> _Plan:
     newest, own = places.find(place), places.read_files(place, backup)
     later = own if newest == backup else places.read_files(place, newest)
     buried, forgotten = places.forgotten_in(own), places.forgotten_in(later)
-    gone = {_STORE + key_of_before(sha256) for sha256 in forgotten}
-    chosen = {path: kept for path, kept in own.items() if path not in gone}
+    chosen = _without_photos(own, forgotten)
     if forgotten:
         chosen = {path: kept for path, kept in chosen.items() if not places.is_of_a_table(path)}
         chosen |= {path: kept for path, kept in later.items() if places.is_of_a_table(path)}
@@ -141,6 +141,12 @@ def _plan(place: files.Store, backup: Backup) -> _Plan:
     return _Plan(
         files=chosen, forgotten=frozenset(forgotten), forgotten_since=frozenset(forgotten.keys() - buried.keys())
     )
+
+
+def _without_photos(listed: Files, forgotten: Collection[str]) -> dict[str, Kept]:
+    """A list without files of forgotten photos, or of the same bytes anywhere: a person may have kept a copy."""
+    gone = {_STORE + key_of_before(sha256) for sha256 in forgotten}
+    return {path: kept for path, kept in listed.items() if path not in gone and kept.sha256 not in forgotten}
 
 
 def _check_databases(backup: Backup, urls: Mapping[str, str]) -> None:
@@ -160,6 +166,13 @@ def _check_empty(root: Path) -> None:
         raise Conflict(
             f"the home {root} is not empty, and nothing was written: move it away, or choose another (--home)"
         )
+
+
+def _check_apart(root: Path, stores: Iterable[files.Store]) -> None:
+    """What is written below the home's own place before it is whole would be in its way."""
+    for store in stores:
+        if isinstance(store, files.LocalStore) and store.root.resolve().is_relative_to(root):
+            raise InvalidInput(f"{store.uri} lies in the home {root}, and nothing was written: choose a folder outside")
 
 
 def _parts(home: Home, plan: _Plan, engines: Engines) -> list[tuple[files.Store, dict[str, str]]]:
@@ -206,10 +219,9 @@ def _without_forgotten(plan: _Plan, since: Iterable[Event]) -> _Plan:
     """The plan without the photos that were forgotten after all backups, as events say."""
     told = [tombstones.parse(event.subject) for event in since if event.event == "photo_forgotten"]
     later = {tombstone.sha256: tombstone for tombstone in told if tombstone.sha256 not in plan.forgotten}
-    gone = {_STORE + key_of_before(sha256) for sha256 in later}
     return replace(
         plan,
-        files={path: kept for path, kept in plan.files.items() if path not in gone},
+        files=_without_photos(plan.files, later),
         forgotten=plan.forgotten | later.keys(),
         forgotten_since=plan.forgotten_since | later.keys(),
         tombstones=tuple(later.values()),

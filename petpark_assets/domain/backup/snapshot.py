@@ -6,28 +6,31 @@ that the copy lacks, and records that its events announce are waited for. Then t
 of registered versions, which were there before them and never change; what steps printed; then photos.
 What a build adds between these is left out, or nothing refers to it.
 
-Left out: caches and pages, which are made again; the demo's lake; locks; private keys, which are a person's to keep.
+Left out: caches and pages, which are made again; the lake, also one in the home; locks; private keys, which are a
+person's to keep. The store, and what servers keep in folders, has its own part, wherever in the home it lies.
 Not here: where the copies go (places.py, making.py).
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+from petpark_assets.domain import files
 from petpark_assets.domain.audit.proof import NAMED_BY_EVENTS
 from petpark_assets.domain.audit.trail import FLOW
 from petpark_assets.domain.backup import databases
-from petpark_assets.domain.files import Store, folder_key
+from petpark_assets.domain.files import LocalStore, Store, folder_key
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import originals, ownership
 from petpark_assets.domain.ledger import START, Event
 from petpark_assets.domain.records import RawImages
 
 NOT_KEPT = frozenset({"cache", "reports", "lake", "store"})
-"""Folders of a home: the store has its own part here, since it may be in a bucket."""
+"""Folders of a home, by their usual names: the store has its own part here, since it may be in a bucket."""
 
 ARTIFACTS, LOGS = "artifacts/", "logs/"
 """In a backup: below these are the files of MLflow's server, and what steps printed, where they are not in the home."""
@@ -108,7 +111,7 @@ def history(home: Home, engines: Engines) -> list[Source]:
     """Dagster's runs and events, read before all else: they may tell less than the records, never more."""
     if "dagster" in engines.postgresql:
         return [_dumped("dagster", engines)]
-    return list(_folder_sources(home.root, home.root / "dagster"))
+    return list(_folder_sources(home, home.root / "dagster", engines))
 
 
 def take(home: Home, engines: Engines) -> Moment:
@@ -141,7 +144,7 @@ def kept(home: Home, moment: Moment, engines: Engines) -> Iterator[Source]:
             yield Source(path=folder + key, read=partial(place.read, key), is_fixed=is_fixed, is_small=is_small)
     for path in _entries(home.root):
         if path.name not in {*NOT_KEPT, "dagster", "ledger.jsonl"}:
-            yield from _folder_sources(home.root, path)
+            yield from _folder_sources(home, path, engines)
 
 
 def photos(home: Home) -> Iterator[Source]:
@@ -152,10 +155,21 @@ def photos(home: Home) -> Iterator[Source]:
         yield _stored(home, name, is_fixed="/_versions/" not in name)
 
 
-def private_keys(home: Home) -> list[str]:
+def private_keys(home: Home, engines: Engines = NONE_ELSE) -> list[str]:
     """Files of the home that are not kept, since whoever reads a backup could sign with them."""
-    paths = (path for folder in _entries(home.root) if folder.name not in NOT_KEPT for path in _files(folder))
+    folders = (folder for folder in _entries(home.root) if folder.name not in NOT_KEPT)
+    paths = (path for folder in folders for path in _files(folder, _kept_apart(home, engines)))
     return [path.relative_to(home.root).as_posix() for path in paths if _is_private(path)]
+
+
+def _kept_apart(home: Home, engines: Engines) -> frozenset[Path]:
+    """Folders that are copied by themselves, or not at all: within the home they would be copied twice."""
+    stores = [home.store, *engines.places.values()]
+    folders = [store.root for store in stores if isinstance(store, LocalStore)]
+    lake = urlsplit(ownership.owner(home.store) or "")
+    if lake.scheme == "file":
+        folders.append(Path(unquote(lake.path)))
+    return frozenset(folder.resolve() for folder in folders)
 
 
 def _announced(events: Sequence[Event]) -> set[str]:
@@ -209,20 +223,25 @@ def _stored(home: Home, key: str, *, is_fixed: bool) -> Source:
     return Source(path=f"store/{key}", read=partial(home.store.read, key), is_fixed=is_fixed, is_small=is_small)
 
 
-def _folder_sources(root: Path, folder: Path) -> Iterator[Source]:
-    for path in _files(folder):
-        name = path.relative_to(root).as_posix()
+def _folder_sources(home: Home, folder: Path, engines: Engines) -> Iterator[Source]:
+    for path in _files(folder, _kept_apart(home, engines)):
+        name = path.relative_to(home.root).as_posix()
         if name == _REGISTRY or _is_private(path):
             continue
         yield Source(path=name, read=partial(databases.read_file, path))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, apart: Collection[Path]) -> Iterator[Path]:
     """A file, or all in a folder, but those that belong to a moment: unfinished ones, locks, SQLite's own."""
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
-        is_passing = path.name.startswith(".") or path.suffix == ".lock" or databases.is_companion(path)
-        if path.is_file() and not is_passing:
+    for path in _all_files(folder, lambda found: found.resolve() in apart):
+        if not (path.name.startswith(".") or path.suffix == ".lock" or databases.is_companion(path)):
             yield path
+
+
+def _all_files(folder: Path, is_left_out: Callable[[Path], bool]) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    return [] if is_left_out(folder) else sorted(files.walk(folder, is_left_out=is_left_out))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.ledger import FileLedger
 from petpark_assets.domain.s3.store import S3Store
 from petpark_assets.domain.workflow import forgetting, ingestion, verification
+from petpark_assets.resources.environments import open_here, read_environment
 from petpark_assets_tests import releases
 from petpark_assets_tests.domain.backup.conftest import SIDE_PX, at
 from petpark_assets_tests.domain.workflow import scan
@@ -183,6 +184,75 @@ def test_a_forgotten_photo_goes_from_older_backups_and_never_comes_back(home, pl
         assert [event.subject["sha256"] for event in again.ledger.events() if event.event == "photo_forgotten"][
             -1
         ] == photo
+
+
+def test_the_lake_is_left_out_also_where_it_lies_in_the_home(folder, place, tmp_path):
+    """It would be copied with every backup, and bring back what was forgotten."""
+    home = at(tmp_path / "home")
+    shutil.copytree(folder / "lake", home.root / "photos")
+    ingestion.new_dataset_version(home, str(home.root / "photos"), SIDE_PX)
+    making.make(home, place)
+    assert not any(path.startswith("photos/") for path in places.read_files(place, places.find(place)))
+    forgetting.forget(home, home_photos(home)[0], "its owner asked")
+    making.make(home, place)
+    for number in (1, 2):
+        restore(place, tmp_path / str(number), number=number)
+
+
+def test_a_copy_that_a_person_kept_of_a_forgotten_photo_goes_too(home, place, tmp_path):
+    """Every backup can still be restored, and none has the photo's bytes under another name."""
+    photo = home_photos(home)[0]
+    data = read_original(home.originals, photo)
+    (home.root / "for-kim").mkdir()
+    (home.root / "for-kim/nice.jpg").write_bytes(data)
+    making.make(home, place)
+    forgetting.forget(home, photo, "its owner asked")
+    making.make(home, place)
+    wanted = scan.blocks(data[700:-32])
+    assert scan.files_with(wanted, [home.root]) != [], "the scan does not see it, so it proves nothing"
+    assert scan.files_with(wanted, [place.root]) == []
+    for number in (1, 2):
+        assert scan.files_with(wanted, [restore(place, tmp_path / str(number), number=number).root]) == []
+
+
+@pytest.mark.parametrize("name", ["store", "data/park"])
+def test_a_store_that_is_named_within_the_home_comes_back_there(folder, place, tmp_path, name):
+    """Copied once, or tables of before would keep what was forgotten; restored with the home, not beside it."""
+    environment = dataclasses.replace(read_environment({"PETPARK_ACTOR": "Kim"}), home=tmp_path / "home")
+    environment = dataclasses.replace(environment, store=f"{tmp_path}/./home/{name}")
+    home = open_here(environment)
+    ingestion.new_dataset_version(home, str(folder / "lake"), SIDE_PX)
+    making.make(home, place)
+    assert not any(path.startswith("data/") for path in places.read_files(place, places.find(place)))
+    photo = home_photos(home)[0]
+    wanted = scan.blocks(read_original(home.originals, photo)[700:-32])
+    forgetting.forget(home, photo, "its owner asked")
+    making.make(home, place)
+    assert scan.files_with(wanted, [place.root]) == []
+    shutil.rmtree(home.root)
+    restoring.restore(place, home.root, lambda root: open_here(environment.at(root)), number=1)
+    again = open_here(environment)
+    assert again.store.uri == f"{home.root}/{name}"
+    assert verification.verify_versions(again)["offending"] == []
+    assert scan.files_with(wanted, [home.root]) == []
+
+
+def test_a_folder_of_a_server_within_the_home_is_refused_before_anything_is_written(home, place, tmp_path):
+    """The home is made elsewhere and renamed: it could not take the place of a folder that has something."""
+    making.make(home, place)
+    logs = LocalStore(tmp_path / "again/logs")
+    with pytest.raises(InvalidInput, match=r"again/logs lies in the home .*/again, and nothing was written"):
+        restoring.restore(place, tmp_path / "again", at, Engines(logs=logs))
+    assert not list(tmp_path.glob("*again*"))
+
+
+def test_a_link_is_followed_to_where_the_home_shall_be(home, place, tmp_path):
+    """A disk of its own is often linked to from where people look."""
+    making.make(home, place)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    assert restoring.restore(place, tmp_path / "link", at)["home"] == str(tmp_path / "disk")
+    assert verification.verify_versions(at(tmp_path / "link"))["offending"] == []
 
 
 def test_a_photo_forgotten_after_all_backups_stays_so_where_the_ledger_outlived_the_home(home, place, tmp_path):
