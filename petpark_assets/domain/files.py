@@ -16,7 +16,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
 from petpark_assets.domain.records import AttemptRecord, Record
@@ -98,10 +98,11 @@ def named_disk_errors(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(lock: Path, busy: str | None = None) -> Iterator[None]:
+def alone(lock: Path, busy: str | None = None, *, is_passing: bool = False) -> Iterator[None]:
     """Hold a lock file, which the system lets go of when its process is killed; its folder is made.
 
-    While another process holds it raises TransientError saying `busy`, or waits where there is nothing to say.
+    While another process holds it raises TransientError saying `busy`, or waits where there is nothing to say. One that
+    is passing is gone afterwards, for folders that are not ours; it needs a `busy`.
     """
     with named_disk_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,23 @@ def alone(lock: Path, busy: str | None = None) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError as error:
             raise TransientError(busy) from error
-        yield
+        if not is_passing:
+            yield
+            return
+        if not _is_at(lock, file):  # who had it removed it just now, and others may have one of that name already
+            raise TransientError(busy)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> bool:

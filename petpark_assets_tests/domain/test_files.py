@@ -1,6 +1,7 @@
 """Claims about bytes on disk: what a reader sees is whole, and what is stored never changes."""
 
 import dataclasses
+import fcntl
 import json
 import multiprocessing
 import os
@@ -73,6 +74,26 @@ files.write_new(Path(sys.argv[1]), b"first")
         (tmp_path / "file").write_bytes(b"first")
     assert files.write_new(tmp_path / "file", b"first") != is_taken
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_passing_lock_is_gone_afterwards_and_never_held_twice(tmp_path: Path, monkeypatch):
+    """Who opened it before it was removed must not hold a file that nobody else finds."""
+    lock, flock = tmp_path / "lock", fcntl.flock
+    with (
+        files.alone(lock, "busy", is_passing=True),
+        pytest.raises(TransientError, match="busy"),
+        files.alone(lock, "busy", is_passing=True),
+    ):
+        pytest.fail("two hold it")
+    assert not lock.exists()
+
+    def removed_meanwhile(file, operation):
+        lock.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with pytest.raises(TransientError, match="busy"), files.alone(lock, "busy", is_passing=True):
+        pytest.fail("others may hold one of the same name")
 
 
 def test_the_same_bytes_again_are_fine_and_others_are_refused(store: files.LocalStore):

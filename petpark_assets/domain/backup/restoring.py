@@ -10,6 +10,7 @@ Not here: the proof that all of it fits together (`petpark audit verify`, `petpa
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,37 +71,39 @@ def restore(
         NotFound: there is no such backup.
         Conflict: the home, its store, or what a server shall keep, is not empty; nothing was written.
         CorruptData: bytes of the backup were changed; nothing was made.
+        TransientError: another restore to the same home goes on.
         InvalidInput: the backup has databases for which no address was given, or the other way round; `root` is a
             mount point; a folder of the store, or of a server, lies in it.
     """
     backup, root = places.find(place, number), root.resolve()  # nothing takes the place of a link
     plan = _plan(place, backup)
     _check_databases(backup, engines.postgresql)
-    _check_empty(root)
-    for url in engines.postgresql.values():
-        databases.check_postgresql_empty(url)
-    unfinished = root.with_name(f".{root.name}.restoring")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        home = open_at(unfinished)
-        _check_apart(root, [home.store, *engines.places.values()])
-        since = _events_since(place, home, plan)
-        plan = _without_forgotten(plan, since)
-        parts = _parts(home, plan, engines)
-        for store, keys in parts:
-            _check_store(store, keys, plan, engines.within(store))
-        _write(place, parts, plan, on_progress)
-        for name, url in engines.postgresql.items():
-            databases.restore_postgresql(url, _read(place, *_dump(plan, name)))
-        home.ledger.take_in()  # from here on a ledger in a database knows of this
-        _forget(home, plan)
-        told = {"place": place.uri, "number": backup.number}
-        home.ledger.append("home_restored", {**told, "num_events": backup.num_events, "files": backup.files})
-        with files.named_disk_errors(root):
-            files.sync_disk(unfinished)
-            unfinished.rename(root)
-    finally:
+    with _alone(root):
+        _check_empty(root)
+        for url in engines.postgresql.values():
+            databases.check_postgresql_empty(url)
+        unfinished = root.with_name(f".{root.name}.restoring")
         shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            home = open_at(unfinished)
+            _check_apart(root, [home.store, *engines.places.values()])
+            since = _events_since(place, home, plan)
+            plan = _without_forgotten(plan, since)
+            parts = _parts(home, plan, engines)
+            for store, keys in parts:
+                _check_store(store, keys, plan, engines.within(store))
+            _write(place, parts, plan, on_progress)
+            for name, url in engines.postgresql.items():
+                databases.restore_postgresql(url, _read(place, *_dump(plan, name)))
+            home.ledger.take_in()  # from here on a ledger in a database knows of this
+            _forget(home, plan)
+            told = {"place": place.uri, "number": backup.number}
+            home.ledger.append("home_restored", {**told, "num_events": backup.num_events, "files": backup.files})
+            with files.named_disk_errors(root):
+                files.sync_disk(unfinished)
+                unfinished.rename(root)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return {
         "home": str(root),
         **told,
@@ -159,9 +162,15 @@ def _check_databases(backup: Backup, urls: Mapping[str, str]) -> None:
         )
 
 
-def _check_empty(root: Path) -> None:
-    if root.is_mount():  # the home is made beside it, and nothing can take a mount's place
+def _alone(root: Path) -> AbstractContextManager[None]:
+    """Keep others from making the same home: they would empty the folder beside it in which it is made."""
+    if root.is_mount():  # nothing can take a mount's place
         raise InvalidInput(f"{root} is a mount point: choose a folder within it as the home (--home)")
+    lock = root.with_name(f".{root.name}.restoring.lock")
+    return files.alone(lock, f"another restore to {root} goes on: wait for its end", is_passing=True)
+
+
+def _check_empty(root: Path) -> None:
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise Conflict(
             f"the home {root} is not empty, and nothing was written: move it away, or choose another (--home)"

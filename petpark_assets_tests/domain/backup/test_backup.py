@@ -458,6 +458,24 @@ def test_two_backups_at_once_are_one_too_many(home, place):
         making.make(home, place)
 
 
+def test_two_restores_to_one_home_are_one_too_many(home, place, tmp_path, monkeypatch):
+    """The second would empty the folder in which the first is making the home, which then ends without photos."""
+    making.make(home, place)
+    root, refused = tmp_path / "again", []
+
+    def begin_another(_done, _all):
+        with pytest.raises(TransientError, match=r"another restore to .*/again goes on: wait") as e:
+            restoring.restore(place, root, at)
+        refused.append(str(e.value))
+
+    monkeypatch.setattr(restoring, "BATCH_BYTES", 1)
+    restoring.restore(place, root, at, on_progress=begin_another)
+    assert len(refused) > 10
+    assert contents(at(root).store) == contents(home.store)
+    assert verification.verify_versions(at(root))["offending"] == []
+    assert [path.name for path in tmp_path.glob("*again*")] == ["again"]
+
+
 @pytest.mark.debian
 def test_a_bucket_is_a_place_and_a_store_in_a_bucket_is_backed_up(s3_server, bucket, home, tmp_path):
     """The same by one protocol, there and back: to a bucket, and into the store of a home that has it in a bucket."""
