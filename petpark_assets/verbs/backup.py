@@ -40,9 +40,7 @@ def backup(
 
         opened = _open_place(place, environment)
         if is_list:
-            names = ("number", "made_at", "made_by", "num_events", "num_files", "size_bytes")
-            found = places.list_backups(opened)
-            answer([{name: getattr(known, name) for name in names} for known in found], show_rows)
+            answer(places.describe(opened), show_rows)
         else:
             answer(making.make(open_here(environment), opened, _engines(environment)), show_sections)
 

@@ -48,22 +48,23 @@ def make(
 
     Returns:
         place, number, made_at; num_files, size_bytes: all that it has; num_new, new_bytes: what was copied for it;
-        num_events: of the ledger; private_keys_left_out; num_removed: objects of forgotten photos, from older backups.
+        num_events: of the ledger; private_keys_left_out; num_removed: objects of forgotten photos, from older backups;
+        damaged: numbers of the last ones before it, if they cannot be read any more.
 
     Raises:
         NotFound: the home is empty.
         InvalidInput: the place is in the home or the lake, or holds other things; a database refuses us.
         Conflict: the place has backups of another home, or of a later state of this one.
+        CorruptData: none of its backups can be read any more.
         TransientError: another backup is being made, photos keep being forgotten, or a server is away.
     """
     _check_place(home, place, engines)
     with home.alone("backup", f"another backup of {home.root} is being made: wait for its end"):
         places.claim(place)
-        last = places.newest(place)
-        known = places.read_files(place, last) if last else {}
-        copier = _Copier(place=place, known=known, on_progress=on_progress)
-        moment = _copy(home, copier, last, engines)
-        backup = _conclude(home, copier, moment, number=last.number + 1 if last else 1, engines=engines)
+        last, number = places.newest(place), max(places.numbers(place), default=0) + 1
+        copier = _Copier(place=place, known=last.files if last else {}, on_progress=on_progress)
+        moment = _copy(home, copier, last.backup if last else None, engines)
+        backup = _conclude(home, copier, moment, number=number, engines=engines)
         num_removed = _remove_forgotten(place, copier.listed)
         told = {"place": place.uri, "number": backup.number}
         home.ledger.append("backup_made", {**told, "num_events": backup.num_events, "files": backup.files})
@@ -76,6 +77,7 @@ def make(
         "new_bytes": copier.new_bytes,
         "num_events": backup.num_events,
         "num_removed": num_removed,
+        "damaged": list(last.damaged) if last else [],
         "private_keys_left_out": list(backup.left_out),
     }
 

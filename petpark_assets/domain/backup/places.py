@@ -12,7 +12,8 @@ Not here: what is backed up (snapshot.py), when what is written (making.py), or 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ FORMAT = 1
 _TABLES = ("store/pixels.lance/", f"store/{originals.TABLE}/")
 """Below these lie tables of photos, in a backup's list."""
 _MARK = "petpark-backups.json"
-_FOLDER = "backups"
+_FOLDER, _LISTS = "backups", "lists"
 _NAME = re.compile(rf"{_FOLDER}/(\d{{6,}})\.json")
 
 
@@ -94,8 +95,25 @@ def numbers(place: files.Store) -> list[int]:
 
 
 def list_backups(place: files.Store) -> list[Backup]:
-    """All backups, oldest first."""
-    return [_read(place, number) for number in numbers(place)]
+    """All backups that can be read, oldest first."""
+    return [found for _, found in _all(place) if found is not None]
+
+
+def describe(place: files.Store) -> list[dict[str, Any]]:
+    """A row for each backup, oldest first; of one that cannot be read any more, its number alone."""
+    names = ("made_at", "made_by", "num_events", "num_files", "size_bytes")
+    return [
+        {"number": number, **({name: getattr(found, name) for name in names} if found else {}), "is_damaged": not found}
+        for number, found in _all(place)
+    ]
+
+
+def _all(place: files.Store) -> Iterator[tuple[int, Backup | None]]:
+    for number in numbers(place):
+        try:
+            yield number, _read(place, number)
+        except CorruptData:
+            yield number, None
 
 
 def find(place: files.Store, number: int | None = None) -> Backup:
@@ -107,14 +125,47 @@ def find(place: files.Store, number: int | None = None) -> Backup:
     return _read(place, known[-1] if number is None else number)
 
 
-def newest(place: files.Store) -> Backup | None:
-    """The last backup; None before the first."""
-    return _read(place, max(known)) if (known := numbers(place)) else None
+@dataclass(frozen=True, kw_only=True)
+class Newest:
+    """The last backup that can be read."""
+
+    backup: Backup
+    files: Files
+    damaged: tuple[int, ...]
+    """Later ones that cannot, the last first."""
+
+
+def newest(place: files.Store) -> Newest | None:
+    """The last backup that can be read, with its list; None before the first. Raises CorruptData when none can be."""
+    damaged: list[int] = []
+    for number in reversed(numbers(place)):
+        try:
+            backup = _read(place, number)
+            return Newest(backup=backup, files=read_files(place, backup), damaged=tuple(damaged))
+        except (CorruptData, NotFound):
+            damaged.append(number)
+    if damaged:
+        raise CorruptData(
+            f"no backup in {place.uri} can be read any more: choose an empty place, or restore from another"
+        )
+    return None
+
+
+def unnamed_lists(place: files.Store) -> Iterator[Files]:
+    """Lists that no backup names which can be read: those of damaged and of interrupted ones."""
+    named = {_list_key(backup.files) for backup in list_backups(place)}
+    for key in sorted(set(place.list_keys(_LISTS)) - named):
+        with suppress(CorruptData):
+            yield _parse_list(place, key.removeprefix(f"{_LISTS}/"))
 
 
 def read_files(place: files.Store, backup: Backup) -> Files:
     """A backup's list. Raises CorruptData."""
-    listed = json.loads(files.get_verified(place, _list_key(backup.files), backup.files))
+    return _parse_list(place, backup.files)
+
+
+def _parse_list(place: files.Store, sha256: str) -> Files:
+    listed = json.loads(files.get_verified(place, _list_key(sha256), sha256))
     return {path: Kept(*kept) for path, kept in listed.items()}
 
 
@@ -137,7 +188,7 @@ def _key(number: int) -> str:
 
 
 def _list_key(sha256: str) -> str:
-    return f"lists/{sha256}"
+    return f"{_LISTS}/{sha256}"
 
 
 def _read(place: files.Store, number: int) -> Backup:
@@ -150,7 +201,7 @@ def _read(place: files.Store, number: int) -> Backup:
     except (ValueError, KeyError, TypeError):
         is_whole, made_by_format = False, FORMAT
     if not is_whole:
-        raise CorruptData(f"{key} in {place.uri} was changed after it was written: name an older backup")
+        raise CorruptData(f"{key} in {place.uri} was changed after it was written: name an older backup (--number)")
     if made_by_format > FORMAT:
         raise InvalidInput(f"{key} in {place.uri} is of a later release: restore it with that one")
     fields: dict[str, Any] = {

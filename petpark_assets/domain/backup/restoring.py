@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from petpark_assets.domain import files
 from petpark_assets.domain.attempts import find_attempt
 from petpark_assets.domain.audit import pages
 from petpark_assets.domain.backup import databases, places
-from petpark_assets.domain.backup.places import Backup, Files, Kept
+from petpark_assets.domain.backup.places import Backup, Files, Kept, Newest
 from petpark_assets.domain.backup.snapshot import ARTIFACTS, LOGS, NONE_ELSE, Engines
 from petpark_assets.domain.errors import Conflict, InvalidInput, PermanentError
 from petpark_assets.domain.home import Home
@@ -65,7 +66,8 @@ def restore(
     Returns:
         home, place, number, made_at, num_files, size_bytes, num_events: of the backup; num_events_since: of a ledger
         that outlived the home, whose records are gone (`petpark audit verify` names them); forgotten: photos of the
-        backup that were left out, since they were forgotten later; private_keys_left_out; pages_not_drawn: and why.
+        backup that were left out, since they were forgotten later; damaged: later backups that cannot be read, and
+        may have known more as forgotten; private_keys_left_out; pages_not_drawn: and why.
 
     Raises:
         NotFound: there is no such backup.
@@ -113,6 +115,7 @@ def restore(
         "num_events": backup.num_events,
         "num_events_since": len(since),
         "forgotten": sorted(plan.forgotten_since),
+        "damaged": [f"{damaged}: forget again what was forgotten before it, if it is back" for damaged in plan.damaged],
         "private_keys_left_out": list(backup.left_out),
         "pages_not_drawn": _draw_pages(open_at(root)),
     }
@@ -129,12 +132,15 @@ class _Plan:
     """Those of them that the backup does not know as forgotten."""
     tombstones: tuple[Tombstone, ...] = ()
     """Of those that no backup knows as forgotten."""
+    damaged: tuple[int, ...] = ()
+    """Backups that might know more, and cannot be read."""
 
 
 def _plan(place: files.Store, backup: Backup) -> _Plan:
     """The backup's files, without what was forgotten since."""
-    newest, own = places.find(place), places.read_files(place, backup)
-    later = own if newest == backup else places.read_files(place, newest)
+    own, newest = places.read_files(place, backup), places.newest(place)
+    assert newest is not None  # at least this one can be read
+    later = _fullest(place, newest)
     buried, forgotten = places.forgotten_in(own), places.forgotten_in(later)
     chosen = _without_photos(own, forgotten)
     if forgotten:
@@ -142,8 +148,17 @@ def _plan(place: files.Store, backup: Backup) -> _Plan:
         chosen |= {path: kept for path, kept in later.items() if places.is_of_a_table(path)}
     chosen |= {path: later[path] for sha256, path in forgotten.items()}
     return _Plan(
-        files=chosen, forgotten=frozenset(forgotten), forgotten_since=frozenset(forgotten.keys() - buried.keys())
+        files=chosen,
+        forgotten=frozenset(forgotten),
+        forgotten_since=frozenset(forgotten.keys() - buried.keys()),
+        damaged=newest.damaged,
     )
+
+
+def _fullest(place: files.Store, newest: Newest) -> Files:
+    """The newest list; where later backups are damaged, the one that knows most photos as forgotten: theirs is left."""
+    unnamed = places.unnamed_lists(place) if newest.damaged else ()
+    return max(chain([newest.files], unnamed), key=lambda listed: len(places.forgotten_in(listed)))
 
 
 def _without_photos(listed: Files, forgotten: Collection[str]) -> dict[str, Kept]:

@@ -346,6 +346,50 @@ def test_a_changed_byte_is_found_and_nothing_is_made(home, place, tmp_path):
     restore(place, tmp_path / "again")
 
 
+@pytest.mark.parametrize("damaged", ["backups/000002.json", "lists"])
+def test_a_damaged_backup_stops_no_other(home, folder, place, tmp_path, damaged):
+    """An older one is what its error tells a person to take; the next backup makes all well again."""
+    making.make(home, place)
+    known = set(place.list_keys("lists"))
+    grow(home, folder, tmp_path)
+    making.make(home, place)
+    (path,) = [damaged] if damaged != "lists" else set(place.list_keys("lists")) - known
+    (place.root / path).write_bytes(b"{")
+    with pytest.raises(CorruptData, match=path):
+        restoring.restore(place, tmp_path / "again", at)
+    told = restoring.restore(place, tmp_path / "again", at, number=1)
+    assert told["damaged"] == ["2: forget again what was forgotten before it, if it is back"]
+    third = making.make(home, place)
+    assert (third["number"], third["damaged"], making.make(home, place)["damaged"]) == (3, [2], [])
+    assert catalogue.list_versions(restore(place, tmp_path / "third").store) == ["v0001", "v0002", "v0003"]
+    assert [row["number"] for row in places.describe(place)] == [1, 2, 3, 4]
+    is_listed = damaged == "lists"  # which nobody reads to list them
+    assert [row["is_damaged"] for row in places.describe(place)] == [False, not is_listed, False, False]
+
+
+def test_what_a_damaged_backup_knows_as_forgotten_stays_so(home, place, tmp_path):
+    """Its list is there, and tells; the tables of before are gone from the place, so that only it has the others."""
+    making.make(home, place)
+    photo = home_photos(home)[0]
+    wanted = scan.blocks(read_original(home.originals, photo)[700:-32])
+    forgetting.forget(home, photo, "its owner asked")
+    making.make(home, place)
+    (place.root / "backups/000002.json").write_bytes(b"{")
+    again = restore(place, tmp_path / "again", number=1)
+    assert photo in tombstones.forgotten(again.store)
+    assert scan.files_with(wanted, [again.root]) == []
+
+
+def test_a_place_without_a_backup_that_can_be_read_is_refused(home, place, tmp_path):
+    """Whose home it was of cannot be told; another's objects would be taken for this one's."""
+    making.make(home, place)
+    (place.root / "backups/000001.json").write_bytes(b"{")
+    with pytest.raises(CorruptData, match="can be read any more: choose an empty place"):
+        making.make(home, place)
+    with pytest.raises(CorruptData, match=r"backups/000001\.json"):
+        restoring.restore(place, tmp_path / "again", at)
+
+
 def test_what_would_overwrite_or_mix_is_refused(home, folder, place, tmp_path):
     """A home that is there, a place within what is copied, a folder of other things, another home's backups."""
     making.make(home, place)
