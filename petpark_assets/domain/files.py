@@ -170,6 +170,7 @@ def replace(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """`replace` with what is written in the `with`, for what need not be in memory at once."""
+    path = _replaceable(path)
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _beside(path, 0o644) as (temporary, file):
@@ -178,6 +179,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _replaceable(path: Path) -> Path:
+    """The file that a path leads to, which need not be there. Raises InvalidInput for anything else: it would be lost.
+
+    A link stays a link, as with any program that writes to it.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InvalidInput(f"{path} is a folder: name a file")
+    if target.exists() and not target.is_file():
+        raise InvalidInput(f"{path} is a device or a pipe, which a file would replace: name a file")
+    return target
 
 
 def write_many(items: Mapping[str, bytes]) -> None:

@@ -267,6 +267,32 @@ def test_a_file_that_is_replaced_bit_by_bit_is_the_old_one_until_the_end(tmp_pat
     assert [(item.name, item.read_bytes()) for item in path.parent.iterdir()] == [("file", b"new")]
 
 
+def test_only_a_file_is_replaced(tmp_path: Path, monkeypatch):
+    """A page written to a device by an administrator would leave the machine without it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(InvalidInput, match=f"{name} is a device or a pipe, which a file would replace: name a"):
+            files.replace(tmp_path / name, b"page")
+    assert (tmp_path / "pipe").is_fifo()
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, Path()):
+        with pytest.raises(InvalidInput, match="is a folder: name a file"):
+            files.replace(folder, b"page")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path):
+    """Whoever made it wants the page where it leads, be there one already or not."""
+    (tmp_path / "site").mkdir()
+    link = tmp_path / "page.html"
+    link.symlink_to("site/index.html")
+    for page in (b"first", b"second"):
+        files.replace(link, page)
+        assert link.is_symlink()
+        assert (tmp_path / "site/index.html").read_bytes() == page
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path):
     """On a disk of 64 KB a file of 1 MB is refused in one line, and no part of it stays."""
