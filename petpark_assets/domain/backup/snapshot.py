@@ -28,9 +28,11 @@ from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import originals, ownership
 from petpark_assets.domain.ledger import START, Event
 from petpark_assets.domain.records import RawImages
+from petpark_assets.domain.workflow import copies
 
-NOT_KEPT = frozenset({"cache", "reports", "lake", "store"})
-"""Folders of a home, by their usual names: the store has its own part here, since it may be in a bucket."""
+NOT_KEPT = frozenset({"cache", "reports", "lake", "store", copies.NOTE_NAME})
+"""In a home, by their usual names: the store has its own part here, since it may be in a bucket; the note is about
+copies, of which a restored home has none."""
 
 ARTIFACTS, LOGS = "artifacts/", "logs/"
 """In a backup: below these are the files of MLflow's server, and what steps printed, where they are not in the home."""

@@ -1,7 +1,8 @@
 """Copies of photos on this machine, in caches and pages, and their deletion once a photo is forgotten.
 
-Several homes may share a store, and a photo is forgotten in one of them: each of the others notes in its cache which
-photos it has deleted copies of, and makes up for what is missing there before it opens photos again (`follow`).
+Several homes may share a store, and a photo is forgotten in one of them: each of the others notes which photos it has
+deleted copies of, and makes up for what is missing there before it opens photos again (`follow`). The note lies beside
+the cache, which a person may delete.
 Not here: what is forgotten (forgetting.py), or what the store holds of a photo.
 """
 
@@ -24,7 +25,8 @@ from petpark_assets.domain.lake.catalogue import QUARANTINED
 from petpark_assets.domain.workflow.lookup import find_rows
 
 NOTE_NAME = "forgotten.json"
-"""In the cache: the sha256s of the photos whose copies this home has deleted. Without it, none."""
+"""In the home, or, written by an earlier release, in its cache: the sha256s of the photos whose copies this home has
+deleted. Without it, none."""
 
 LABEL_ISSUES = "label_issues"
 """In the cache: sha256s and probabilities (label_issues.py)."""
@@ -70,8 +72,12 @@ def _not_followed(home: Home) -> frozenset[str]:
 
 def _noted(home: Home) -> frozenset[str]:
     """Nothing where the note is missing or half-written: then all is deleted once more."""
+    return _read_note(home.root / NOTE_NAME) | _read_note(home.cache / NOTE_NAME)
+
+
+def _read_note(path: Path) -> frozenset[str]:
     try:
-        return frozenset(json.loads((home.cache / NOTE_NAME).read_bytes()))
+        return frozenset(json.loads(path.read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
         return frozenset()
 
@@ -79,7 +85,7 @@ def _noted(home: Home) -> frozenset[str]:
 @contextmanager
 def _noting(home: Home) -> Iterator[FileIO]:
     """The note, while no other process deletes copies in this home."""
-    path = home.cache / NOTE_NAME
+    path = home.root / NOTE_NAME
     with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b", buffering=0) as file:

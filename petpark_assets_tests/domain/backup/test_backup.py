@@ -175,6 +175,7 @@ def test_a_forgotten_photo_goes_from_older_backups_and_never_comes_back(home, pl
     assert told["backups"] == [place.uri]
     assert scan.files_with(wanted, [place.root]) != [], "the scan does not see it, so it proves nothing"
     assert making.make(home, place)["num_removed"] >= 2
+    assert "forgotten.json" not in places.read_files(place, places.find(place)), "it is about this home's copies"
     assert forgetting.forget(home, photo, "its owner asked")["backups"] == []
     assert scan.files_with(wanted, [place.root]) == []
     for number in (1, 2):

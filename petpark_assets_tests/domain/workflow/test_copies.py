@@ -1,6 +1,7 @@
 """Claims about copies: each home of a shared store deletes its own, once, and never what was made since."""
 
 import io
+import shutil
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from petpark_assets.domain import files
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import contact_sheets, tombstones
-from petpark_assets.domain.workflow import copies, forgetting, ingestion, sides
+from petpark_assets.domain.workflow import copies, forgetting, ingestion, sides, verification
 from petpark_assets_tests.domain.workflow import scan
 
 SIDE = 16
@@ -89,10 +90,31 @@ def test_a_damaged_note_is_none(homes, note):
     """A machine that stopped while it was written: all is deleted once more, and the note is whole again."""
     one, other = homes
     forgetting.forget(one, "cat/1.png", "asked")
-    (other.cache / copies.NOTE_NAME).write_bytes(note)
+    (other.root / copies.NOTE_NAME).write_bytes(note)
     copies.follow(other)
     assert not (other.cache / "pixels").exists()
     assert copies.left(other) == {}
+
+
+def test_a_deleted_cache_takes_no_note_with_it(homes):
+    """Pages that were drawn again since would be taken for older ones, and a sound home for none."""
+    one, _ = homes
+    forgetting.forget(one, "nobody-knows.png", "asked")
+    assert contact_sheets.page_path(one.reports, "v0001").exists()
+    shutil.rmtree(one.cache)
+    assert copies.left(one) == {}
+    assert verification.verify_versions(one)["is_sound"]
+
+
+def test_a_note_of_an_earlier_release_counts(homes):
+    """It lay in the cache: what was made since stays, and the next photo is noted beside it."""
+    one, _ = homes
+    forgetting.forget(one, "nobody-knows.png", "asked")
+    (one.root / copies.NOTE_NAME).rename(one.cache / copies.NOTE_NAME)
+    assert copies.left(one) == {}
+    forgetting.forget(one, "cat/1.png", "asked")
+    shutil.rmtree(one.cache)
+    assert copies.left(one) == {}
 
 
 def test_of_two_that_follow_at_once_the_later_deletes_nothing(homes, monkeypatch):
