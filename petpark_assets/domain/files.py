@@ -56,6 +56,11 @@ def arrow_reader(data: bytes) -> "pa.BufferReader":
     return pa.BufferReader(stream.getvalue())
 
 
+def real_address(uri: str) -> str:
+    """The one spelling of a folder, whatever links or .. lead to it, or of a bucket's prefix."""
+    return uri.rstrip("/") if "://" in uri else os.path.realpath(uri)
+
+
 def sha256(data: bytes) -> str:
     """Lower-case hexadecimal sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()

@@ -4,6 +4,7 @@ The claim lies in the store, not in the home: two homes that share a bucket shar
 """
 
 import json
+import os
 from pathlib import Path
 
 from petpark_assets.domain import files
@@ -56,12 +57,23 @@ def owner(store: files.Store, expected: str = "ADDRESS") -> str | None:
 def refuse_inside(store_uri: str, home: Path, lake: Lake) -> None:
     """Raises InvalidInput where the home or the store lies in the lake, and would be ingested with the next look.
 
-    Below a hidden folder it is never listed, so the home `.petpark` may lie in a folder of photos.
+    Also behind a link, which a look at the lake follows, or spelled by one. Nothing below a hidden folder is ever
+    listed, so the home `.petpark` may lie in a folder of photos.
     """
     for place in (store_uri, str(home)):
-        inside = place.removeprefix(f"{lake.uri.rstrip('/')}/") if place != lake.uri else ""
-        if inside != place and not any(part.startswith(".") for part in inside.split("/")):
+        if any(_is_listed(spelled, around) for spelled in _spellings(place) for around in _spellings(lake.uri)):
             raise InvalidInput(
                 f"{place} lies in the lake {lake.uri}, whose photos it would become: choose a home (--home DIR, "
                 "PETPARK_HOME) and a store (PETPARK_STORE) outside of it"
             )
+
+
+def _spellings(uri: str) -> set[str]:
+    """An address as it is written and as it really is; neither ends with a slash."""
+    written = uri if "://" in uri else os.path.abspath(uri)  # noqa: PTH100 - Path.absolute keeps what follows ..
+    return {written.rstrip("/"), files.real_address(uri).rstrip("/")}
+
+
+def _is_listed(place: str, around: str) -> bool:
+    inside = f"{place}/".removeprefix(f"{around}/")
+    return inside != f"{place}/" and not any(part.startswith(".") for part in inside.split("/"))

@@ -32,3 +32,24 @@ def test_a_home_inside_the_lake_is_refused_unless_it_is_hidden(tmp_path):
     for store, home in ((tmp_path / "home/store", tmp_path / "home"), ("s3://park/store", tmp_path)):
         with pytest.raises(InvalidInput, match="lies in the lake"):
             ownership.refuse_inside(str(store), home, lake)
+
+
+def test_a_home_inside_the_lake_is_refused_however_it_is_spelled(tmp_path):
+    """A link or .. must not lead around the check; a link within the lake is followed by each look."""
+    lake = tmp_path / "lake"
+    for name in ("lake/home", "lake/.hidden", "outside"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(lake)
+    (lake / "inward").symlink_to(tmp_path / "outside")
+    (lake / ".inward").symlink_to(tmp_path / "outside")
+    for home, seen in (
+        (tmp_path / "link/home", lake),
+        (tmp_path / "outside/../lake/home", lake),
+        (lake / "home", tmp_path / "link"),
+        (lake / "inward", lake),
+        (tmp_path / "link", lake),
+    ):
+        with pytest.raises(InvalidInput, match="lies in the lake"):
+            ownership.refuse_inside(str(tmp_path / "store"), home, open_lake(str(seen)))
+    for home in (tmp_path / "link/.hidden", lake / ".inward", lake / "../outside", tmp_path / "lake-home"):
+        ownership.refuse_inside(f"{home}/store", home, open_lake(str(lake)))
