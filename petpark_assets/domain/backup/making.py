@@ -66,7 +66,7 @@ def make(
         moment = _copy(home, copier, last.backup if last else None, engines)
         backup = _conclude(home, copier, moment, number=number, engines=engines)
         num_removed = _remove_forgotten(place, copier.listed)
-        told = {"place": place.uri, "number": backup.number}
+        told = {"place": files.real_address(place.uri), "number": backup.number}
         home.ledger.append("backup_made", {**told, "num_events": backup.num_events, "files": backup.files})
     return {
         **told,

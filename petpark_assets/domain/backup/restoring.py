@@ -99,7 +99,7 @@ def restore(
                 databases.restore_postgresql(url, _read(place, *_dump(plan, name)))
             home.ledger.take_in()  # from here on a ledger in a database knows of this
             _forget(home, plan)
-            told = {"place": place.uri, "number": backup.number}
+            told = {"place": files.real_address(place.uri), "number": backup.number}
             home.ledger.append("home_restored", {**told, "num_events": backup.num_events, "files": backup.files})
             with files.named_disk_errors(root):
                 files.sync_disk(unfinished)

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain.attempts import find_attempt
 from petpark_assets.domain.errors import InvalidInput, PermanentError
-from petpark_assets.domain.files import Store, has_record, list_attempts, read_record
+from petpark_assets.domain.files import Store, has_record, list_attempts, read_record, real_address
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
 from petpark_assets.domain.lake.tombstones import Tombstone
@@ -104,7 +104,7 @@ def _backups_with(home: Home, sha256: str) -> list[str]:
     forgotten = 0
     for event in home.ledger.events():
         if event.event in {"backup_made", "home_restored"}:
-            last[event.subject["place"]] = event.subject["num_events"]
+            last[real_address(event.subject["place"])] = event.subject["num_events"]  # as typed, in events of before
         elif event.event == "photo_forgotten" and event.subject["sha256"] == sha256:
             forgotten = event.number
     return sorted(place for place, num_events in last.items() if num_events < forgotten)

@@ -391,6 +391,19 @@ def test_a_place_without_a_backup_that_can_be_read_is_refused(home, place, tmp_p
         restoring.restore(place, tmp_path / "again", at)
 
 
+def test_a_place_is_the_same_however_it_is_spelled(home, place, tmp_path, monkeypatch):
+    """Else forgetting would name one that holds nothing of the photo any more, for ever."""
+    photo = home_photos(home)[0]
+    monkeypatch.setattr(files, "real_address", str, raising=False)  # as in events of before
+    making.make(home, LocalStore(tmp_path / "park/../place"))
+    monkeypatch.undo()
+    making.make(home, place)
+    assert forgetting.forget(home, photo, "its owner asked")["backups"] == [place.uri]
+    (tmp_path / "link").symlink_to(place.root)
+    assert making.make(home, LocalStore(tmp_path / "link"))["place"] == place.uri
+    assert forgetting.forget(home, photo, "its owner asked")["backups"] == []
+
+
 def test_what_would_overwrite_or_mix_is_refused(home, folder, place, tmp_path):
     """A home that is there, a place within what is copied, a folder of other things, another home's backups."""
     making.make(home, place)
