@@ -181,8 +181,9 @@ def find_model(home: Home, name: str) -> Trail:
     number = name.removeprefix("v")
     if name in moves:
         number = str(moves[name].subject["version"])
-    if number.isdecimal() and int(number) in known:
-        subject = known[int(number)]
+    versions_by_name = {str(version): subject for version, subject in known.items()}
+    if number.lstrip("0") in versions_by_name:
+        subject = versions_by_name[number.lstrip("0")]
         return read_trail(home.store, subject["dataset_version"], subject["attempt"])
     if _DIGITS.fullmatch(name.lower()):
         return _find_by_digits(home.store, name.lower())

@@ -42,6 +42,9 @@ from petpark_assets.domain.workflow import copies
 from petpark_assets.domain.workflow.lookup import find_photo
 from petpark_assets.domain.workflow.sides import open_side, read_manifest
 
+_SHOWN = 40
+"""Letters of a wrong name that a message repeats."""
+
 
 def new_dataset_version(
     home: Home,
@@ -285,7 +288,8 @@ def find_version(home: Home, name: str) -> str:
     """A dataset version by its name, with or without the v and the zeros. Raises NotFound listing what there is."""
     known = catalogue.list_versions(home.store)
     number = name.removeprefix("v")
-    version = f"v{int(number):04d}" if number.isdecimal() else name
+    version = f"v{number.lstrip('0'):0>4}" if number.isdecimal() else name
     if version not in known:
-        raise NotFound(f"there is no dataset version {name!r}: there is {', '.join(known) or 'none yet'}")
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+        raise NotFound(f"there is no dataset version {shown!r}: there is {', '.join(known) or 'none yet'}")
     return version

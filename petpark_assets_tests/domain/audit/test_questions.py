@@ -47,6 +47,8 @@ def test_a_name_that_is_no_models_lists_what_there_is(home):
         trail.find_model(home, "9")
     with pytest.raises(NotFound, match="begins with"):
         trail.find_model(home, "abcdef0123")
+    with pytest.raises(NotFound, match="begins with 999"):
+        trail.find_model(home, "9" * 5000)  # more digits than int() takes
 
 
 def test_a_digest_of_shared_data_is_refused_with_the_models_it_may_mean(home):

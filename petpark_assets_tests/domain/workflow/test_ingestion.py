@@ -6,6 +6,7 @@ import pytest
 
 from petpark_assets.domain import files
 from petpark_assets.domain.audit import proof
+from petpark_assets.domain.errors import NotFound
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import sources
 from petpark_assets.domain.lake.drawn import draw_lake
@@ -105,3 +106,13 @@ def test_label_sources_outlive_a_version_that_others_recorded(home, lake):
     (lake / "cat/more.jpg").unlink()
     assert ingest(home, lake) == "v0003"
     assert files.read_circumstances(home.store, RawImages, "v0003")["labels"] == list(LABELS)
+
+
+def test_a_version_is_found_however_its_number_is_written(home, lake):
+    """And one that is none is refused in a line, however long it is."""
+    ingest(home, lake)
+    assert [ingestion.find_version(home, name) for name in ("1", "v1", "01", "v0001", "0000001")] == ["v0001"] * 5
+    for name in ("2", "0", "v", "9" * 5000, "vv1", "x" * 5000):
+        with pytest.raises(NotFound, match=r"there is no dataset version .*: there is v0001") as e:
+            ingestion.find_version(home, name)
+        assert len(str(e.value)) < 120
