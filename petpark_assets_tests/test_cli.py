@@ -220,6 +220,31 @@ def test_wrong_usage_is_exit_code_2(tmp_path: Path):
     assert _petpark(tmp_path / "home", "lake", "drain").returncode == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "registry list --home X", "lake ingest --lake X", "lake ingest --lake . --labels X", "lake reconcile --lake X",
+        "lake forget X --reason asked", "lake forget cat/1.png --reason X", "backup X", "restore X",
+        "lake correct cat/1.png cat --by X --because seen", "registry promote 1 --by Kim --because X",
+    ],
+)  # fmt: skip
+def test_a_word_that_is_not_text_is_wrong_usage(tmp_path: Path, words: str):
+    """A file's name may be any bytes; no ledger, record or JSON has letters for them."""
+    done = _petpark(tmp_path / "home", *words.replace("X", "caf\udce9").split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not UTF-8: write it in letters" in " ".join(done.stderr.replace("│", " ").split())
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("name", ["PETPARK_ACTOR", "PETPARK_LAKE", "PETPARK_HOME"])
+def test_a_variable_that_is_not_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    """Nothing could be recorded under such a name; a default home may be in a folder that has one."""
+    folder = tmp_path / ("caf\udce9" if name == "PETPARK_HOME" else "home")
+    if name != "PETPARK_HOME":
+        monkeypatch.setenv(name, "caf\udce9")
+    assert f"{name} must be UTF-8" in _refused(_petpark(folder, "lake", "status"))
+
+
 def test_an_unknown_environment_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Also what goes wrong before a verb begins."""
     monkeypatch.setenv("PETPARK_ENV", "prod")

@@ -17,6 +17,7 @@ from petpark_assets.domain.s3.access import SCHEME, S3Access
 from petpark_assets.resources.alerts import Alerts, parse_receivers
 from petpark_assets.resources.secret_sources import FROM_AWS, FROM_FILE, fetched
 from petpark_assets.resources.values import (
+    check_utf8,
     checked_database,
     checked_files,
     checked_job_server,
@@ -159,9 +160,11 @@ def read_environment(variables: Mapping[str, str] = os.environ, *, required: Ite
     variables = fetched(variables, SECRETS)
     name = _checked_profile(variables, required)
     photos = variables.get("PETPARK_PHOTOS")
+    home = Path(variables.get("PETPARK_HOME", ".petpark")).absolute()
+    check_utf8({**variables, "PETPARK_HOME": str(home)}, (row.name for row in TABLE))
     return Environment(
         name=name,
-        home=Path(variables.get("PETPARK_HOME", ".petpark")).absolute(),
+        home=home,
         actor=variables.get("PETPARK_ACTOR") or _system_user(),
         photos=Path(photos).absolute() if photos else None,
         ray_address=variables.get("RAY_ADDRESS") or None,

@@ -5,7 +5,7 @@ Not here: which variables there are, or reading them (environments.py).
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +16,22 @@ from petpark_assets.domain.s3.access import SCHEME, parse_place
 POSTGRES = ("postgresql://", "postgres://", "postgresql+psycopg2://")
 _DRIVER = POSTGRES[-1]
 """The one that dagster-postgres is written for; SQLAlchemy 2.1 would take another by itself."""
+
+
+def is_utf8(value: str) -> bool:
+    """Whether a word from outside is text: for other bytes Python has letters that no record, ledger or JSON may have."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_utf8(variables: Mapping[str, str], names: Iterable[str]) -> None:
+    """Raise InvalidInput with the names of those that are not text."""
+    wrong = [name for name in names if not is_utf8(variables.get(name, ""))]
+    if wrong:
+        raise InvalidInput(f"{', '.join(wrong)} must be UTF-8: write it in letters that are")
 
 
 def checked_store(uri: str | None, *, must_be_shared: bool) -> str | None:

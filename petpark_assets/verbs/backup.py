@@ -16,14 +16,19 @@ from petpark_assets.resources.environments import (
     s3_access,
 )
 from petpark_assets.terminal import answering, show_rows, show_sections
-from petpark_assets.verbs.options import HomeOption, JsonOption, enter
+from petpark_assets.verbs.options import HomeOption, JsonOption, enter, in_utf8
 
 if TYPE_CHECKING:
     from petpark_assets.domain.backup.snapshot import Engines
     from petpark_assets.domain.files import Store
 
 PlaceArgument = Annotated[
-    str, typer.Argument(metavar="PLACE", help="A folder or s3://bucket/prefix with nothing but backups of one home.")
+    str,
+    typer.Argument(
+        metavar="PLACE",
+        callback=in_utf8,
+        help="A folder or s3://bucket/prefix with nothing but backups of one home.",
+    ),
 ]
 
 

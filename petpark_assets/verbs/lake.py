@@ -19,6 +19,7 @@ from petpark_assets.terminal import (
     show_versions,
 )
 from petpark_assets.verbs.options import (
+    ByOption,
     HomeOption,
     JsonOption,
     LabelsOption,
@@ -26,14 +27,19 @@ from petpark_assets.verbs.options import (
     RecipeOption,
     VersionArgument,
     enter,
+    in_utf8,
 )
 
 app = typer.Typer(no_args_is_help=True, help="The lake and its versions.")
 
 PhotoArgument = Annotated[
-    str, typer.Argument(metavar="KEY_OR_SHA", help="A photo's path in the lake, or its sha256 (8 digits or more).")
+    str,
+    typer.Argument(
+        metavar="KEY_OR_SHA",
+        callback=in_utf8,
+        help="A photo's path in the lake, or its sha256 (8 digits or more).",
+    ),
 ]
-ByOption = Annotated[str, typer.Option("--by", help="Who decides.")]
 
 
 @app.command("ingest")
@@ -119,7 +125,8 @@ def lake_verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @app.command("reconcile")
 def lake_reconcile(
     lake_uri: Annotated[
-        str | None, typer.Option("--lake", help="The lake, if not PETPARK_LAKE or that of the newest version.")
+        str | None,
+        typer.Option("--lake", callback=in_utf8, help="The lake, if not PETPARK_LAKE or that of the newest version."),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -140,7 +147,7 @@ def lake_correct(
     label: Annotated[str, typer.Argument(help="What it shows: cat or dog.")],
     *,
     by: ByOption,
-    because: Annotated[str, typer.Option("--because", help="Why; it stays with the photo.")],
+    because: Annotated[str, typer.Option("--because", callback=in_utf8, help="Why; it stays with the photo.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -184,7 +191,7 @@ def lake_label_issues(
 @app.command("forget")
 def lake_forget(
     photo: PhotoArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why; it stays in the ledger.")],
+    reason: Annotated[str, typer.Option("--reason", callback=in_utf8, help="Why; it stays in the ledger.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

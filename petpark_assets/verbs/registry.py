@@ -8,7 +8,7 @@ import typer
 
 from petpark_assets.resources.environments import open_here
 from petpark_assets.terminal import answering, say, show_fields, show_history, show_rows, show_sections
-from petpark_assets.verbs.options import HomeOption, JsonOption, ModelArgument, enter
+from petpark_assets.verbs.options import ByOption, HomeOption, JsonOption, ModelArgument, enter, in_utf8
 
 app = typer.Typer(no_args_is_help=True, help="Registered models: see, download, promote and replay them.")
 
@@ -53,8 +53,8 @@ def registry_download(
 @app.command("promote")
 def registry_promote(
     model: ModelArgument,
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
-    because: Annotated[str, typer.Option("--because", help="Why; it stays in the ledger.")],
+    by: ByOption,
+    because: Annotated[str, typer.Option("--because", callback=in_utf8, help="Why; it stays in the ledger.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,8 +71,11 @@ def registry_override(
     attempt: Annotated[
         str, typer.Argument(metavar="ATTEMPT", help="A rejected attempt or its report: 8 or more digits of either.")
     ],
-    by: Annotated[str, typer.Option("--by", help="Who decides.")],
-    because: Annotated[str, typer.Option("--because", help="Why; it stays in the ledger, the package and every page.")],
+    by: ByOption,
+    because: Annotated[
+        str,
+        typer.Option("--because", callback=in_utf8, help="Why; it stays in the ledger, the package and every page."),
+    ],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
