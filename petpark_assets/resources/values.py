@@ -19,7 +19,7 @@ _DRIVER = POSTGRES[-1]
 
 
 def is_utf8(value: str) -> bool:
-    """Whether a word from outside is text: for other bytes Python has letters that no record, ledger or JSON may have."""
+    """Whether a word from outside is text: for other bytes Python has letters that no record and no JSON may have."""
     try:
         value.encode()
     except UnicodeEncodeError:
