@@ -48,10 +48,15 @@ def test_a_rehearsal_on_a_bare_machine_gives_the_whole_document(lake, tmp_path):
     assert asked | {"photos_per_second"} <= found.keys()
     assert found["is_rehearsal"]
     assert found["n"] == len(found["accuracy"]["values"]) == 2
+    trust = found["expected_calibration_error"]
+    assert (trust["asked"], len(trust["values"])) == (0.015, 2)
+    assert all(0 < run["expected_calibration_error"] < 1 and run["temperature"] > 0 for run in found["runs"])
     assert found["photos"] == {"train": 65, "test": 16}  # Pillow alone also reads a broken one
     speeds = found["photos_per_second"]
     assert speeds["share_of_synthetic"]["mean"] > 0
     assert speeds["flops_per_photo"] > 1e5
+    assert speeds["seconds_an_epoch"].keys() == {"deterministic", "not_deterministic"}
+    assert all(seconds > 0 for seconds in speeds["seconds_an_epoch"].values())
     assert found["search"] == "left out: ray is not installed on this machine"
     again = run("--npy", kept, "--seeds", 1, "--rehearsal", "--to", second)
     assert again.returncode == 0, again.stderr
@@ -69,7 +74,8 @@ def test_without_a_gpu_no_result_is_written(lake, tmp_path):
 
 def test_seeds_that_never_reach_the_goal_are_counted_not_hidden():
     """A mean of the lucky seeds alone would look better than it is."""
-    runs = [{"accuracy": 0.98, "seconds": 9.0, "seconds_to_097": when} for when in (4.0, None, 6.0)]
+    common = {"accuracy": 0.98, "expected_calibration_error": 0.01, "seconds": 9.0}
+    runs = [{**common, "seconds_to_097": when} for when in (4.0, None, 6.0)]
     found = gpu_training.summarise(runs)
     assert found["seconds_to_097"] == {"mean": 5.0, "sd": pytest.approx(2**0.5), "values": [4.0, 6.0], "not_reached": 1}
     assert found["accuracy"]["sd"] == pytest.approx(0)
