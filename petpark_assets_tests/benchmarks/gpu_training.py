@@ -10,9 +10,11 @@ looked for, which a build does. The test side is examined once a seed, at the en
 Seconds to 0.97 run from opening the pixels on disk, through moving them to the card and compiling, to the end of the
 first epoch whose averaged weights answer 0.97 of the validation photos rightly. The first seed also fills the
 compiler's cache. The calibration error is that of the build's report: of the test side, 15 bins of equal mass, at the
-temperature that fits the validation part, which is looked for when the clock has stopped. Photos a second are those of
-learning alone, without validation, at the side in pixels of the middle epoch; `synthetic` are steps of the same network
-on one batch that is on the card already. Seconds an epoch, with determinism and without, are of the same epochs.
+temperature that fits the validation part, which is looked for when the clock has stopped.
+
+Photos a second are those of learning alone, without validation, at the side in pixels of the middle epoch; `synthetic`
+are steps of the same network on one batch that is on the card already. Seconds an epoch, with determinism and without,
+are of the same epochs.
 """
 
 import argparse
