@@ -141,16 +141,16 @@ def test_what_another_home_cleaned_up_is_not_committed(s3_server, bucket):
     assert store.missing(photos(1, 8)[0], SIDE) == photos(8)[0]
 
 
-def test_a_broken_table_in_a_bucket_mends_itself(s3_server, bucket):
-    """As in a folder: tables that older versions of this project broke are read again."""
+def test_photos_of_an_object_that_is_lost_are_stored_again(s3_server, bucket):
+    """As in a folder: they are missing, and no other is."""
     store = open_pixels(bucket, s3_server.access())
     store.append(*photos(0, 1), SIDE)
     store.append(*photos(2), SIDE)
     [lost] = objects_with(s3_server, bucket, photos(2)[1].tobytes())
     s3_server.client().delete_object(Bucket=bucket, Key=lost)
-    with pytest.raises(TransientError, match=r"are gone, .*: run the same command again"):
-        store.missing(photos(2)[0], SIDE)
     assert store.missing(photos(1, 2)[0], SIDE) == photos(2)[0]
+    store.append(*photos(2), SIDE)
+    assert np.array_equal(store.read(photos(0, 2)[0], SIDE), photos(0, 2)[1])
 
 
 @pytest.mark.slow
