@@ -54,6 +54,8 @@ def test_of_many_writers_one_wins(tmp_path: Path):
     """The same claim with real processes at once."""
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         won = pool.map(_try, [(tmp_path / "one", number) for number in range(16)], chunksize=1)
+        pool.close()  # they end by themselves: leaving would send SIGTERM, which whoever started the tests may ignore
+        pool.join()
     assert sum(won) == 1
 
 
