@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +43,8 @@ BATCH_ROWS = 64
 """Read at a time for that: photos may have megabytes each."""
 MANY_FRAGMENTS = 100
 """That are not whole: with more, reading would slow down."""
+NUM_SYNCED = 8
+"""Files brought to the disk at a time: sixteen of 2 MB took 0.03 s, and one after the other 0.1."""
 READERS_TIME = timedelta(days=1)
 """How long files stay that a compaction made needless, for readers who opened the table before."""
 
@@ -296,13 +299,9 @@ class PhotoTable:
 
     def _sync(self, names: Iterable[str]) -> None:
         """Bring files to the disk, which Lance leaves to the system: a version must not outlive its photos."""
-        for path in (self._folder / name for name in names) if self._folder is not None else ():
-            with contextlib.suppress(FileNotFoundError):  # an empty table has no data; another may clean up
-                handle = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+        if self._folder is not None:
+            with ThreadPoolExecutor(NUM_SYNCED, thread_name_prefix="sync") as pool:
+                list(pool.map(_sync, [self._folder / name for name in names]))
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -391,6 +390,15 @@ def _is_whole(fragment: Any) -> bool:
 
 def _size_bytes(fragment: Any) -> int:
     return sum(file.file_size_bytes or 0 for file in fragment.data_files())
+
+
+def _sync(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # an empty table has no data; another may clean up
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _create_folder(schema: pa.Schema, folder: Path) -> None:
