@@ -40,6 +40,14 @@ def test_a_photo_s_bytes_give_a_label_and_its_probability(folder):
     assert not dark.is_unknown
 
 
+def test_exactly_a_half_is_a_dog(folder, monkeypatch):
+    """The exam counts it so: a service that said cat would have another accuracy than the report promises."""
+    predictor = Predictor.open(folder, num_threads=1)
+    monkeypatch.setattr(predictor, "probabilities", lambda _pixels: np.full((1, 2), 0.5, dtype=np.float32))
+    answer = predictor.classify(toys.photo(130))
+    assert (answer.label, answer.probability, answer.probability_dog) == ("dog", 0.5, 0.5)
+
+
 def test_the_same_photo_gets_the_same_answer_again(folder):
     """An audit replays old answers: they must come out to the last bit."""
     answers = {Predictor.open(folder, num_threads=1).classify(toys.photo(130)) for _ in range(3)}
