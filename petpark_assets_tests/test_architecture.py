@@ -45,6 +45,7 @@ FRESH = {
     "petpark_assets.definitions": {"torch", "torchvision", "ray", "mlflow", "lance", "onnx", "sklearn", "matplotlib"},
     "petpark_assets.cli": {"torch", "ray", "dagster", "mlflow", "lance", "onnx", "sklearn", "matplotlib"},
     "petpark_assets.domain.workflow": {"torch", "ray", "dagster", "mlflow", "onnx", "sklearn", "matplotlib"},
+    "ray": {"rfc3987_syntax", "lark", "torch", "pandas"},
 }  # fmt: skip
 """By module: what importing it must not load, because every process that does would pay seconds and memory."""
 
