@@ -20,7 +20,7 @@ from pathlib import Path
 
 from infra.production import ceph, postgres
 from infra.production.processes import Process, free_port, is_listening, running
-from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.errors import NotFound, TransientError
 from petpark_assets.resources.environments import PROJECT_FOLDER
 from petpark_assets.resources.login import ROLE_HEADER, ROLES, SECRET_HEADER, USER_HEADER, VIEWER
 
@@ -61,6 +61,7 @@ def start(stack: ExitStack, folder: Path, say: Callable[[str], None], backup: st
 
     With what the last backup in a folder has, if one is given.
     """
+    find_programs()
     park = Park(folder=folder, variables=_base(folder))
     say("PostgreSQL and S3")
     databases = _start_postgres(stack, park)
@@ -78,6 +79,16 @@ def start(stack: ExitStack, folder: Path, say: Callable[[str], None], backup: st
     say("Dagster's webserver and daemon")
     _start_dagster(stack, park)
     return park
+
+
+def find_programs() -> None:
+    """Before anything is started: one line with all of Debian's packages that are missing. Raises NotFound."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))  # where proxy.sh looks for apache2
+    needed = {**dict.fromkeys(ceph.PROGRAMS, ceph.PACKAGES), "apache2": "apache2-bin", "htpasswd": "apache2-utils"}
+    missing = {package: None for program, package in needed.items() if shutil.which(program, path=path) is None}
+    if missing:
+        raise NotFound(f"needs Debian's {' '.join(missing)}: apt-get install {' '.join(missing)}")
+    postgres.find_programs()
 
 
 def _base(folder: Path) -> dict[str, str]:
@@ -226,12 +237,7 @@ def _start_dagster(stack: ExitStack, park: Park) -> None:
 def _start_proxy(stack: ExitStack, park: Park) -> Process:
     """The login proxy with a password file: one person of each role, with passwords drawn anew."""
     folder = park.folder / "proxy"
-    folder.mkdir()
-    for role in ROLES:
-        park.passwords[role] = secrets.token_urlsafe(12)
-        command = ["htpasswd", "-iB", *([] if (folder / "passwords").exists() else ["-c"]), "passwords", role]
-        subprocess.run(command, cwd=folder, input=park.passwords[role], text=True, check=True, capture_output=True)  # noqa: S603
-    (folder / "roles").write_text("".join(f"{role} {role}\n" for role in ROLES))
+    park.passwords.update(write_people(folder))
     user = []
     if os.getuid() == 0:  # it needs no root
         user = ["--reuid=www-data", "--regid=www-data", "--clear-groups"]
@@ -257,6 +263,18 @@ def _start_proxy(stack: ExitStack, park: Park) -> Process:
     process = stack.enter_context(running("login proxy", command, log=log, variables={**rest, **told}, user=user))
     park.processes.append(process)
     return process
+
+
+def write_people(folder: Path) -> dict[str, str]:
+    """A new folder of passwords' digests and roles, closed to other users; the passwords, by role."""
+    folder.mkdir(mode=0o700)
+    passwords = {role: secrets.token_urlsafe(12) for role in ROLES}
+    (folder / "passwords").touch(mode=0o600)
+    for role, password in passwords.items():
+        command = ["htpasswd", "-iB", "passwords", role]
+        subprocess.run(command, cwd=folder, input=password, text=True, check=True, capture_output=True)  # noqa: S603
+    (folder / "roles").write_text("".join(f"{role} {role}\n" for role in ROLES))
+    return passwords
 
 
 def _port(park: Park, name: str) -> str:

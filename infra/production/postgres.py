@@ -99,11 +99,9 @@ class Postgres:
 
 def make_server(folder: Path, port: int, password: str) -> Postgres:
     """A server that is not started yet, with its data in a folder that every user may pass. Raises NotFound."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        raise NotFound("needs Debian's postgresql: apt-get install postgresql")
-    server = Postgres(programs=programs[-1], folder=folder, port=port, password=password)
+    server = Postgres(programs=find_programs(), folder=folder, port=port, password=password)
     secret = folder / "password"
+    secret.touch(mode=0o600)  # others may pass the folder, and the path stands on a command line
     secret.write_text(password)
     for path in (folder, secret):
         shutil.chown(path, _user().pw_uid, _user().pw_gid)
@@ -111,6 +109,14 @@ def make_server(folder: Path, port: int, password: str) -> Postgres:
     options = [f"--username={USER}", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"]
     subprocess.run([*command, f"--pwfile={secret}", *options], check=True, capture_output=True)  # noqa: S603
     return server
+
+
+def find_programs() -> Path:
+    """The folder of the newest server's programs. Raises NotFound."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        raise NotFound("needs Debian's postgresql: apt-get install postgresql")
+    return programs[-1]
 
 
 def _user_options() -> list[str]:
