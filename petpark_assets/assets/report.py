@@ -9,6 +9,7 @@ from petpark_assets.assets.metadata import OWNERS, materialized, override, pictu
 from petpark_assets.assets.versions import DATASET_VERSIONS, run_attempt
 from petpark_assets.domain.attempts import code_version
 from petpark_assets.domain.audit import pages
+from petpark_assets.domain.recipes import Recipe
 from petpark_assets.domain.records import EvaluationReport
 from petpark_assets.domain.workflow import retraining, testing
 from petpark_assets.domain.workflow.sides import count_models_evaluated
@@ -59,7 +60,7 @@ def evaluation_report(
                 {"measure": name, "asked": asked, "by default": record.default_targets[name]}
                 for name, asked in record.targets.items()
             ),
-            **_beside_the_targets(record, attempt.recipe.name),
+            **_beside_the_targets(record, attempt.recipe),
             "models_evaluated_on_test_photos": count_models_evaluated(opened),
             "report": dg.MetadataValue.url(report_pages.url(page.relative_to(opened.reports))),
             "audit": dg.MetadataValue.url(report_pages.url(audit_page.relative_to(opened.reports))),
@@ -71,12 +72,12 @@ def evaluation_report(
     )
 
 
-def _beside_the_targets(record: EvaluationReport, recipe: str) -> dict[str, Any]:
+def _beside_the_targets(record: EvaluationReport, recipe: Recipe) -> dict[str, Any]:
     """What else the exam found; of a record that is older than a number, without it."""
     from petpark_assets.domain.report import calibration, comparison
 
     metrics = record.metrics
-    errors = metrics["calibration"]
+    errors = metrics["calibration"].get("of_confidence", metrics["calibration"])
     found: dict[str, Any] = {
         "expected_calibration_error": errors["expected_calibration_error"],
         "champion": comparison.sentence(record.comparison),
@@ -84,10 +85,12 @@ def _beside_the_targets(record: EvaluationReport, recipe: str) -> dict[str, Any]
     }
     if "perfectly_calibrated" in errors:
         found["calibration_error_by_chance"] = errors["perfectly_calibrated"]["mean"]
-        found["calibration_asked"] = calibration.judge(recipe, errors)["sentence"]
+        found["calibration_asked"] = calibration.judge(recipe.name, metrics["calibration"])["sentence"]
     if metrics.get("abstention"):
         unknown = metrics["abstention"]
+        asked = calibration.judge_answered(recipe.answered_accuracy, unknown)["sentence"]
         found |= {"coverage": unknown["coverage"], "accuracy_of_the_answered": unknown["accuracy"]}
+        found |= {"answered_asked": asked} if asked else {}
     return found
 
 

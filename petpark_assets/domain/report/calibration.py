@@ -1,4 +1,4 @@
-"""Whether probabilities keep their word: bins of equal mass, the calibration error, and what chance leaves of it.
+"""Whether probabilities keep their word: the calibration error, what chance leaves of it, and unknowns.
 
 Even a perfectly calibrated model shows an error above 0, since shares are counted on a limited number of photos: what
 such a model of the same confidences would show is simulated and stands beside each error.
@@ -52,15 +52,41 @@ def calibration(truth: Outcomes, scores: Probabilities) -> dict[str, Any]:
 def judge(recipe: str, calibration: Mapping[str, Any]) -> dict[str, Any]:
     """What is asked of a recipe's calibration error, and whether it is reached: `asked`, `is_reached`, `sentence`.
 
-    `asked` and `is_reached` are None where nothing is asked. No part of the gate.
+    The error is that of the confidence, as the field defines it; that of the probability of dog is often the smaller.
+    `asked` and `is_reached` are None where nothing is asked, and of a record that is older than that number. No part
+    of the gate.
     """
-    if recipe in NOT_ASKED or "perfectly_calibrated" not in calibration:
+    if recipe in NOT_ASKED or "of_confidence" not in calibration:
         return {"asked": None, "is_reached": None, "sentence": f"Nothing is asked of recipe {recipe} here."}
-    error, by_chance = calibration["expected_calibration_error"], calibration["perfectly_calibrated"]["mean"]
+    judged = calibration["of_confidence"]
+    error, by_chance = judged["expected_calibration_error"], judged["perfectly_calibrated"]["mean"]
     asked = MAX_ERROR.get(recipe, by_chance + EXCESS)
     why = "" if recipe in MAX_ERROR else f", {EXCESS} above what a perfectly calibrated model would show"
     is_reached = error <= asked
-    sentence = f"Asked of recipe {recipe}: at most {asked:.4f}{why}. {'Reached' if is_reached else 'Missed'}."
+    sentence = (
+        f"Asked of recipe {recipe} for the probability of the answer: at most {asked:.4f}{why}. "
+        f"{'Reached' if is_reached else 'Missed'}."
+    )
+    return {"asked": asked, "is_reached": is_reached, "sentence": sentence}
+
+
+def judge_answered(asked: float | None, abstention: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Whether those answered are right as often here as the recipe asks: `asked`, `is_reached`, `sentence`.
+
+    The threshold was the lowest that did so on the validation part, by the point estimate: there it is reached by
+    choice, and only the test side says what it is worth. All None where nothing is asked, or no photo is answered. No
+    part of the gate.
+
+    Args:
+        asked: the recipe's answered_accuracy, 0 to 1; None: its record is older than that.
+        abstention: that of metrics.evaluate.
+    """
+    if asked is None or not abstention or abstention["accuracy"] is None:
+        return dict.fromkeys(("asked", "is_reached", "sentence"))
+    accuracy, (_, high) = abstention["accuracy"], abstention["accuracy_interval"]
+    is_reached = accuracy >= asked
+    found = "Reached" if is_reached else "Missed, within chance" if high >= asked else "Missed by more than chance"
+    sentence = f"Asked of those answered: at least {asked:.4f} right. {found}: {accuracy:.4f}."
     return {"asked": asked, "is_reached": is_reached, "sentence": sentence}
 
 

@@ -147,6 +147,9 @@ def _document(context: ReportContext) -> dict[str, Any]:
         "comparison": evaluation.comparison,
         "comparison_sentence": sentence(evaluation.comparison),
         "calibration_judgement": calibration.judge(search.recipe, evaluation.metrics["calibration"]),
+        "abstention_judgement": calibration.judge_answered(
+            search.configuration.get("answered_accuracy"), evaluation.metrics.get("abstention")
+        ),
         "search_gain": search_gain(search),
         "most_wrong": context.most_wrong,
         "num_forgotten": sum(context.forgotten_by_label.values()),

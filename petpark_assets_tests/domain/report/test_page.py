@@ -219,6 +219,17 @@ def test_the_champion_is_told_slice_by_slice():
     assert json.loads(report_json(context))["comparison"]["champion"]["package"] == toy.CHAMPION.package
 
 
+def test_what_was_asked_of_the_answered_stands_beside_what_was_found():
+    """Who lets the model answer alone must see on one page that it is right less often than it was told to be."""
+    context = toy.context(unknown_below=0.6, configuration={"answered_accuracy": 0.995})
+    judged = json.loads(report_json(context))["abstention_judgement"]
+    assert (judged["asked"], judged["is_reached"]) == (0.995, False)
+    page = text_of(render(context).decode())
+    assert "the lowest at which the validation photos that are answered were right as often as asked" in page
+    assert f"Asked of those answered: at least 0.9950 right. {judged['sentence'].partition('right. ')[2]}" in page
+    assert "Asked of those answered" not in text_of(render(toy.context(unknown_below=0.6)).decode())  # an old record
+
+
 def test_without_a_champion_the_page_says_so():
     """The first model of a park has nobody to be compared with, and must not look as if it had won."""
     assert "There was no champion to compare with." in text_of(PAGE)

@@ -58,10 +58,10 @@ def hyperparameter_search(train: TrainSplit, scaling: FeatureScaling, **fields: 
     )
     space = {"learning_rate": {"low": 0.005, "high": 0.02, "log": True}, "label_smoothing": {"values": [0.05, 0.1]}}
     given: dict[str, Any] = {"algorithm": "tpe", "space": space, "trials": trials, "num_validation_images": 160}
-    given |= {"default_validation_accuracy": 0.86, "best_validation_accuracy": 0.8812}
+    given |= {"configuration": {}, "default_validation_accuracy": 0.86, "best_validation_accuracy": 0.8812}
     return HyperparameterSearch(
         dataset_version=VERSION, attempt=ATTEMPT, train_split=digest(train), feature_scaling=digest(scaling),
-        recipe="laptop", configuration={}, seed=0, code_version="5f2c1e9a0b7d",
+        recipe="laptop", seed=0, code_version="5f2c1e9a0b7d",
         best_hyperparameters={"learning_rate": 0.01246}, **(given | fields),
     )  # fmt: skip
 
