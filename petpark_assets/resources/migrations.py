@@ -1,16 +1,18 @@
 """The databases of Dagster and MLflow brought to the schema of the versions that are installed.
 
-Both keep a version of their schema by alembic and refuse to work on an older one. An upgrade of an empty database makes
-it. Not here: a backup, which comes first (README).
+Both keep a version of their schema by alembic. MLflow's server refuses to work on an older one; Dagster's processes start
+and fail at some query, so they are asked about before (`check_dagster`). An upgrade of an empty database makes it.
+Not here: a backup, which comes first (README).
 """
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
-from petpark_assets.domain.errors import TransientError
+from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.registry.mlflow_store import be_quiet
 
 
@@ -20,7 +22,7 @@ def upgrade_dagster() -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
     with (
-        _one_line("Dagster's database", (SQLAlchemyError, DagsterPostgresException)),
+        _one_line("Dagster's database", (SQLAlchemyError, DagsterPostgresException), "MLflow's was not touched"),
         dg.DagsterInstance.get() as instance,
     ):
         instance.upgrade()
@@ -29,8 +31,27 @@ def upgrade_dagster() -> str:
     return str(schema[0] if schema else "")
 
 
+def check_dagster() -> None:
+    """Raises InvalidInput where this instance's schema is another than the installed version's.
+
+    A database that does not answer is left to the process that asked: it tries again for a while, and says so.
+    """
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with (
+        contextlib.suppress(SQLAlchemyError, DagsterPostgresException),
+        dg.DagsterInstance.get() as instance,
+    ):
+        found, installed = instance.event_log_storage.alembic_version() or (None, None)
+        if found != installed:
+            raise InvalidInput(
+                f"Dagster's database has the schema {found}, and {installed} is installed: type petpark upgrade"
+            )
+
+
 def upgrade_mlflow(database: str) -> str:
-    """Migrate MLflow's database, a URL of SQLAlchemy; the schema's version then.
+    """Migrate MLflow's database, a URL of SQLAlchemy, after Dagster's; the schema's version then.
 
     In this process: `mlflow db upgrade URL` would show the password to everybody who lists processes.
     """
@@ -42,7 +63,7 @@ def upgrade_mlflow(database: str) -> str:
     from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with _one_line("MLflow's database", (SQLAlchemyError, MlflowException)):
+    with _one_line("MLflow's database", (SQLAlchemyError, MlflowException), "Dagster's was, before it"):
         assert upgrade.callback is not None  # it is a command of click
         upgrade.callback(database)
         with create_engine(database).connect() as connection:
@@ -50,9 +71,9 @@ def upgrade_mlflow(database: str) -> str:
 
 
 @contextmanager
-def _one_line(what: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+def _one_line(what: str, errors: tuple[type[Exception], ...], others: str) -> Iterator[None]:
     try:
         yield
     except errors as error:
         reason = str(error.__cause__ or error).partition("\n")[0]
-        raise TransientError(f"{what} was not upgraded: {reason}: nothing else was touched, try again") from None
+        raise TransientError(f"{what} was not upgraded: {reason}; {others}: try again") from None

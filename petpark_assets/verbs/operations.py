@@ -58,6 +58,10 @@ def serve(
         if part is Part.reports:
             _serve_reports(environment, host, port or 3001)
             return
+        if environment.name == PRODUCTION and part is not Part.mlflow:
+            from petpark_assets.resources.migrations import check_dagster
+
+            check_dagster()
         command = [sys.executable, "-m", *COMMANDS[part](environment, host, port), *context.args]
         os.chdir(PROJECT_FOLDER)
         os.execv(sys.executable, command)  # noqa: S606 - our own words and the operator's, and no shell

@@ -25,10 +25,16 @@ OLD_DAGSTER = "16e3655b4d9b"
 
 def upgrade(variables):
     """`petpark upgrade`, as an operator runs it: exit code, and all that it printed."""
-    command = [sys.executable, "-m", "petpark_assets.cli", "upgrade", "--json"]
+    return petpark(variables, "upgrade", "--json")
+
+
+def petpark(variables, *words):
+    """A verb, as an operator types it: exit code, and all that it printed. One that serves would not end."""
+    command = [sys.executable, "-m", "petpark_assets.cli", *words]
     done = subprocess.run(
-        command, env={**os.environ, **variables}, capture_output=True, text=True, check=False, cwd=PROJECT_FOLDER
-    )
+        command, env={**os.environ, **variables}, capture_output=True, text=True, check=False, cwd=PROJECT_FOLDER,
+        timeout=300,
+    )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
 
@@ -65,6 +71,9 @@ def test_old_and_empty_databases_come_to_the_installed_version(postgres, ledger_
     schema = json.loads(out)["dagster"]
     assert _dagster_schema(dagster) == schema
     _make_old_dagster(dagster)
+    code, _, refused = petpark(variables, "serve", "daemon")
+    assert code == 1
+    assert f"the schema {OLD_DAGSTER}, and {schema} is installed: type petpark upgrade" in " ".join(refused.split())
     code, again, err = upgrade(variables)
     assert code == 0, err
     assert json.loads(again)["ledger_events_moved"] == 0

@@ -44,7 +44,10 @@ def ask(requirements: Path, service: Sequence[str]) -> Findings:
     """What a database knows of the pinned packages of a file. Raises NotAuditedError."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements), *service]
     options = ["--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json", "--desc", "off"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    try:
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise NotAuditedError(f"it gave no answer within {TIMEOUT_S} s") from error
     try:
         packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, LookupError) as error:

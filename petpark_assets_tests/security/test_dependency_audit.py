@@ -6,6 +6,7 @@ Against servers of OSV's own protocol on loopback, by the real pip-audit.
 import http.server
 import json
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -19,7 +20,7 @@ KNOWN = {release.split("==")[0] for release in PLANTED}
 
 
 @contextmanager
-def database(known, *, status=200):
+def database(known, *, status=200, hangs_s=0.0):
     """A server that knows of one hole in every release of some packages; gives the service for pip-audit."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -27,6 +28,7 @@ def database(known, *, status=200):
             """Requests are no news."""
 
         def do_POST(self):
+            time.sleep(hangs_s)
             name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]["name"]
             body = json.dumps({"vulns": [hole(name)]} if name in known else {}).encode()
             self.send_response(status)
@@ -85,6 +87,14 @@ def test_a_server_that_fails_is_not_believed_and_the_next_is_asked(pinned, capsy
         assert audit(pinned, [broken]) == 2
         assert "not audited" in capsys.readouterr().out
         assert audit(pinned, [broken, service]) == 1
+
+
+def test_a_server_that_hangs_is_not_audited(pinned, capsys, monkeypatch):
+    """Exit code 1 would say that there are holes."""
+    monkeypatch.setattr(dependency_audit, "TIMEOUT_S", 3)
+    with database(KNOWN, hangs_s=4) as hanging:
+        assert audit(pinned, [hanging]) == 2
+    assert "test: it gave no answer within 3 s" in capsys.readouterr().out
 
 
 def test_a_package_that_nobody_knows_is_not_called_clean(capsys):
