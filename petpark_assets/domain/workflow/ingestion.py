@@ -1,6 +1,6 @@
 """Data ingestion: extract, transform and load the lake; split it 80/20 into train and test; version the split."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from petpark_assets.domain import splits
-from petpark_assets.domain.errors import Conflict, NotFound
+from petpark_assets.domain.errors import Conflict, InvalidInput, NotFound
 from petpark_assets.domain.files import (
     digest,
     folder_key,
@@ -28,6 +28,7 @@ from petpark_assets.domain.lake import (
     corrections,
     croissant,
     diff,
+    history,
     ingest,
     leakage,
     ownership,
@@ -201,12 +202,45 @@ def split(home: Home, dataset_version: str) -> tuple[TrainSplit, TestSplit]:
     return train, test
 
 
+def require_no_leaks(home: Home, dataset_version: str, resolution_px: int) -> None:
+    """That the sides share no photo and no copy: what their blocking checks ask, which some runs pass by.
+
+    Raises InvalidInput with what was found and the remedy, in the check's words.
+    """
+    mixed = find_mixed(home, dataset_version)
+    verified = [] if mixed else find_leaks(home, dataset_version, resolution_px)[0]
+    if mixed or verified:
+        said = describe_mixed(mixed) if mixed else describe_leaks(verified)
+        raise InvalidInput(f"no model is examined on {dataset_version}: {said}")
+
+
+def find_mixed(home: Home, dataset_version: str) -> list[str]:
+    """sha256s of a version that are on both sides, by their group too, or on another than in any other version."""
+    others = history.read_history(home.store, besides=dataset_version)
+    return splits.leaks(read_manifest(home, dataset_version), history.sides(others))
+
+
+def describe_mixed(sha256s: Sequence[str]) -> str:
+    """What find_mixed found, and the remedy, in one line."""
+    return (
+        f"{len(sha256s)} photos on both sides, the first is {sha256s[0][:12]}…: take them out of the lake, and ingest "
+        "again (petpark lake verify names them)"
+    )
+
+
+def describe_leaks(verified: Sequence[Mapping[str, str]]) -> str:
+    """The verified pairs of find_leaks, and the remedy, in one line."""
+    pairs = "; ".join(f"{pair['test']} is a copy of {pair['train']}" for pair in verified[:3])
+    return f"{len(verified)} leaks: {pairs}: take one of each pair out of the lake, and ingest again"
+
+
 def find_leaks(
     home: Home, dataset_version: str, resolution_px: int
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Copies of train photos on the test side, by the independent check (leakage.py): verified pairs, and suspects.
 
-    Each pair has train, test (keys), train_sha256, test_sha256; suspects also their distance, the nearest first.
+    Pixels of the two sides are compared, no model is asked: no opening of the test side is noted. Each pair has train,
+    test (keys), train_sha256, test_sha256; suspects also their distance, the nearest first.
     """
     train, test = (open_side(home, dataset_version, side, resolution_px) for side in splits.SIDES)
     leaks = leakage.find_leaks(train.images, test.images)

@@ -40,6 +40,7 @@ from petpark_assets.domain.records import (
     TrainSplit,
 )  # fmt: skip
 from petpark_assets.domain.registry import decisions
+from petpark_assets.domain.workflow import ingestion
 from petpark_assets.domain.workflow.sides import (
     Side,
     count_by_label,
@@ -58,7 +59,10 @@ if TYPE_CHECKING:
 
 
 def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
-    """Examine the network on the test side and write the report, whatever the verdict is."""
+    """Examine the network on the test side and write the report, whatever the verdict is.
+
+    Raises InvalidInput when the sides leak: nothing is opened then, and there is no verdict.
+    """
     version, targets = attempt.dataset_version, attempt.recipe.targets
     if has_record(home.store, EvaluationReport, version, attempt.id):
         return read_record(home.store, EvaluationReport, version, attempt.id)
@@ -68,6 +72,7 @@ def evaluation_report(home: Home, attempt: Attempt) -> EvaluationReport:
     require_same_code(attempt)
     with home.noting() as circumstances:
         model = read_record(home.store, TrainedCnn, version, attempt.id)
+        ingestion.require_no_leaks(home, version, attempt.recipe.resolution_px)
         side = open_test_side(home, attempt, model, purpose="evaluation")
         probabilities = open_network(home, model)(side.images)
         slices = _slices(home, version, side)

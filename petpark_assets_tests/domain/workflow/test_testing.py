@@ -1,0 +1,91 @@
+"""Claims about the exam: what is no exam is not held, and the record says who was looked at."""
+
+import pytest
+from PIL import Image
+
+from petpark_assets.domain import splits
+from petpark_assets.domain.attempts import new_attempt
+from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.files import has_record
+from petpark_assets.domain.home import open_home
+from petpark_assets.domain.lake import groups
+from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.recipes import find_recipe, override
+from petpark_assets.domain.records import EvaluationReport
+from petpark_assets.domain.workflow import ingestion, testing, training
+from petpark_assets_tests import step_by_step
+
+TOLD = {
+    "resolution_px": 32,
+    "hyperparameters": {"epochs": 1, "width": 4},
+    "search": {"algorithm": "none"},
+    "targets": {"accuracy": 0.0, "precision": 0.0, "recall": 0.0},
+}
+
+
+@pytest.fixture
+def lake(tmp_path):
+    """Forty drawn photos, each saved once more: some fall to the test side alone, were they not kept together."""
+    draw_lake(tmp_path / "lake", num_images=40, num_broken=0)
+    for path in sorted((tmp_path / "lake").glob("*/*.jpg")):
+        with Image.open(path) as photo:
+            photo.save(path.with_name(f"again-{path.stem}.jpg"), quality=70)
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A home that is not there yet."""
+    return open_home(tmp_path / "home", actor="tester")
+
+
+def train(home, lake):
+    """A version of the lake and a trained network, by the domain alone: no check is run."""
+    recipe = override(find_recipe("demo"), TOLD)
+    attempt = new_attempt(step_by_step.ingest(home, str(lake), recipe.resolution_px), recipe)
+    training.feature_scaling(home, attempt)
+    training.hyperparameter_search(home, attempt, running_ray=pytest.fail)
+    training.trained_cnn(home, attempt)
+    return attempt
+
+
+def overlook_copies(monkeypatch):
+    """Grouping finds no pairs: every photo is a group of its own."""
+    real = groups.assign_groups
+    monkeypatch.setattr(groups, "assign_groups", lambda names, pairs, *known: real(names, pairs[:0], *known))
+
+
+def part_groups(monkeypatch):
+    """Each photo has a side by itself, whatever its group is."""
+    real = splits.assign
+
+    def assign(photos, history):
+        place = photos.schema.get_field_index("group")
+        return real(photos.set_column(place, "group", photos["sha256"]), history)
+
+    monkeypatch.setattr(splits, "assign", assign)
+
+
+@pytest.mark.parametrize(
+    ("mix", "words"),
+    [
+        (overlook_copies, "leaks: .*jpg is a copy of .*jpg.*: take one of each pair out of the lake, and ingest again"),
+        (part_groups, "photos on both sides, the first is .*…: take them out of the lake, and ingest again"),
+    ],
+    ids=["copies", "groups"],
+)
+def test_sides_that_leak_are_no_exam_also_where_no_check_was_run(home, lake, monkeypatch, mix, words):
+    """The job `retrain` has no step that the checks hang on: its model would be crowned for what it had learnt."""
+    mix(monkeypatch)
+    attempt = train(home, lake)
+    with pytest.raises(InvalidInput, match=f"^no model is examined on v0001: [0-9]+ {words}"):
+        testing.evaluation_report(home, attempt)
+    assert not has_record(home.store, EvaluationReport, "v0001", attempt.id)
+    assert {"test_side_opened", "verdict"}.isdisjoint(event.event for event in home.ledger.events())
+
+
+def test_copies_that_were_kept_together_are_an_exam(home, lake):
+    """Else every refusal above could be that of any lake."""
+    attempt = train(home, lake)
+    assert testing.evaluation_report(home, attempt).is_accepted
+    assert ingestion.find_mixed(home, "v0001") == []
