@@ -61,8 +61,19 @@ def _asha(ended: Iterable[Mapping[str, Any]]) -> Any:
             return True  # it has them since it was made, or it could not have been told of the trials that ended
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            decision = super().on_trial_result(tune_controller, trial, result)
-            return TrialScheduler.CONTINUE if trial.config["number"] == 1 else decision
+            """By all of its curve: a trial that goes on after a kill reports later epochs alone.
+
+            The first of them would stand for what it came to at the looks before, and the next would be held to that.
+            """
+            decide, decisions = super().on_trial_result, []
+            for point in result["curve"]:  # one that was compared before changes nothing
+                percent = schedule_percent(point["epoch"], result["num_epochs"])
+                decisions.append(decide(tune_controller, trial, {"schedule_percent": percent, METRIC: point[METRIC]}))
+            is_over = TrialScheduler.STOP in decisions and trial.config["number"] != 1
+            return TrialScheduler.STOP if is_over else TrialScheduler.CONTINUE
+
+        def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+            """Its end was compared when it was reported; here, it would stand for a look that it never came to."""
 
     asha: Any = Asha(
         time_attr="schedule_percent", metric=METRIC, mode="max", max_t=100, grace_period=GRACE_PERCENT,
@@ -71,9 +82,8 @@ def _asha(ended: Iterable[Mapping[str, Any]]) -> Any:
     for trial in ended:
         shade: Any = SimpleNamespace(trial_id=f"ended {trial['number']}", config=trial)
         asha.on_trial_add(None, shade)
-        for point in trial["curve"]:
-            percent = schedule_percent(point["epoch"], trial["hyperparameters"]["epochs"])
-            asha.on_trial_result(None, shade, {"schedule_percent": percent, METRIC: point[METRIC]})
+        num_epochs = trial["hyperparameters"]["epochs"]
+        asha.on_trial_result(None, shade, {"curve": trial["curve"], "num_epochs": num_epochs})
     return asha
 
 

@@ -19,7 +19,7 @@ from petpark_assets.domain.errors import InvalidInput, ProcessLost, TransientErr
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import search_schedulers, space
 from petpark_assets.domain.model.journal import checkpoint_path
-from petpark_assets.domain.model.search_schedulers import METRIC, generation_epochs, schedule_percent
+from petpark_assets.domain.model.search_schedulers import METRIC, generation_epochs
 from petpark_assets.domain.model.trial import Curve, SavedData, Task, train
 from petpark_assets.domain.recipes import Recipe
 
@@ -226,8 +226,7 @@ def _report(task: Task, config: Mapping[str, Any], curve: Curve, **more: Any) ->
 
     last: dict[str, Any] = curve[-1] if curve else {"epoch": 0, METRIC: 0.0}
     num_epochs = space.trial_hyperparameters(task.recipe, config["values"]).epochs
-    percent = schedule_percent(last["epoch"], num_epochs)
-    metrics = {METRIC: last[METRIC], "epoch": last["epoch"], "schedule_percent": percent, "curve": curve, **more}
+    metrics = {METRIC: last[METRIC], "epoch": last["epoch"], "num_epochs": num_epochs, "curve": curve, **more}
     is_generation = task.recipe.search.scheduler == "pbt" and last["epoch"] % generation_epochs(task.recipe) == 0
     if "failure" in more or not is_generation or not curve:  # nobody takes over from a failure
         tune.report(metrics)
