@@ -49,7 +49,7 @@ def _tpe_point(recipe: Recipe, number: int, tried: Sequence[Tried]) -> space.Val
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     num_random = max(2, recipe.search.num_trials // 3)  # Optuna's own 10 would leave a short search random
     seed = random.Random(f"{recipe.seed}, trial {number}").getrandbits(32)  # noqa: S311 - to be repeated, not secret
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = {name: _distribution(domain, recipe, name) for name, domain in recipe.search.space.items()}
     _teach(study, recipe, tried, distributions)

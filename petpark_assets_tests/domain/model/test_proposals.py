@@ -52,6 +52,8 @@ def test_tpe_looks_elsewhere_while_a_trial_runs():
     """Trials at the same time that try the same point are a waste of one."""
     recipe = toy(algorithm="tpe", num_trials=30)
     tried = play(recipe, nearness)[:20]
-    alone = propose(recipe, 21, tried)
+    alone = propose(recipe, 22, tried)
     running = Tried(values=alone, is_running=True, accuracy=None)
     assert propose(recipe, 22, [*tried, running]) != alone
+    failed = Tried(values=alone, is_running=False, accuracy=None)
+    assert propose(recipe, 22, [*tried, failed]) == alone
