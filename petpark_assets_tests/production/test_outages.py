@@ -42,7 +42,7 @@ DRILLS = {
 LONG_EPOCHS = 60
 BUILT_S = 900
 RUNS = """{ runsOrError { ... on Runs { results { runId jobName status tags { key value }
-    stepStats { stepKey status } } } } }"""
+    stepStats { stepKey status attempts { endTime } } } } } }"""
 AGAIN = """mutation ($params: ReexecutionParams) { launchRunReexecution(reexecutionParams: $params) { __typename } }"""
 OVER = {"SUCCESS", "FAILURE", "CANCELED"}
 BUILD_ALL = """
@@ -128,6 +128,11 @@ def is_at(step: str, *statuses: str) -> Callable[[list[dict]], bool]:
     return lambda runs: any(stats["stepKey"] == step and stats["status"] in statuses for stats in runs[0]["stepStats"])
 
 
+def has_failed_try(run: dict) -> bool:
+    """Whether a try of a step has come to its end, and not to a good one."""
+    return any(len(stats["attempts"]) > (stats["status"] in {"SUCCESS", "SKIPPED"}) for stats in run["stepStats"])
+
+
 def is_over(runs: list[dict]) -> bool:
     """Whether nothing more happens by itself: a failed run may be made again by the daemon."""
     tags = {tag["key"]: tag["value"] for tag in runs[0]["tags"]}
@@ -147,10 +152,14 @@ class Drill:
         """Wait for this moment of the build."""
         wait(self.park, lambda runs: len(runs) > self.began and is_at(step, *statuses)(runs))
 
+    def until_noticed(self) -> None:
+        """Wait until a try of a step has failed: a build that never met the outage would prove nothing."""
+        wait(self.park, lambda runs: any(map(has_failed_try, runs[: len(runs) - self.began])))
+
     def assert_built(self, undisturbed: dict, what: str, num_presses: int = 0) -> None:
         """Registered, the same as undisturbed, nothing half-made, and each failure a line that says what was away.
 
-        So often at most a person has pressed "Re-execute, from failure".
+        After `until_noticed` there is one such line at least. So often at most a person has pressed "Re-execute, from failure".
         """
         runs, pressed = wait(self.park, is_over), 0
         while runs[0]["status"] == "FAILURE" and pressed < num_presses:
@@ -188,13 +197,14 @@ def test_a_database_that_restarts(park, undisturbed):
 
 
 def test_an_s3_that_is_away_for_a_minute(park, undisturbed):
-    """Requests hang for half of it, and are refused for the other half."""
+    """Requests hang for half of it, and are refused for the other half, and until a first try has failed for it."""
     drill = Drill(park, S3)
     drill.until("hyperparameter_search", "IN_PROGRESS")
     park.running["radosgw"].send_signal(signal.SIGSTOP)
     time.sleep(30)
     environment = park.kill("radosgw")
     time.sleep(30)
+    drill.until_noticed()
     park.start("radosgw", environment)
     drill.assert_built(undisturbed, "store s3://petpark-store/store cannot be (reached|used)")
 
@@ -220,7 +230,7 @@ def test_a_full_disk(park, undisturbed):
     drill = Drill(park, DISK)
     drill.until("hyperparameter_search", "IN_PROGRESS")
     with full_disk(park.folder / "home"):
-        time.sleep(45)
+        drill.until_noticed()
     drill.assert_built(undisturbed, "no space left on the disk while writing")
 
 
