@@ -12,18 +12,24 @@ from typing import Any
 import dagster as dg
 
 from petpark_assets.assets.versions import ATTEMPT_TAG
+from petpark_assets.checks.report import model_satisfies
 from petpark_assets.definitions import build_defs
 from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.errors import PermanentError, PetparkError
+from petpark_assets.domain.files import has_record
+from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import label_specs
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.recipes import find_recipe
+from petpark_assets.domain.records import EvaluationReport, RegisteredModel
 from petpark_assets.domain.workflow import summary
 from petpark_assets.resources.environments import Environment, open_here
 from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, find_failure, lost_process, this_machine
 
 Show = Callable[[str], None]
 
+MOST_RUNS = 100
+"""The newest of a version that are looked through for an attempt's; one more of an older one does no harm."""
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
 """At most: those of the machines, and of PostgreSQL's."""
 
@@ -40,7 +46,7 @@ def build_lake(
     version, is_new = ingest_lake(environment, lake_uri, recipe_name, labels=labels, show=show)
     attempt = new_attempt(version, recipe)
     home = open_here(environment)
-    if summary.is_finished(home, attempt):
+    if summary.is_finished(home, attempt) and _is_shown(home, attempt):
         show(f"{version} with recipe {recipe_name} is finished already (attempt {attempt.id})")
     else:
         _build_version(environment, attempt, show=show)
@@ -71,7 +77,6 @@ def ingest_only(
 
 
 def _build_version(environment: Environment, attempt: Attempt, *, show: Show) -> None:
-    home = open_here(environment)
     show(f"building {attempt.dataset_version} with recipe {attempt.recipe.name} (attempt {attempt.id})")
     result = _run_job(
         environment,
@@ -82,8 +87,26 @@ def _build_version(environment: Environment, attempt: Attempt, *, show: Show) ->
         tags={ATTEMPT_TAG: attempt.id},
         must_succeed=False,
     )
-    if not result.success and not summary.is_finished(home, attempt):
+    if not result.success and not _is_rejection(result):
         raise _failure(result)
+
+
+def _is_shown(home: Home, attempt: Attempt) -> bool:
+    """Whether Dagster has seen the last step of a finished attempt end: a kill may come between its record and that."""
+    is_registered = has_record(home.store, RegisteredModel, attempt.dataset_version, attempt.id)
+    last = dg.AssetKey((RegisteredModel if is_registered else EvaluationReport).asset)
+    wanted = dg.AssetRecordsFilter(asset_key=last, asset_partitions=[attempt.dataset_version])
+    seen = dg.DagsterInstance.get().fetch_materializations(wanted, limit=MOST_RUNS).records
+    found = (each.asset_materialization for each in seen)
+    return any(each.metadata["attempt"].value == attempt.id for each in found if each and "attempt" in each.metadata)
+
+
+def _is_rejection(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a run failed by the gate's verdict alone: whatever else stopped it is told."""
+    failed = [event.step_key for event in result.filter_events(lambda event: event.is_step_failure)]
+    (check,) = model_satisfies.check_keys
+    verdicts = [each for each in result.get_asset_check_evaluations() if each.asset_check_key == check]
+    return failed == [model_satisfies.node_def.name] and any(not each.passed for each in verdicts)
 
 
 def _run_job(

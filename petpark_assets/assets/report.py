@@ -42,6 +42,7 @@ def evaluation_report(
     opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
     record = testing.evaluation_report(opened, attempt)
+    asked_again = retraining.file_request(opened, attempt)  # before pages, which a full disk may keep from being drawn
     page = testing.draw_page(opened, attempt)
     audit_page = pages.draw_page(opened, attempt)
     context.log.info(record.verdict)
@@ -54,7 +55,7 @@ def evaluation_report(
             **override(opened, attempt),
             "is_accepted": record.is_accepted,
             "verdict": record.verdict,
-            "retraining": retraining.file_request(opened, attempt),
+            "retraining": asked_again,
             "accuracy": metrics["accuracy"],
             "targets": table(
                 {"measure": name, "asked": asked, "by default": record.default_targets[name]}

@@ -70,7 +70,7 @@ def file_request(home: Home, attempt: Attempt) -> str:
     if report.is_accepted:
         return "none: the model was accepted"
     if not has_record(home.store, RetrainRequest, version, attempt.id):
-        if len(list_attempts(home.store, RetrainRequest, version)) >= BUDGET:
+        if not is_owed(home, attempt):
             return f"none: {version} has its {BUDGET} requests already; change the recipe or the lake"
         with home.noting() as circumstances:
             request = _request(attempt, report)
@@ -80,6 +80,12 @@ def file_request(home: Home, attempt: Attempt) -> str:
             write_record(home.store, request, circumstances())
     search = read_record(home.store, RetrainRequest, version, attempt.id).configuration["search"]
     return f"asked for, with {search['num_trials']} trials over {', '.join(sorted(search['space']))}"
+
+
+def is_owed(home: Home, attempt: Attempt) -> bool:
+    """Whether file_request would file one for this rejected attempt: none is, and its version's budget has room."""
+    filed = list_attempts(home.store, RetrainRequest, attempt.dataset_version)
+    return attempt.id not in filed and len(filed) < BUDGET
 
 
 def _request(attempt: Attempt, report: EvaluationReport) -> RetrainRequest:

@@ -20,6 +20,7 @@ from petpark_assets.domain.records import (
     TrainSplit,
 )
 from petpark_assets.domain.registry import decisions
+from petpark_assets.domain.workflow import retraining
 
 FLOW: tuple[type[Record], ...] = (
     RawImages, TrainSplit, TestSplit, FeatureScaling,
@@ -29,7 +30,10 @@ FLOW: tuple[type[Record], ...] = (
 
 
 def is_finished(home: Home, attempt: Attempt) -> bool:
-    """Whether there is nothing left to do: the model is registered, or was rejected and nobody let it through."""
+    """Whether there is nothing left to do: the model is registered, or was rejected and nobody let it through.
+
+    A kill after the verdict may leave a rejected one without its page, or the request to train again: then there is.
+    """
     version = attempt.dataset_version
     if has_record(home.store, RegisteredModel, version, attempt.id):
         return True
@@ -37,7 +41,9 @@ def is_finished(home: Home, attempt: Attempt) -> bool:
         return False
     if has_record(home.store, GateOverride, version, attempt.id):
         return False
-    return not read_record(home.store, EvaluationReport, version, attempt.id).is_accepted
+    if read_record(home.store, EvaluationReport, version, attempt.id).is_accepted:
+        return False
+    return page_path(home, attempt).is_file() and not retraining.is_owed(home, attempt)
 
 
 def summarize(home: Home, lake_uri: str, attempt: Attempt, *, is_new: bool) -> dict[str, Any]:
