@@ -134,10 +134,10 @@ def check_bytes(
 
     Args:
         predictor: of the ONNX file.
-        sha256s: the whole test side.
+        sha256s: the whole test side, without the photos that were forgotten.
         labels: uint8 [N], indices into records.LABELS.
         read_originals: reads the photos.
-        reported_accuracy: the report's, 0 to 1.
+        reported_accuracy: the report's over just these photos, 0 to 1.
 
     Returns:
         num_images, reported_accuracy and accuracy_from_bytes.

@@ -16,7 +16,12 @@ from petpark_assets.domain.package.predictor import Predictor
 from petpark_assets.domain.records import OnnxPackage, TrainedCnn
 from petpark_assets.domain.workflow import gate
 from petpark_assets.domain.workflow.sides import Side, read_manifest
-from petpark_assets.domain.workflow.testing import open_network, open_test_side, read_report_file
+from petpark_assets.domain.workflow.testing import (
+    open_network,
+    open_test_side,
+    read_report_file,
+    reported_accuracy,
+)
 from petpark_assets.domain.workflow.training import read_weights, training_data
 
 
@@ -39,7 +44,7 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
         parity = {
             "same_tensors": _prove_same_tensors(home, model, predictor, side),
             "own_bytes": export.check_bytes(
-                predictor, side.sha256s, side.labels, home.originals.read_all, report.metrics["accuracy"]
+                predictor, side.sha256s, side.labels, home.originals.read_all, reported_accuracy(home, report, side)
             ),
         }
         int8_model, parity["int8"] = _quantise(home, attempt, onnx_model, side, parity["own_bytes"])

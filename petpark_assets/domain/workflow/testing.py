@@ -144,6 +144,16 @@ def read_report_file(home: Home, record: EvaluationReport, name: str) -> bytes:
     return get_verified(home.store, key, record.files[name])
 
 
+def reported_accuracy(home: Home, record: EvaluationReport, side: Side) -> float:
+    """The report's accuracy over the photos of an opened side, by its stored answers: some were forgotten since."""
+    from petpark_assets.domain.report.metrics import THRESHOLD
+    from petpark_assets.domain.report.predictions import read_predictions
+
+    answers = read_predictions(read_report_file(home, record, "predictions.parquet"))
+    is_right = (answers.probabilities >= THRESHOLD) == answers.labels
+    return float(is_right[np.isin(answers.sha256s, side.sha256s)].mean())
+
+
 def draw_page(home: Home, attempt: Attempt) -> Path:
     """Draw the report with the most wrong photos in it into the home's reports, for people; it can be drawn again."""
     from petpark_assets.domain.report import gallery, page

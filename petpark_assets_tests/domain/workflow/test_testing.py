@@ -1,5 +1,6 @@
 """Claims about the exam: what is no exam is not held, and the record says who was looked at."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,7 +13,9 @@ from petpark_assets.domain.lake import groups
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.recipes import find_recipe, override
 from petpark_assets.domain.records import EvaluationReport
-from petpark_assets.domain.workflow import ingestion, testing, training
+from petpark_assets.domain.report.metrics import THRESHOLD
+from petpark_assets.domain.report.predictions import read_predictions
+from petpark_assets.domain.workflow import forgetting, ingestion, packaging, testing, training
 from petpark_assets_tests import step_by_step
 
 TOLD = {
@@ -89,3 +92,19 @@ def test_copies_that_were_kept_together_are_an_exam(home, lake):
     attempt = train(home, lake)
     assert testing.evaluation_report(home, attempt).is_accepted
     assert ingestion.find_mixed(home, "v0001") == []
+
+
+def test_photos_that_were_forgotten_after_the_exam_refuse_no_package(home, lake):
+    """The package answers those that are left, and so must the report's number: here all wrong answers but one go."""
+    attempt = train(home, lake)
+    report = testing.evaluation_report(home, attempt)
+    answers = read_predictions(testing.read_report_file(home, report, "predictions.parquet"))
+    is_wrong = (answers.probabilities >= THRESHOLD) != answers.labels
+    assert is_wrong.any()
+    assert report.metrics["accuracy"] == pytest.approx(1 - is_wrong.mean())
+    for sha256 in np.array(answers.sha256s)[is_wrong][:-1]:
+        forgetting.forget(home, sha256, reason="asked for")
+    proved = packaging.onnx_package(home, attempt).parity["own_bytes"]
+    num_left = len(is_wrong) - int(is_wrong.sum()) + 1
+    assert proved["num_images"] == num_left
+    assert proved["reported_accuracy"] == proved["accuracy_from_bytes"] == pytest.approx(1 - 1 / num_left)
