@@ -24,7 +24,8 @@ def onnx_package(context: dg.AssetExecutionContext, home: PetparkHome, recipe: R
     """ONNX with the preprocessing inside the graph: a photo of any size in, probabilities out.
 
     Proved on the whole test side: the same labels as the network, and the report's accuracy from the photos' own bytes.
-    A faster 8 bit variant is beside it where that lost at most 0.2 points on the validation part.
+    A faster 8 bit variant is beside it where that lost at most 0.2 points on the validation part; what it loses on the
+    test side is recorded.
     """
     opened = home.open(context.run)
     attempt = run_attempt(context, opened, recipe)
