@@ -127,7 +127,8 @@ class Search:
     """One at a time makes the search repeatable; trials then share nothing and wait for nothing."""
     cpus_per_trial: int = 2
     gpus_per_trial: float = 1.0
-    """Of each worker: a share of a GPU, where 0.25 lets four run on one; without a GPU the trial runs on the CPU."""
+    """Of each worker: a share of a GPU. Four run on one with 0.25 here and 4 `max_concurrent_trials`; without a GPU the
+    trial runs on the CPU."""
     workers_per_trial: int = 1
     """Processes that train one trial together, each on its part of every batch and on `cpus_per_trial` cores."""
     time_budget_s: float | None = None
