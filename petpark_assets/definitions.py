@@ -15,6 +15,7 @@ from petpark_assets.checks import package as package_checks
 from petpark_assets.checks import registry as registry_checks
 from petpark_assets.checks import report as report_checks
 from petpark_assets.checks import splits as splits_checks
+from petpark_assets.resources.closed import NoValues, closed
 from petpark_assets.resources.environments import Environment, read_environment
 from petpark_assets.resources.home import PetparkHome
 from petpark_assets.resources.lake_watch import LakeWatch
@@ -31,8 +32,15 @@ from petpark_assets.sensors.stuck_runs import stuck_runs
 
 SENSORS = (lake_arrivals, run_failures, stuck_runs, rejected_models)
 
-FORKED = dg.multiprocess_executor.configured({"start_method": {"forkserver": {}}}, name="forked")
-"""A process a step, forked from one a run that has imported this module: Dagster's default imports it for each step."""
+FORKED = dg.multiprocess_executor.configured(
+    lambda _told: {"start_method": {"forkserver": {}}}, name="forked", config_schema={}
+)
+"""A process a step, forked from one a run that has imported this module: Dagster's default imports it for each step.
+
+A run says nothing of it: that process would import whatever module it names."""
+
+OPEN = {"recipe"}
+"""The resources that a run may be told otherwise."""
 
 
 def build_defs(
@@ -43,6 +51,7 @@ def build_defs(
     """The definitions of an environment; `overrides` puts other resources in by name, `loggers` other loggers."""
     s3 = S3Connection()
     resources = {
+        "io_manager": NoValues(),
         "s3": s3,
         "home": PetparkHome(
             root=str(environment.home),
@@ -62,6 +71,7 @@ def build_defs(
             num_photos=environment.arrivals,
             wait_h=environment.arrivals_wait_h,
         ),
+        **(overrides or {}),
     }
     return dg.Definitions(
         assets=dg.load_assets_from_modules([lake, splits, model, report, package, registry], include_specs=True),
@@ -71,7 +81,7 @@ def build_defs(
         jobs=jobs.JOBS,
         sensors=SENSORS,
         schedules=[daily_reconcile],
-        resources={**resources, **(overrides or {})},
+        resources={name: told if name in OPEN else closed(told) for name, told in resources.items()},
         loggers=loggers,
         executor=FORKED,
     )

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import boto3
+import dagster as dg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from petpark_assets.definitions import build_defs
 from petpark_assets.domain.errors import InvalidInput
@@ -253,21 +255,22 @@ def test_a_process_and_its_children_are_told_once(tmp_path: Path):
     assert told["AWS_DEFAULT_REGION"] == "eu-north-1"  # boto3, in Dagster's logs and MLflow's files, reads no other
 
 
+@pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")  # Dagster's, of each schedule
 def test_definitions_of_production_hold_no_secret():
     """Dagster shows resources in the UI and keeps the configuration of runs."""
-    definitions = build_defs(read_environment(WHOLE))
-    shown = json.dumps([str(resource) for resource in definitions.resources.values()], default=str)
+    shown = str(RepositorySnap.from_def(build_defs(read_environment(WHOLE)).get_repository_def()))
     assert "http://mlflow.park:5000" in shown
     assert "hunter" not in shown
 
 
 def test_a_step_finds_the_ledger_in_its_processs_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Its resource is shown in the UI, and so has no password; in a file, too, it is found."""
-    resource = build_defs(read_environment({"PETPARK_HOME": str(tmp_path)})).resources["home"]
-    assert isinstance(resource.open().ledger, FileLedger)
-    (tmp_path / "ledger").write_text(WHOLE["PETPARK_LEDGER"])
-    monkeypatch.setenv("PETPARK_LEDGER_FILE", str(tmp_path / "ledger"))
-    assert isinstance(resource.open().ledger, PostgresLedger)
+    house = build_defs(read_environment({"PETPARK_HOME": str(tmp_path)}))
+    with dg.build_resources({"home": house.resources["home"]}) as resources:
+        assert isinstance(resources.home.open().ledger, FileLedger)
+        (tmp_path / "ledger").write_text(WHOLE["PETPARK_LEDGER"])
+        monkeypatch.setenv("PETPARK_LEDGER_FILE", str(tmp_path / "ledger"))
+        assert isinstance(resources.home.open().ledger, PostgresLedger)
 
 
 def test_the_table_is_that_of_infra():
