@@ -34,8 +34,10 @@ CODE_VERSION = code_version("splits")[:12]
             kinds={"python", "parquet"},
             owners=OWNERS,
             code_version=CODE_VERSION,
-            description="20 % of each class: photos that no training sees. Only the evaluation opens them, "
-            "and packaging, to prove that the package answers as the report says.",
+            description="20 % of each class: photos that no training sees. Who asks a model about them is in the "
+            "ledger, with the model and the purpose: the evaluation, which asks the champion too; packaging, to prove "
+            "that the package answers as the report says; a replay that came to other weights. The checks for copies "
+            "compare pixels and ask no model.",
         ),
     ],
     partitions_def=DATASET_VERSIONS,

@@ -14,7 +14,8 @@ from petpark_assets.domain.attempts import Attempt, code_version, find_attempt
 from petpark_assets.domain.files import has_record, read_record, sha256
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.records import EvaluationReport, HyperparameterSearch, TrainedCnn
-from petpark_assets.domain.workflow.testing import open_test_side
+from petpark_assets.domain.workflow.sides import Side
+from petpark_assets.domain.workflow.testing import open_test_side, reported_accuracy
 from petpark_assets.domain.workflow.training import read_weights, training_data
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def replay(home: Home, model: str, *, on_epoch: "Callable[[Epoch], None]" = lamb
     """Train a registered version again, and compare.
 
     A replay that was killed goes on after its last epoch. The test side is opened, and that noted, only where the bits
-    differ: the same weights have the same metrics.
+    differ: the same weights have the same metrics. Other weights are noted by their own sha256, and count as a model
+    that was evaluated.
 
     Args:
         home: that holds the version's data.
@@ -138,9 +140,10 @@ def _compare(home: Home, attempt: Attempt, record: TrainedCnn, fitted: "Fitted",
         _row("train_loss", registered["train_loss"], best.train_loss),
     ]
     if has_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id):
-        metrics = read_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id).metrics
-        accuracy = _test_accuracy(home, attempt, record, file)
-        rows.append(_row("test_accuracy", metrics["accuracy"], accuracy, metrics["num_images"]))
+        side = open_test_side(home, attempt, record, purpose="replay", replayed_weights=sha256(file))
+        report = read_record(home.store, EvaluationReport, attempt.dataset_version, attempt.id)
+        registered_accuracy, num_tested = reported_accuracy(home, report, side), len(side.labels)
+        rows.append(_row("test_accuracy", registered_accuracy, _accuracy(file, side), num_tested))
     return rows
 
 
@@ -158,10 +161,9 @@ def allowed_difference(accuracy: float, num_photos: int) -> float:
     return ALLOWED_DEVIATIONS * math.sqrt(2 * smoothed * (1 - smoothed) / num_photos)
 
 
-def _test_accuracy(home: Home, attempt: Attempt, record: TrainedCnn, file: bytes) -> float:
+def _accuracy(file: bytes, side: Side) -> float:
     from petpark_assets.domain.model.prediction import predict
     from petpark_assets.domain.model.weights import load_classifier
     from petpark_assets.domain.report.metrics import THRESHOLD
 
-    side = open_test_side(home, attempt, record, purpose="replay")
     return float(((predict(load_classifier(file), side.images) >= THRESHOLD) == side.labels).mean())

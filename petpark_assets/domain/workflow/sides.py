@@ -58,7 +58,10 @@ def open_side(home: Home, dataset_version: str, side: splits.Side, resolution_px
 
 
 def note_opening(home: Home, dataset_version: str, model: Mapping[str, str], *, purpose: str) -> None:
-    """Note in the ledger that a test side is opened: for which model (`attempt`, `trained_cnn`), and for what."""
+    """Note in the ledger that a model is asked about a test side: which (`attempt`, `trained_cnn`), and for what.
+
+    A replay that came to other weights than the model's names these too: `replayed_weights`, a sha256.
+    """
     test_split = digest(read_record(home.store, TestSplit, dataset_version))
     subject = {"dataset_version": dataset_version, **model, "test_split": test_split, "purpose": purpose}
     home.ledger.append("test_side_opened", subject)
@@ -67,10 +70,14 @@ def note_opening(home: Home, dataset_version: str, model: Mapping[str, str], *, 
 def count_models_evaluated(home: Home) -> int:
     """How many models have been evaluated on test photos of this home so far, by the ledger; one counts once.
 
-    Of all versions: photos never change sides, so a version's test side is mostly that of the versions before.
+    Of all versions: photos never change sides, so a version's test side is mostly that of the versions before. Other
+    weights that a replay came to are another model. A champion in a comparison, and what is packaged, were counted at
+    their evaluation.
     """
     openings = (event.subject for event in home.ledger.events() if event.event == "test_side_opened")
-    return len({opening["trained_cnn"] for opening in openings if opening["purpose"] == "evaluation"})
+    asked = (opening for opening in openings if opening["purpose"] in ("evaluation", "replay"))
+    # Replays were noted without their weights once: those of one model are one other then.
+    return len({(opening["purpose"], opening.get("replayed_weights", opening["trained_cnn"])) for opening in asked})
 
 
 def _is_any_forgotten(home: Home, sha256s: list[str], copy: Path) -> bool:

@@ -121,9 +121,13 @@ def _slices(home: Home, version: str, side: Side) -> "list[Slice]":
     return slices.cut(side.labels, measured)
 
 
-def open_test_side(home: Home, attempt: Attempt, model: TrainedCnn, *, purpose: str) -> Side:
-    """The test side, every opening of which is in the ledger with its model and purpose."""
-    note_opening(home, attempt.dataset_version, {"attempt": attempt.id, "trained_cnn": digest(model)}, purpose=purpose)
+def open_test_side(
+    home: Home, attempt: Attempt, model: TrainedCnn, *, purpose: str, replayed_weights: str | None = None
+) -> Side:
+    """The test side, to ask a model about it, or other weights that a replay came to; noted in the ledger first."""
+    asked = {"attempt": attempt.id, "trained_cnn": digest(model)}
+    other = {} if replayed_weights is None else {"replayed_weights": replayed_weights}
+    note_opening(home, attempt.dataset_version, asked | other, purpose=purpose)
     return open_side(home, attempt.dataset_version, "test", attempt.recipe.resolution_px)
 
 

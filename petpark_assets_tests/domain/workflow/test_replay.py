@@ -16,6 +16,7 @@ from petpark_assets.domain.model.network import build_network
 from petpark_assets.domain.recipes import Hyperparameters, find_recipe, override
 from petpark_assets.domain.workflow import ingestion, testing, training
 from petpark_assets.domain.workflow.replay import allowed_difference, judge, replay
+from petpark_assets.domain.workflow.sides import count_models_evaluated
 
 TOLD = {"hyperparameters": {"epochs": 4, "width": 4}, "search": {"algorithm": "none"}}
 
@@ -105,7 +106,10 @@ def test_a_replay_gives_the_same_bits_without_opening_the_test_side(trained):
 
 
 def test_a_replay_elsewhere_is_compared_by_its_metrics(trained, monkeypatch):
-    """Another processor rounds otherwise; played here by another seed, and by other versions noted."""
+    """Another processor rounds otherwise; played here by another seed, and by other versions noted.
+
+    What is examined then is another model: the ledger says which, and it counts.
+    """
     home, _, record = trained
     real = train.fit
 
@@ -122,6 +126,11 @@ def test_a_replay_elsewhere_is_compared_by_its_metrics(trained, monkeypatch):
     assert rows["validation_accuracy"]["registered"] == record.validation_accuracy
     assert {"validation_loss", "train_loss", "test_accuracy"} <= rows.keys()
     assert openings(home) == [*before, "replay"]
+    (noted,) = [event.subject for event in home.ledger.events() if event.subject.get("purpose") == "replay"]
+    assert (noted["trained_cnn"], noted["replayed_weights"]) == (digest(record), found["replayed_weights"])
+    assert count_models_evaluated(home) == 2
+    replay(home, "7")
+    assert count_models_evaluated(home) == 2, "the same weights count once"
 
 
 def test_a_replay_from_another_start_names_it_and_confirms_nothing(lake, tmp_path, monkeypatch):
