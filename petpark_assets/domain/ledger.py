@@ -35,6 +35,7 @@ from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, InvalidInput
 
 EVENTS: Mapping[str, str] = {
+    "lake_read": "a look at the lake is about to become a version: which lake, and by which sources of labels",
     "dataset_version_made": "a manifest was written: a new version of the lake",
     "split_made": "a version was divided into its train side and its test side",
     "search_done": "hyperparameters were chosen for an attempt: recipe, seed, code version",

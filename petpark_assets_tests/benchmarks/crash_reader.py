@@ -24,7 +24,7 @@ from petpark_assets.domain.records import AttemptRecord, EvaluationReport, OnnxP
 from petpark_assets.domain.workflow import packaging, summary, testing, training
 
 PAUSE_S = 0.5
-STARTS = {"test_side_opened", "retraining_started", "model_downloaded", "ledger_repaired"}
+STARTS = {"lake_read", "test_side_opened", "retraining_started", "model_downloaded", "ledger_repaired"}
 """Events of the ledger that tell of a beginning, a reading or a repair: a build that was killed may have more."""
 OF_ONE_RUN = {"run_id", "ledger_event"}
 """Tags of a registered version that say which run registered it, and where in the ledger."""

@@ -76,12 +76,14 @@ def new_dataset_version(
     map_shards: MapShards = map_in_threads,
     on_progress: Progress = lambda _done, _total: None,
     before_commit: Callable[[], None] = lambda: None,
+    before_version: Callable[[str], None] = lambda _inputs: None,
 ) -> IngestResult:
     """Make the next version, or find that nothing changed; its record is the caller's to store.
 
     Only files that changed are read, and only bytes that no version knew are decoded; `on_progress` is told how many of
     how many are done. Pixels are stored at this resolution for new photos only: `ensure_pixels` sees to the others.
-    `before_commit` is called when the lake is known to be one, before any version is made.
+    `before_commit` is called when the lake is known to be one, before any version is made; `before_version` with the
+    digest of what one is made from (catalogue.inputs), when it is.
     Raises InvalidInput on a lake that no classifier can be trained on, TransientError on a full disk.
     """
     started = time.perf_counter()
@@ -102,7 +104,9 @@ def new_dataset_version(
     )
     _refuse_lost(store, originals, lake_now.inspected)
     removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s.values() if sha256])
-    is_new, raw_images = _commit(lake_now, store, cache, book, assign_splits, before_commit=before_commit)
+    is_new, raw_images = _commit(
+        lake_now, store, cache, book, assign_splits, before_commit=before_commit, before_version=before_version
+    )
     return _result(raw_images, lake_now.inspected, started, is_new=is_new)
 
 
@@ -201,6 +205,7 @@ def _commit(
     assign_splits: AssignSplits,
     *,
     before_commit: Callable[[], None],
+    before_version: Callable[[str], None],
 ) -> tuple[bool, RawImages]:
     """Take the next number, unless the newest version says the same; judged again whenever another writer took it."""
     keys = [item.key for item in lake_now.objects]
@@ -215,12 +220,14 @@ def _commit(
         before_commit()
         if newest is not None and _is_said_by(store, newest, table):
             return False, verify(store, newest)
+        inputs = survey.inputs_digest(lake_now.objects, sha256s, judgements, forgotten)
         finished = catalogue.finish(
             table,
             num_ignored=lake_now.num_ignored,
             previous_manifest=None if newest is None else catalogue.manifest_sha256(store, newest),
-            inputs=survey.inputs_digest(lake_now.objects, sha256s, judgements, forgotten),
+            inputs=inputs,
         )
+        before_version(inputs)
         manifest = catalogue.write_manifest(store, version, finished)
         if manifest is not None:
             history.keep(cache, history.fold(known, finished), store, [*versions, version])  # the next need not read it

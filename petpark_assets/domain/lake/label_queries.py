@@ -5,6 +5,7 @@ what a database answers is cleaned of it. Not here: what the rows come to (label
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ BATCH_ROWS = 10_000
 CONNECT_TIMEOUT_S = 10
 """A host that answers nothing at all would otherwise be waited for for two minutes."""
 
+_NO_PATH = (":memory:", "file:")
+"""So a SQLite database starts that is no file's path."""
 _REMEDY = "name them in the query: SELECT path AS key, species AS label FROM ..."
 _VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _READS = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
@@ -74,6 +77,17 @@ def parse(text: str) -> QuerySpec:
             "'sql:$PARK_DATABASE#SELECT key, label FROM labels' (in single quotes)"
         )
     return QuerySpec(database=database, query=query)
+
+
+def settled(text: str) -> str:
+    """The same query with the absolute path of a SQLite database on this machine."""
+    database, _, query = text.partition("#")
+    if _VARIABLE.fullmatch(database):
+        return text
+    url = _parse_url(database)
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith(_NO_PATH):
+        return text
+    return f"{url.set(database=os.path.abspath(url.database)).render_as_string()}#{query}"  # noqa: PTH100 - a text
 
 
 def read(spec: QuerySpec, variables: Mapping[str, str]) -> Statements:
@@ -151,7 +165,7 @@ def _only_reading(spec: QuerySpec, url: "sqlalchemy.URL") -> "sqlalchemy.URL":
     """
     if url.drivername == "postgresql+psycopg2":
         return url.set(drivername="postgresql+psycopg")
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith((":memory:", "file:")):
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith(_NO_PATH):
         return url
     if not Path(url.database).is_file():
         raise InvalidInput(f"the database {url.database} of the labels {spec.name} does not exist: check its path")

@@ -75,6 +75,14 @@ def parse(specs: Sequence[str]) -> tuple[tuple[Spec, ...], ...]:
     return tuple(ranks)
 
 
+def location_of(spec: str) -> str:
+    """Of a table's spec, without a `+`, all but its columns."""
+    table = _TABLE.fullmatch(spec)
+    if table is None:
+        raise AssertionError("the spec of a table was not parsed before")
+    return table["location"]
+
+
 def _parse(spec: str) -> tuple[Spec, ...]:
     if spec in NAMES:
         return NAMES[spec]

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.images import UnreadablePhoto
+from petpark_assets.domain.lake import label_specs
 from petpark_assets.domain.lake.label_sources import Row, Statements, find_columns, gather
 from petpark_assets.domain.lake.label_specs import TableSpec
-from petpark_assets.domain.lake.sources import FolderLake, Lake
+from petpark_assets.domain.lake.sources import FolderLake, Lake, S3Lake
 
 IN_LAKE = "lake:"
 """A location that starts so is a key of the lake."""
@@ -37,8 +38,20 @@ def read(spec: TableSpec, lake: Lake, read_bytes: Callable[[str], bytes] | None)
         return gather(name, _read_parquet(file, spec) if is_parquet else _read_csv(file, spec))
 
 
+def settled(spec: str, lake: Lake) -> str:
+    """The same table from any folder: `lake:labels.csv` for one that was found next to the photos, an absolute path."""
+    location = label_specs.location_of(spec)
+    if location.startswith((IN_LAKE, "s3://")):
+        return spec
+    key = _key_in_lake(location, lake)
+    found = str(Path(location).expanduser().absolute()) if key is None else f"{IN_LAKE}{key}"
+    return f"{found}{spec[len(location) :]}"
+
+
 def _find(location: str, lake: Lake, read_bytes: Callable[[str], bytes] | None) -> File:
     key = _key_in_lake(location, lake)
+    if key is not None and isinstance(lake, S3Lake) and lake.find(key) is None:
+        raise FileNotFoundError(key)  # a photo that is not there was just taken out: here the name is wrong
     if key is not None:
         return lake.folder / key if isinstance(lake, FolderLake) else lake.read(key)
     if not location.startswith("s3://"):
@@ -110,7 +123,13 @@ def _named_errors(location: str) -> Iterator[None]:
         raise InvalidInput(
             f"the labels {location} do not exist: give the table's path, or lake:FILE for one next to the photos"
         ) from error
-    except (OSError, pa.ArrowException, UnreadablePhoto, UnicodeDecodeError) as error:
+    except (
+        OSError,
+        pa.ArrowException,
+        UnreadablePhoto,
+        ValueError,
+        OverflowError,
+    ) as error:  # a date before the year 1
         raise InvalidInput(
             f"the labels {location} cannot be read ({_one_line(error)}): give a CSV or TSV file in UTF-8 with a header "
             "row, or a Parquet file"

@@ -155,6 +155,23 @@ def open_labels(
     return LabelBook(ranks=ranks, corrections=by_sha256)
 
 
+def settled(specs: Sequence[str], lake: Lake) -> list[str]:
+    """The same sources, spelt so that they are found from any folder: what lies on this machine by its absolute path.
+
+    Raises InvalidInput.
+    """
+    label_specs.parse(specs)
+    return [f"{'+' * spec.startswith('+')}{_settled(spec.removeprefix('+').strip(), lake)}" for spec in specs]
+
+
+def _settled(spec: str, lake: Lake) -> str:
+    if spec in label_specs.NAMES:
+        return spec
+    if spec.startswith("sql:"):
+        return f"sql:{label_queries.settled(spec.removeprefix('sql:'))}"
+    return label_tables.settled(spec, lake)
+
+
 def _open(spec: Spec, lake: Lake, variables: Mapping[str, str], read_bytes: Callable[[str], bytes] | None) -> Source:
     if isinstance(spec, TableSpec):
         return label_tables.read(spec, lake, read_bytes)

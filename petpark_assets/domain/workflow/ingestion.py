@@ -34,7 +34,7 @@ from petpark_assets.domain.lake import (
     ownership,
     sightings,
 )
-from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels
+from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels, settled
 from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
 from petpark_assets.domain.lake.sources import Lake, open_lake
 from petpark_assets.domain.records import RawImages, TestSplit, TrainSplit
@@ -66,10 +66,15 @@ def new_dataset_version(
     ownership.refuse_inside(home.store.uri, home.root, lake)
     ownership.check(home.store, lake)
     copies.follow(home)
-    labels = labels or _newest_labels(home)
     with home.noting() as circumstances:
-        book = _open_book(home, lake, labels)
         _complete_versions(home, circumstances)
+        source = {"lake": lake.uri, "labels": settled(labels, lake) if labels else _newest_labels(home)}
+
+        def note_source(inputs: str) -> None:
+            """Who completes a version that was stopped before its record could not tell where it came from."""
+            home.ledger.append("lake_read", {"inputs": inputs, **source})
+
+        book = _open_book(home, lake, source["labels"])
         result = ingest.new_dataset_version(
             lake,
             home.store,
@@ -82,12 +87,13 @@ def new_dataset_version(
             map_shards=map_shards,
             on_progress=on_progress,
             before_commit=lambda: ownership.claim(home.store, lake),  # a mistyped folder must not bind the store
+            before_version=note_source,
         )
         record = result.raw_images
         _complete_versions(home, circumstances, besides=record.dataset_version)  # another was stopped meanwhile
         if not has_record(home.store, RawImages, record.dataset_version):
             home.ledger.append("dataset_version_made", asdict(record))
-            write_record(home.store, record, {"lake": lake.uri, "labels": list(labels), **circumstances()})
+            write_record(home.store, record, {**source, **circumstances()})
             _describe(home, record)
             sightings.read_sightings(home.store, home.cache)  # so that whoever asks for a photo need not wait
     return result
@@ -134,13 +140,20 @@ def _complete_versions(home: Home, circumstances: Callable[[], dict[str, Any]], 
     left = [version for version in _unrecorded(home) if version != besides]
     if not left:
         return
-    made = [event.subject for event in home.ledger.events() if event.event == "dataset_version_made"]
-    told = {subject["dataset_version"] for subject in made}
+    events = home.ledger.events()
+    told, read = set[str](), dict[str, Mapping[str, Any]]()
+    for event in events:
+        if event.event == "dataset_version_made":
+            told.add(event.subject["dataset_version"])
+        elif event.event == "lake_read":
+            read[event.subject["inputs"]] = event.subject
     for version in left:
         record = ingest.verify(home.store, version)
         if version not in told:
             home.ledger.append("dataset_version_made", asdict(record))
-        write_record(home.store, record, circumstances())
+        look = read.get(catalogue.inputs(home.store, version) or "", {})
+        source = {name: look[name] for name in ("lake", "labels") if name in look}
+        write_record(home.store, record, {**source, **circumstances()})
         _describe(home, record)
 
 

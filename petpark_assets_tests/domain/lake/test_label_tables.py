@@ -167,6 +167,14 @@ def test_a_table_that_is_not_there_is_named(lake, spec):
         said(spec, lake)
 
 
+def test_a_column_that_python_cannot_hold_is_named(lake):
+    """Warehouses mark what has no end by a date that is after the last year, and a column may be the wrong one."""
+    dates = pa.array([2**52], pa.timestamp("ms"))
+    pq.write_table(pa.table({"key": ["a.jpg"], "label": dates}), lake.folder / "l.parquet")
+    with pytest.raises(InvalidInput, match=r"lake:l\.parquet cannot be read \(.*or a Parquet file"):
+        said("lake:l.parquet", lake)
+
+
 def test_a_folder_named_like_a_table_is_no_table(lake):
     """Spark writes folders that end in .parquet: it must be said that one file is wanted."""
     (lake.folder / "l.parquet").mkdir()

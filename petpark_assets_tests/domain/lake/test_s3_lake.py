@@ -7,6 +7,7 @@ import pytest
 
 from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.images import UnreadablePhoto
+from petpark_assets.domain.lake.labels import open_labels
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets_tests.faults import spoiling
 from petpark_assets_tests.servers import new_bucket
@@ -101,6 +102,12 @@ def test_a_photo_that_vanished_is_a_reason_to_try_again(lake):
         TransientError, match=r"cat/1\.jpg was taken out of the lake s3://.* run the same command again"
     ):
         lake.read("cat/1.jpg")
+
+
+def test_a_table_of_labels_that_is_not_beside_the_photos_is_named(lake):
+    """Not as a photo that was taken out meanwhile: to run the same command again would help nobody."""
+    with pytest.raises(InvalidInput, match=r"the labels lake:lables\.csv do not exist"):
+        open_labels(["lake:lables.csv"], lake)
 
 
 def test_trouble_with_keys_is_not_a_photos(s3_server, bucket, put):

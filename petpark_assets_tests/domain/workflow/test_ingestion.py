@@ -1,6 +1,8 @@
 """Claims about versions whose maker was killed between manifest and record: whoever comes next records them."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -106,6 +108,41 @@ def test_label_sources_outlive_a_version_that_others_recorded(home, lake):
     (lake / "cat/more.jpg").unlink()
     assert ingest(home, lake) == "v0003"
     assert files.read_circumstances(home.store, RawImages, "v0003")["labels"] == list(LABELS)
+
+
+def test_label_sources_and_lake_outlive_a_kill_before_the_record(home, lake):
+    """The same command again, or a plain one, records the version: with what the killed one read it by."""
+    ingest(home, lake, labels=LABELS)
+    lose_record(home, "v0001")
+    ingest(home, lake)
+    noted = files.read_circumstances(home.store, RawImages, "v0001")
+    assert (noted["lake"], noted["labels"]) == (str(lake), list(LABELS))
+    grow(lake)
+    assert ingest(home, lake) == "v0002"
+    assert files.read_circumstances(home.store, RawImages, "v0002")["labels"] == list(LABELS)
+
+
+def test_label_sources_are_found_from_any_folder(home, lake, tmp_path, monkeypatch):
+    """A service that looks again runs elsewhere, where a table of the same name may say other things."""
+    first, second, *_ = (f"cat/{path.name}" for path in sorted(lake.glob("cat/*.jpg")))
+    for folder, label in ((tmp_path / "here", "cat"), (tmp_path / "there", "dog")):
+        folder.mkdir()
+        (folder / "words.csv").write_text(f"key,label\n{first},{label}\n")
+        with closing(sqlite3.connect(folder / "park.db")) as database, database:
+            database.execute("CREATE TABLE labels AS SELECT ? AS key, ? AS label", (second, label))
+    (lake / "beside.csv").write_text(f"key,label\n{first},cat\n")
+    monkeypatch.chdir(tmp_path / "here")
+    query = "SELECT key, label FROM labels"
+    ingest(home, lake, labels=("words.csv?key=key", f"+sql:sqlite:///park.db#{query}", "beside.csv", "names"))
+    noted = files.read_circumstances(home.store, RawImages, "v0001")["labels"]
+    assert noted == [
+        f"{tmp_path}/here/words.csv?key=key",
+        f"+sql:sqlite:///{tmp_path}/here/park.db#{query}",
+        "lake:beside.csv",
+        "names",
+    ]
+    monkeypatch.chdir(tmp_path / "there")
+    assert ingest(home, lake) == "v0001"
 
 
 def test_a_version_is_found_however_its_number_is_written(home, lake):
