@@ -3,6 +3,7 @@
 Nothing is ever resolved by "latest": a step is given its attempt, or finds the only one there is.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 
 from petpark_assets.domain.errors import Conflict, InvalidInput, NotFound
 from petpark_assets.domain.files import Store, digest, list_attempts, read_record, sha256, sha256_file
-from petpark_assets.domain.recipes import Choices, Range, Recipe, override
+from petpark_assets.domain.recipes import WEIGHTS_SUFFIXES, Choices, Range, Recipe, override
 from petpark_assets.domain.records import HyperparameterSearch
 
 DOMAIN_FOLDER = Path(__file__).parent
@@ -44,6 +45,8 @@ class Attempt:
     recipe: Recipe
     """With every field that the run set otherwise."""
     code_version: str
+    start: Mapping[str, str] = field(default_factory=dict)
+    """starting_weights of the recipe when it was begun; not told where its record was read."""
     recorded_id: str | None = field(default=None, compare=False)
     """The name it was begun under, where its record was read: recipes may have got fields since."""
 
@@ -59,12 +62,34 @@ class Attempt:
             "seed": self.recipe.seed,
             "code_version": self.code_version,
         }
+        if self.start:  # told only where there are some, so that attempts without keep the name they always had
+            told["start"] = self.start
         return digest(told)[:16]
 
 
 def new_attempt(dataset_version: str, recipe: Recipe) -> Attempt:
-    """The attempt of this recipe with the code of this process."""
-    return Attempt(dataset_version=dataset_version, recipe=recipe, code_version=code_version())
+    """The attempt of this recipe with the code of this process. Raises InvalidInput as starting_weights does."""
+    return Attempt(
+        dataset_version=dataset_version, recipe=recipe, code_version=code_version(), start=starting_weights(recipe)
+    )
+
+
+def starting_weights(recipe: Recipe) -> dict[str, str]:
+    """The sha256 of each file of weights that training or a trial may start from, by name.
+
+    torchvision's own are not among them: what it has under a name never changes, and its version is pinned.
+    Raises InvalidInput naming a file that cannot be read.
+    """
+    looked_for = recipe.search.space.get("weights")
+    named = {recipe.hyperparameters.weights, *(looked_for.values if isinstance(looked_for, Choices) else ())}
+    return {name: _digest_of_file(name) for name in sorted(map(str, named)) if name.endswith(WEIGHTS_SUFFIXES)}
+
+
+def _digest_of_file(name: str) -> str:
+    try:
+        return sha256_file(Path(name))
+    except OSError as error:
+        raise InvalidInput(f"weights is {name!r}: it cannot be read ({error.strerror})") from error
 
 
 def require_same_code(attempt: Attempt) -> None:
@@ -73,6 +98,18 @@ def require_same_code(attempt: Attempt) -> None:
         raise Conflict(
             f"attempt {attempt.id} of {attempt.dataset_version} was begun by code {attempt.code_version[:12]}…, this "
             f"is {code_version()[:12]}…: begin a new attempt (materialize from feature_scaling, or petpark build)"
+        )
+
+
+def require_same_start(attempt: Attempt) -> None:
+    """Raises Conflict when a file of weights is another than the attempt was begun with; needs require_same_code."""
+    found = starting_weights(attempt.recipe)
+    begun = dataclasses.replace(attempt, start=found, recorded_id=None)
+    if found and begun.id != attempt.id:
+        raise Conflict(
+            f"attempt {attempt.id} of {attempt.dataset_version} was begun with other weights than "
+            f"{' and '.join(found)} now has: put the file back, or begin a new attempt (materialize from "
+            "feature_scaling)"
         )
 
 

@@ -1,20 +1,23 @@
 """Claims about attempts: a name for everything a model was told, and nothing found by "latest"."""
 
+import dataclasses
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from petpark_assets.domain import attempts
 from petpark_assets.domain.attempts import (
     as_dimension,
     code_version,
     find_attempt,
     new_attempt,
     recipe_from_configuration,
+    require_same_start,
 )
-from petpark_assets.domain.errors import InvalidInput, NotFound
-from petpark_assets.domain.files import LocalStore, canonical_json, write_record
-from petpark_assets.domain.recipes import RECIPES, Recipe, override
+from petpark_assets.domain.errors import Conflict, InvalidInput, NotFound
+from petpark_assets.domain.files import LocalStore, canonical_json, digest, write_record
+from petpark_assets.domain.recipes import RECIPES, Choices, Recipe, override
 from petpark_assets.domain.records import HyperparameterSearch
 
 NEW = {"scheduler", "workers_per_trial"}
@@ -63,6 +66,54 @@ def test_whatever_a_run_is_told_changes_the_attempt():
     ]
     names = {new_attempt("v0001", each).id for each in told} | {new_attempt("v0002", recipe).id}
     assert len(names) == len(told) + 1
+
+
+def _from_file(path: Path) -> list[Recipe]:
+    """One whose training starts from a file, and one whose search may."""
+    looked_for = dataclasses.replace(RECIPES["demo"].search, space={"weights": Choices(values=("", str(path)))})
+    return [
+        override(RECIPES["demo"], {"hyperparameters": {"weights": str(path)}}),
+        dataclasses.replace(RECIPES["demo"], search=looked_for),
+    ]
+
+
+def test_another_file_of_weights_is_another_attempt(tmp_path: Path):
+    """Under the old name it would train another network, or give back the one that was trained from the old file."""
+    path = tmp_path / "start.safetensors"
+    names = []
+    for content in (b"first", b"second", b"first"):
+        path.write_bytes(content)
+        names.append([new_attempt("v0001", recipe).id for recipe in _from_file(path)])
+    assert names[0] == names[2]
+    assert len({*names[0], *names[1]}) == 4
+    path.unlink()
+    with pytest.raises(InvalidInput, match=r"^weights is '.*start\.safetensors': it cannot be read \(No such file"):
+        new_attempt("v0001", _from_file(path)[0])
+
+
+@pytest.mark.parametrize("weights", ["", "DEFAULT"])
+def test_an_attempt_without_a_file_of_weights_keeps_its_name(monkeypatch: pytest.MonkeyPatch, weights: str):
+    """Models, pages and the ledger name it; what torchvision has under a name never changes."""
+    monkeypatch.setattr(attempts, "code_version", lambda: "c" * 64)
+    recipe = override(RECIPES["demo"], {"hyperparameters": {"weights": weights}})
+    told = {
+        "dataset_version": "v0001", "recipe": "demo", "configuration": recipe, "seed": 0, "code_version": "c" * 64,
+    }  # fmt: skip
+    assert new_attempt("v0001", recipe).id == digest(told)[:16]
+
+
+def test_an_attempt_goes_on_only_with_the_weights_it_was_begun_with(tmp_path: Path):
+    """Also where its record was read again; for what comes after training the file may be gone."""
+    path = tmp_path / "start.safetensors"
+    path.write_bytes(b"first")
+    store, recipe = LocalStore(tmp_path), _from_file(path)[0]
+    name = _begin(store, recipe)
+    require_same_start(find_attempt(store, "v0001", name))
+    path.write_bytes(b"second")
+    with pytest.raises(Conflict, match=r"with other weights than .*start\.safetensors now has: put the file back"):
+        require_same_start(find_attempt(store, "v0001", name))
+    path.unlink()
+    assert find_attempt(store, "v0001", name).id == name
 
 
 @pytest.mark.parametrize("told", [{"values": "resnet18"}, {"values": 64}, {"lowest": 1}, "petnet", 5])

@@ -7,7 +7,13 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from petpark_assets.domain.attempts import Attempt, code_version, require_same_code
+from petpark_assets.domain.attempts import (
+    Attempt,
+    code_version,
+    require_same_code,
+    require_same_start,
+    starting_weights,
+)
 from petpark_assets.domain.files import (
     digest,
     folder_key,
@@ -19,7 +25,7 @@ from petpark_assets.domain.files import (
     write_record,
 )
 from petpark_assets.domain.home import Home, library_versions
-from petpark_assets.domain.model import features, space
+from petpark_assets.domain.model import features
 from petpark_assets.domain.recipes import Hyperparameters, Recipe
 from petpark_assets.domain.records import AttemptRecord, FeatureScaling, HyperparameterSearch, TrainedCnn, TrainSplit
 from petpark_assets.domain.workflow.sides import Side, open_side, read_manifest
@@ -57,6 +63,7 @@ def hyperparameter_search(
     from petpark_assets.domain.model.search import search
 
     require_same_code(attempt)
+    require_same_start(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
         side = open_side(home, version, "train", recipe.resolution_px)
@@ -71,6 +78,7 @@ def hyperparameter_search(
                 on_trial=on_trial,
                 on_epoch=on_epoch,
             )
+        require_same_start(attempt)  # each trial reads the file, and the last one hours after the first
         record = HyperparameterSearch(
             dataset_version=version,
             attempt=attempt.id,
@@ -113,7 +121,7 @@ def _search_name(attempt: Attempt, scaling: FeatureScaling, forgotten: tuple[str
         "search": recipe.search,
         "seed": recipe.seed,
     }
-    weights = space.starting_weights(recipe)
+    weights = starting_weights(recipe)
     if weights:  # named only where there are some, so that searches without keep the name they always had
         told["weights"] = weights
     return f"{attempt.dataset_version}-{recipe.name}-{digest(told)[:16]}"
@@ -133,6 +141,7 @@ def trained_cnn(
     from petpark_assets.domain.model import calibration, train
 
     require_same_code(attempt)
+    require_same_start(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
         searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
