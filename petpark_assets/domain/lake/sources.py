@@ -27,6 +27,8 @@ SETTLED_AFTER_S = 2.0
 
 _PART_OF_A_SECOND = re.compile(r"\.\d+Z$")
 
+_NO_TEXT = "its name, or that of a folder on the way, is not UTF-8: rename it"
+
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR}
 """Refusals that are about one file; others (too many open files, a mount that went away) are about all of them."""
 
@@ -120,11 +122,18 @@ class FolderLake:
 
     def list_objects(self) -> list[LakeObject]:
         """All files, sorted by key. Raises InvalidInput naming a folder that cannot be listed."""
-        return sorted(self.iter_objects(), key=lambda item: item.key)
+        objects = sorted(self.iter_objects(), key=lambda item: item.key)
+        nameless = {item.key for item in objects if item.problem == _NO_TEXT}
+        twice = nameless and nameless & {item.key for item in objects if item.problem != _NO_TEXT}
+        if twice:
+            raise InvalidInput(
+                f"two files of the lake {self.uri} are both {min(twice)}, since the name of one is not UTF-8: rename it"
+            )
+        return objects
 
     def iter_objects(self) -> Iterator[LakeObject]:
         """See Lake; of each folder on the way two handles are open."""
-        return self._walk(self.folder, "", (), time.time())
+        return self._walk(self.folder, "", (), time.time(), is_text=True)
 
     def read(self, key: str, num_bytes: int | None = None) -> bytes:
         """A file's bytes, or the first of them. Raises UnreadablePhoto (`unreadable`), TransientError if gone."""
@@ -143,8 +152,13 @@ class FolderLake:
                 ) from error
             raise UnreadablePhoto("unreadable", f"the file cannot be read: {_reason(error)}") from error
 
-    def _walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...], now: float) -> Iterator[LakeObject]:
-        """Everything below a folder; `above` are the folders on the way, so that a link back to one ends there."""
+    def _walk(
+        self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...], now: float, *, is_text: bool
+    ) -> Iterator[LakeObject]:
+        """Everything below a folder; `above` are the folders on the way, so that a link back to one ends there.
+
+        `is_text` says whether their names below the lake are UTF-8: keys of others lead nowhere.
+        """
         identity = self._identify(folder)
         if identity in above:
             return
@@ -152,12 +166,13 @@ class FolderLake:
             name = entry.name
             if name.startswith("."):
                 continue
-            key = prefix + (name if name.isascii() else _as_text(name))
+            is_named = is_text and (name.isascii() or _as_text(name) == name)
+            key = prefix + (name if is_named else _as_text(name))
             status = self._status(folder, entry)
             if status is not None and stat.S_ISDIR(status.st_mode):
-                yield from self._walk(folder / name, f"{key}/", (*above, identity), now)
+                yield from self._walk(folder / name, f"{key}/", (*above, identity), now, is_text=is_named)
             else:
-                yield _object(key, entry, status, now)
+                yield _object(key, status, now, is_named)
 
     def _identify(self, folder: Path) -> tuple[int, int]:
         """A folder's device and number."""
@@ -194,14 +209,14 @@ class FolderLake:
             if entry.is_symlink():  # named like a folder: thousands of photos may be behind it
                 raise self._unlistable(folder / entry.name, error) from error
             raise TransientError(
-                f"{folder / entry.name} was taken out of the lake {self.uri} while it was being listed: "
+                f"{_as_text(f'{folder}/{entry.name}')} was taken out of the lake {self.uri} while it was being listed: "
                 "run the same command again"
             ) from error
 
     def _unlistable(self, folder: Path, error: OSError) -> InvalidInput:
         return InvalidInput(
-            f"the folder {folder} of the lake {self.uri} cannot be listed ({_reason(error)}): give read permission, "
-            "or move it out of the lake; nothing was ingested, since its photos would look removed"
+            f"the folder {_as_text(str(folder))} of the lake {self.uri} cannot be listed ({_reason(error)}): give read "
+            "permission, or move it out of the lake; nothing was ingested, since its photos would look removed"
         )
 
 
@@ -287,7 +302,7 @@ def _is_passed_over(item: Listed) -> bool:
     return is_suspect and any(part.startswith(".") and part not in {".", ".."} for part in key.split("/"))
 
 
-def _object(key: str, entry: os.DirEntry[str], status: os.stat_result | None, now: float) -> LakeObject:
+def _object(key: str, status: os.stat_result | None, now: float, is_named: bool) -> LakeObject:
     if status is None:
         return LakeObject(key=key, size_bytes=0, fingerprint="", problem="it is a link that leads nowhere")
     written, entered = status.st_mtime, status.st_ctime
@@ -300,25 +315,19 @@ def _object(key: str, entry: os.DirEntry[str], status: os.stat_result | None, no
         f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}",
         None,
         changed < now - SETTLED_AFTER_S,
-        _problem(entry.name, status),
+        _problem(status, is_named),
     )
 
 
 def _as_text(name: str) -> str:
-    """A file's name; bytes of it that are no text are shown behind a sign that no good name has: `\ufffdff.jpg`."""
+    """A name; bytes of it that are no text are shown behind a sign that hardly a good name has: `\ufffdff.jpg`."""
     return "".join(f"\ufffd{ord(sign) - 0xDC00:02x}" if "\udc80" <= sign <= "\udcff" else sign for sign in name)
 
 
-def _problem(name: str, status: os.stat_result) -> str | None:
+def _problem(status: os.stat_result, is_named: bool) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file"  # opening a pipe would wait for ever
-    if name.isascii():
-        return None
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8: rename it"
-    return None
+    return None if is_named else _NO_TEXT
 
 
 def _reason(error: Exception) -> str:

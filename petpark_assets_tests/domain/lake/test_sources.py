@@ -53,13 +53,30 @@ def test_what_cannot_be_a_file_is_listed_with_its_problem(tmp_path):
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     write(tmp_path / os.fsdecode(b"caf\xe9.jpg"))
+    write(tmp_path / os.fsdecode(b"ch\xe2teau") / "1.jpg")
     problems = {item.key: item.problem for item in open_lake(str(tmp_path)).list_objects()}
     assert problems == {
-        "caf\ufffde9.jpg": "its name is not UTF-8: rename it",
+        "caf\ufffde9.jpg": "its name, or that of a folder on the way, is not UTF-8: rename it",
+        "ch\ufffde2teau/1.jpg": "its name, or that of a folder on the way, is not UTF-8: rename it",
         "gone.jpg": "it is a link that leads nowhere",
         "loop.jpg": "it is a link that leads nowhere",
         "pipe.jpg": "it is not a regular file",
     }
+
+
+def test_two_files_with_one_key_are_refused(tmp_path):
+    """Whichever of them were listed first would be the photo."""
+    write(tmp_path / os.fsdecode(b"chat\xe9.jpg"))
+    write(tmp_path / "chat\ufffde9.jpg")
+    with pytest.raises(InvalidInput, match="are both chat\ufffde9.jpg, since the name of one is not UTF-8: rename it"):
+        keys(tmp_path)
+
+
+def test_a_message_about_a_name_that_is_no_text_is_text(tmp_path):
+    """It must be printed, and be in a JSON document."""
+    (tmp_path / os.fsdecode(b"caf\xe9")).symlink_to(tmp_path / "not-mounted")
+    with pytest.raises(InvalidInput, match="caf\ufffde9 of the lake .* cannot be listed"):
+        keys(tmp_path)
 
 
 def test_a_link_to_a_missing_folder_refuses_the_listing(tmp_path):
