@@ -1,6 +1,7 @@
 """The whole flow on a tiny lake, twice: as plain Python, then as Dagster runs, to the same digests."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,9 @@ from petpark_assets.domain.records import (
     HyperparameterSearch,
     OnnxPackage,
     RegisteredModel,
+    TrainedCnn,
 )
+from petpark_assets.domain.report.gain import search_gain
 from petpark_assets.domain.workflow import (
     champion,
     ingestion,
@@ -41,6 +44,7 @@ from petpark_assets.resources.login import APPROVER, ROLE_TAG, USER_TAG
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe, as_run_config
 from petpark_assets_tests import step_by_step
+from petpark_assets_tests.assets import displayed
 
 TINY = {
     "recipe": "demo",
@@ -85,6 +89,8 @@ class House:
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(artifacts))
         self.definitions = build_defs(environment)
         self.lake = lake
+        self.first: dg.ExecuteInProcessResult
+        """The build of TINY."""
 
     def ingest(self) -> dg.ExecuteInProcessResult:
         """Run the job that looks at the lake."""
@@ -110,7 +116,8 @@ def house(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> House:
     """A home built by the two jobs, as from the UI."""
     house = House(tmp_path_factory.mktemp("dagster") / "home", lake)
     assert house.ingest().success
-    assert house.build(TINY).success
+    house.first = house.build(TINY)
+    assert house.first.success
     return house
 
 
@@ -155,6 +162,85 @@ def test_the_run_carries_its_attempt(house: House):
     runs = house.instance.get_runs(dg.RunsFilter(tags={ATTEMPT_TAG: attempt.id}))
     noted = files.read_circumstances(house.home.store, RegisteredModel, "v0001", attempt.id)
     assert noted["run_id"] in {run.run_id for run in runs}
+
+
+def _shown(house: House, kind: type[AttemptRecord]):
+    """What the UI shows of an asset of the first build, and its record."""
+    (made,) = house.first.asset_materializations_for_node(kind.asset)
+    return made.metadata, files.read_record(house.home.store, kind, "v0001", made.metadata["attempt"].value)
+
+
+def _are_pictures(shown, *names: str) -> bool:
+    """Whether they are, and each another."""
+    return len({displayed.picture(shown[name]).tobytes() for name in names}) == len(names)
+
+
+def test_the_ui_shows_what_a_search_tried_and_gained(house: House):
+    """Its page is where a person sees whether the search was worth its hours, and what to search next."""
+    shown, record = _shown(house, HyperparameterSearch)
+    assert displayed.rows(shown["space"]) == [
+        {"hyperparameter": "learning_rate", "tried": "0.02 to 0.08", "drawn": "evenly by its logarithm"}
+    ]
+    assert displayed.rows(shown["trials"]) == [
+        {
+            "number": str(number),
+            "is_default": str(number == 1),
+            "validation_accuracy": f"{trial['validation_accuracy']:.4g}",
+            "schedule_share": "1",
+            "learning_rate": f"{trial['hyperparameters']['learning_rate']:.4g}",
+        }
+        for number, trial in zip((1, 2), record.trials, strict=True)
+    ]
+    assert _are_pictures(shown, "parallel_coordinates", "learning_curves")
+    assert shown["best_hyperparameters"].value == record.best_hyperparameters
+    assert shown["gain_on_validation"].value == search_gain(record)["sentence"]
+    assert shown["gain_on_validation"].value.startswith("The search gained ")
+
+
+def test_the_ui_shows_how_the_network_learned(house: House):
+    """A curve that still rises at its end asks for more epochs, and one that has turned for fewer."""
+    shown, record = _shown(house, TrainedCnn)
+    assert _are_pictures(shown, "learning_curve")
+    for name in ("validation_accuracy", "best_epoch", "temperature", "unknown_below", "num_parameters", "device"):
+        assert shown[name].value == getattr(record, name)
+    for name in ("hyperparameters", "environment"):
+        assert shown[name].value == getattr(record, name)
+
+
+def test_the_ui_shows_the_exam(house: House):
+    """Whoever approves a model looks at these; a lake of sixty photos has no slice of 200 to be looked at."""
+    shown, record = _shown(house, EvaluationReport)
+    assert _are_pictures(shown, "confusion", "curves", "calibration")
+    assert displayed.rows(shown["targets"]) == [
+        {"measure": name, "asked": "0", "by default": default}
+        for name, default in (("accuracy", "0.97"), ("precision", "0.95"), ("recall", "0.95"))
+    ]
+    assert shown["slices"].value == "none"
+    assert shown["is_accepted"].value is True
+    assert shown["verdict"].value == record.verdict
+    assert shown["accuracy"].value == record.metrics["accuracy"]
+    assert shown["coverage"].value == record.metrics["abstention"]["coverage"]
+    assert shown["champion"].value == "There was no champion to compare with."
+    assert Path(shown["report_file"].value).is_file()
+
+
+def test_a_run_s_log_has_one_line_for_each_epoch(house: House):
+    """Of hours of training it is the only sign of life in the UI, and shows early that a run is lost."""
+    lines = [entry.user_message for entry in house.instance.all_logs(house.first.run_id) if not entry.is_dagster_event]
+    expected = [
+        f"trial {trial['number']}, epoch {point['epoch']}: training loss {point['train_loss']:.4f}, "
+        f"validation loss {point['validation_loss']:.4f}, validation accuracy {point['validation_accuracy']:.4f}"
+        for trial in _shown(house, HyperparameterSearch)[1].trials
+        for point in trial["curve"]
+    ]
+    assert [line for line in lines if re.match(r"trial \d+, epoch", line)] == expected
+    learned = [
+        f"epoch {epoch['number']} of 2: training loss {epoch['train_loss']:.4f}, "
+        f"validation accuracy {epoch['validation_accuracy']:.4f}"
+        for epoch in _shown(house, TrainedCnn)[1].epochs
+    ]
+    assert [line.rpartition(", ")[0] for line in lines if line.startswith("epoch ")] == learned
+    assert (len(expected), len(learned)) == (2, 2)
 
 
 def test_the_registered_version_leads_to_every_parent(house: House):

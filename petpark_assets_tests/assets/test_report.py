@@ -1,10 +1,14 @@
 """Claims about what the UI shows of an exam beside the targets."""
 
+import dataclasses
+
 import pytest
 
-from petpark_assets.assets.report import _beside_the_targets
+from petpark_assets.assets.metadata import table
+from petpark_assets.assets.report import _beside_the_targets, _slice_rows
 from petpark_assets.domain.recipes import RECIPES
 from petpark_assets.domain.records import EvaluationReport
+from petpark_assets_tests.assets import displayed
 from petpark_assets_tests.domain.report import toy
 
 LAPTOP = RECIPES["laptop"]
@@ -42,3 +46,29 @@ def test_an_exam_of_before_is_shown_as_far_as_it_went():
     shown = _beside_the_targets(record(metrics | {"calibration": first}), LAPTOP)
     assert shown.keys() == {"expected_calibration_error", "champion", "slices"}
     assert shown["expected_calibration_error"] == pytest.approx(0.01)
+
+
+SLICES = [
+    {"measure": "brightness", "name": "dark", "num_images": 400, "accuracy": 0.9},
+    {"measure": "class", "name": "cat", "num_images": 600, "accuracy": 1.0},
+]
+
+
+CHAMPION = [
+    {"champion_accuracy": 0.95, "p_worse_adjusted": 0.04},
+    {"champion_accuracy": 0.5, "p_worse_adjusted": 1.0},
+]
+
+
+def test_each_slice_is_a_row_with_the_champion_s_beside_it():
+    """A model that is better on the whole may be worse at night: it is read off here."""
+    alone = record(METRICS | {"slices": SLICES})
+    rows = [
+        {"slice": "brightness: dark", "photos": "400", "accuracy": "0.9"},
+        {"slice": "class: cat", "photos": "600", "accuracy": "1"},
+    ]
+    assert displayed.rows(table(_slice_rows(alone))) == rows
+    rows[0] |= {"champion": "0.95", "p worse": "0.04"}
+    rows[1] |= {"champion": "0.5", "p worse": "1"}
+    compared = dataclasses.replace(alone, comparison={"slices": CHAMPION})
+    assert displayed.rows(table(_slice_rows(compared))) == rows
