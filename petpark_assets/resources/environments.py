@@ -81,6 +81,8 @@ TABLE = (
     Variable(name="PETPARK_CODE_HOST", what="where Dagster's code server is", default="127.0.0.1"),
     Variable(name="PETPARK_CODE_PORT", what="and its port", default="4000"),
     Variable(name="MLFLOW_TRACKING_URI", what="MLflow's server", default="SQLite in the home", is_required=True),
+    Variable(name="MLFLOW_TRACKING_USERNAME", what="who the platform is, where a proxy before that server asks"),
+    Variable(name="MLFLOW_TRACKING_PASSWORD", what="and its password", is_secret=True),
     Variable(name="MLFLOW_BACKEND_STORE_URI", what="the database of MLflow's server, for that alone", is_secret=True),
     Variable(name="MLFLOW_ARTIFACTS_DESTINATION", what="where that server keeps files"),
     Variable(name="PETPARK_SIGNING_KEY", what="file of the key that bundles are signed with", default="the home's own"),
@@ -198,6 +200,11 @@ def ledger_here() -> str | None:
     return checked_ledger(variables.get("PETPARK_LEDGER"), variables.get("PETPARK_DATABASE"))
 
 
+def ray_token() -> str | None:
+    """The Ray cluster's token; Ray itself reads only what was set before it was imported. Raises InvalidInput."""
+    return fetched(os.environ, ("RAY_AUTH_TOKEN",)).get("RAY_AUTH_TOKEN") or None
+
+
 def mlflow_database(environment: Environment) -> str:
     """The database of MLflow's server, or the home's own where there is no server. Raises InvalidInput."""
     variables, name = fetched(os.environ, SECRETS), "MLFLOW_BACKEND_STORE_URI"
@@ -267,6 +274,7 @@ def enter_job(home: Path) -> Environment:
 
     Nodes of GPUs know neither Dagster's database nor the login's secret: a job needs what it is told, and no more.
     """
+    _settle_secrets()  # MLflow's client reads its password by itself
     _settle_region()
     enter_home(Path(os.environ.get("PETPARK_HOME") or home))
     return read_environment(required=("PETPARK_STORE",))

@@ -30,6 +30,7 @@ import petpark_assets
 from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.lake.mapping import MapShards, Result, Shard, map_in_threads
 from petpark_assets.resources import ray_processes, ray_reaper
+from petpark_assets.resources.environments import process_variables, ray_token
 from petpark_assets.resources.reaping import standing_by
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
@@ -221,18 +222,18 @@ def _start(folder: Path, num_cpus: int | None) -> None:
 
 def _local_settings() -> dict[str, str]:
     packages = str(Path(petpark_assets.__file__).parents[1])
-    python_path = os.environ.get("PYTHONPATH")
+    python_path = process_variables().get("PYTHONPATH")
     return {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all listeners on 127.0.0.1; node_ip_address alone is not enough
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, asked for by a warning
-        "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or _token(),
+        "RAY_AUTH_TOKEN": ray_token() or _new_token(),
         "PYTHONPATH": f"{packages}{os.pathsep}{python_path}" if python_path else packages,
     }
 
 
 @functools.cache
-def _token() -> str:
+def _new_token() -> str:
     """What clients of this process's local Ray must show. One a process: Ray remembers the first that it sees.
 
     Without it Ray would write one to `~/.ray/auth_token` and share it among all clusters of the user.
@@ -268,7 +269,7 @@ def _temporary_folder() -> Iterator[Path]:
 @contextmanager
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
     """Environment variables that Ray and its processes read; as they were before, afterwards."""
-    before = {name: os.environ.get(name) for name in (*settings, *SET_BY_RAY)}
+    before = {name: process_variables().get(name) for name in (*settings, *SET_BY_RAY)}
     os.environ.update(settings)
     try:
         yield

@@ -28,7 +28,7 @@ from petpark_assets.domain.home import Home
 from petpark_assets.domain.records import AttemptRecord, HyperparameterSearch, TrainedCnn
 from petpark_assets.domain.workflow import training
 from petpark_assets.resources import ray_job, ray_job_reaper
-from petpark_assets.resources.environments import job_variables, process_variables
+from petpark_assets.resources.environments import job_variables, ray_token
 from petpark_assets.resources.reaping import standing_by
 
 if TYPE_CHECKING:
@@ -256,8 +256,8 @@ def _first_line(what: object) -> str:
 
 
 def _headers() -> dict[str, str]:
-    """The cluster's token, where this process has it; Ray itself reads only what was set before it was imported."""
-    token = process_variables().get("RAY_AUTH_TOKEN")
+    """The cluster's token, where this process has it."""
+    token = ray_token()
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

@@ -28,6 +28,8 @@ NOT_PASSED_ON = {
     "PETPARK_ACTOR": "the image's user, or who is named with `docker compose exec --env`",
     "PETPARK_PHOTOS": "for tests and benchmarks",
     "PETPARK_SIGNING_KEY": "the home's own, in its volume",
+    "MLFLOW_TRACKING_USERNAME": "no proxy stands before MLflow's server there",
+    "MLFLOW_TRACKING_PASSWORD": "the same",
     "DAGSTER_HOME": "set by petpark",
     "PETPARK_DAGSTER": "set by petpark",
 }

@@ -18,6 +18,7 @@ from petpark_assets.resources.environments import (
     PROJECT_FOLDER,
     SECRETS,
     TABLE,
+    ray_token,
     read_environment,
     variables_to_name,
 )
@@ -253,6 +254,28 @@ def test_a_process_and_its_children_are_told_once(tmp_path: Path):
     assert (told["PETPARK_CODE_HOST"], told["PETPARK_CODE_PORT"]) == ("127.0.0.1", "4000")
     assert "PETPARK_DATABASE_FILE" not in told
     assert told["AWS_DEFAULT_REGION"] == "eu-north-1"  # boto3, in Dagster's logs and MLflow's files, reads no other
+
+
+@pytest.mark.parametrize("enter", ["enter_profile()", "enter_job(Path('/the/home'))"])
+def test_the_password_of_a_proxy_before_mlflow_may_lie_in_a_file(enter: str, tmp_path: Path):
+    """MLflow's client reads its own variable alone, on the platform's machine and in a job on another."""
+    (tmp_path / "password").write_text("hunter8\n")
+    told = {**WHOLE, "PETPARK_HOME": str(tmp_path), "MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "password")}
+    script = (
+        f"import os; from pathlib import Path; from petpark_assets.resources.environments import *; {enter};"
+        "from mlflow.utils.credentials import read_mlflow_creds; print(read_mlflow_creds().password)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=told, capture_output=True, text=True, check=True)
+    assert done.stdout == "hunter8\n"
+
+
+def test_the_token_of_ray_may_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also where nothing was settled before: Dagster's own commands load the definitions as they are."""
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    assert ray_token() is None
+    (tmp_path / "token").write_text("hunter4\n")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_FILE", str(tmp_path / "token"))
+    assert ray_token() == "hunter4"
 
 
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")  # Dagster's, of each schedule
