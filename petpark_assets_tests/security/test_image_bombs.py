@@ -30,10 +30,11 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width_px, height_px, *others, rows=0):
-    """A PNG of one colour, with other chunks before its pixels."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(bytes((3 * width_px + 1) * rows), 9))
+def png(width_px, height_px, *others, rows=0, colours=(8, 2, 3)):
+    """A PNG of one colour, with other chunks before its pixels; colours are bits, PNG's type, and bytes a pixel."""
+    bits, kind, size_bytes = colours
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width_px, height_px, bits, kind, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(bytes((size_bytes * width_px + 1) * rows), 9))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(others) + body + chunk(b"IEND", b"")
 
 
@@ -93,8 +94,9 @@ def test_small_files_that_unpack_to_gigabytes_cost_next_to_nothing(tmp_path):
 
 
 @pytest.mark.long
-def test_the_largest_photo_that_is_read_costs_less_than_a_gigabyte(tmp_path):
+@pytest.mark.parametrize("colours", [(8, 2, 3), (16, 0, 2), (8, 6, 4)], ids=["RGB", "grey of 16 bits", "RGBA"])
+def test_the_largest_photo_that_is_read_costs_less_than_a_gigabyte(tmp_path, colours):
     """67 million pixels, from a file of 200 kB: what ingestion must have room for, a worker."""
-    found = ask(tmp_path, [("largest", png(8_192, 8_192, rows=8_192))])
+    found = ask(tmp_path, [("largest", png(8_192, 8_192, rows=8_192, colours=colours))])
     assert found["answers"]["largest"] == [8_192, 8_192, 3]
     assert 200 < found["grown_mb"] < 1_000  # its pixels alone are 201 MB: the measure does see them
