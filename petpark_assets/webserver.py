@@ -5,6 +5,7 @@ Viewers are sent to a second one, started with `--read-only`. Not here: who is w
 (resources/run_coordinator.py).
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from petpark_assets.domain.errors import InvalidInput, NotAllowed
 from petpark_assets.resources.login import APPROVER, VIEWER, Caller, read_caller
@@ -27,6 +28,9 @@ FOR_APPROVERS = frozenset(
     {Permissions.DELETE_PIPELINE_RUN, Permissions.WIPE_ASSETS, Permissions.REPORT_RUNLESS_ASSET_EVENTS}
 )
 """What deletes or forges the evidence of who did what: not for operators."""
+
+WEBSOCKET_S = 600.0
+"""How long a websocket stays open: who asks is known by its handshake alone, and may have lost their role since."""
 
 
 class CallerContext(WorkspaceRequestContext):
@@ -82,7 +86,27 @@ class OnlyFromProxy:
             except NotAllowed as refusal:
                 await _refuse(str(refusal), scope, receive, send)
                 return
+        if scope["type"] == "websocket":
+            receive = _for_a_while(receive, send)
         await self._app(scope, receive, send)
+
+
+def _for_a_while(receive: Receive, send: Send) -> Receive:
+    """A websocket that is closed when its time is over, however much it is told: Dagster's UI opens another."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + WEBSOCKET_S
+
+    async def receive_until_the_end() -> Message:
+        if clock() < end:  # timeout_at alone lets through what has come already
+            try:
+                async with asyncio.timeout_at(end):
+                    return await receive()
+            except TimeoutError:
+                pass
+        await send({"type": "websocket.close", "code": 1001, "reason": "log in again"})
+        return {"type": "websocket.disconnect", "code": 1001}
+
+    return receive_until_the_end
 
 
 async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
