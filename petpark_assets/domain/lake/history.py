@@ -56,9 +56,22 @@ def fold(known: pa.Table, manifest: pa.Table) -> pa.Table:
     known = pa.concat_tables([known, new.cast(SCHEMA)]).sort_by("sha256")
     accepted = manifest.select(["sha256", "group", "split"]).filter(pc.is_valid(manifest["split"]))
     places = pc.index_in(known["sha256"], accepted["sha256"])
+    known = _with(known, "group", pc.coalesce(_went_with(known, accepted, manifest), known["group"]))
     for name in ("group", "split"):
         known = _with(known, name, pc.coalesce(accepted[name].take(places), known[name]))
     return known.combine_chunks()
+
+
+def _went_with(known: pa.Table, accepted: pa.Table, manifest: pa.Table) -> pa.ChunkedArray:
+    """Of each known photo that is away the group that the others of its group are in by now; null where that is as was.
+
+    No group is parted: where some of its photos went over to another, those that were not in the lake went too.
+    """
+    before = known["group"].take(pc.index_in(accepted["sha256"], known["sha256"]))
+    moved = accepted.append_column("before", before).filter(pc.not_equal(before, accepted["group"]))
+    found = moved["group"].take(pc.index_in(known["group"], moved["before"]))
+    is_here = pc.is_in(known["sha256"], manifest["sha256"])
+    return pc.if_else(is_here, pa.scalar(None, pa.string()), found)
 
 
 def _first_read(known: pa.Table, manifest: pa.Table) -> pa.Array:

@@ -14,6 +14,8 @@ from petpark_assets.domain import files
 from petpark_assets.domain.lake import catalogue
 
 _SOURCE = b"petpark"
+_RULES = 2
+"""By which tables are derived: one that was kept by others is as good as none. 2: groups of photos that are away."""
 
 
 def load(
@@ -33,13 +35,15 @@ def load(
         return nothing
     seen = source.get("versions") or [None]
     is_ours = table.schema.equals(schema) and source.get("store") == store.uri and seen == versions[: len(seen)]
+    is_ours = is_ours and source.get("rules") == _RULES
     is_ours = is_ours and source.get("manifest") == catalogue.manifest_sha256(store, seen[-1])
     return (table.replace_schema_metadata(None), len(seen)) if is_ours else nothing
 
 
 def keep(path: Path, table: pa.Table, store: files.Store, versions: list[str]) -> None:
     """Save what follows from these versions, which must be the first of the store's."""
-    source = {"store": store.uri, "versions": versions, "manifest": catalogue.manifest_sha256(store, versions[-1])}
+    newest = catalogue.manifest_sha256(store, versions[-1])
+    source = {"rules": _RULES, "store": store.uri, "versions": versions, "manifest": newest}
     noted = table.replace_schema_metadata({_SOURCE: files.canonical_json(source)})
     with files.replacing(path) as file:
         feather.write_feather(noted, file, compression="uncompressed")  # compressing would take longer than writing

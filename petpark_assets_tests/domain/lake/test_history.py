@@ -62,6 +62,22 @@ def test_the_newest_group_counts(store):
     assert history.read_history(store)["group"].to_pylist() == ["g1"] * 3
 
 
+def test_a_photo_that_is_away_goes_with_its_group(store):
+    """It is not compared again when it comes back, and would be parted from its copies for ever."""
+    make(store, 1, row("a", group="g1"), row("b", group="g2"), row("b again", group="g2"), row("d", group="d"))
+    make(store, 2, row("a", group="g1"), row("b again", group="g1"), row("d", group="d"))
+    known = {one["sha256"]: one["group"] for one in history.read_history(store).to_pylist()}
+    assert known == {sha256("a"): "g1", sha256("b"): "g1", sha256("b again"): "g1", sha256("d"): "d"}
+
+
+def test_a_photo_that_is_set_aside_stays_with_its_own_group(store):
+    """A bridge is a group of its own, judged anew in each version: the others' new name is not for it."""
+    make(store, 1, row("a", group="a"), row("b", group="a"))
+    make(store, 2, quarantined("a", "bridge", first_version="v0001"), row("b", group="b"))
+    known = {one["sha256"]: one["group"] for one in history.read_history(store).to_pylist()}
+    assert known == {sha256("a"): "a", sha256("b"): "b"}
+
+
 def test_with_a_cache_only_new_versions_are_read_and_the_answer_is_the_same(store, tmp_path):
     """Hundreds of versions of 100,000 photos would take minutes to read again at each look."""
     make(store, 1, row("a", split="test"), row("b"))
