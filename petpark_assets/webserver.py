@@ -103,7 +103,7 @@ def _for_a_while(receive: Receive, send: Send) -> Receive:
                     return await receive()
             except TimeoutError:
                 pass
-        await send({"type": "websocket.close", "code": 1001, "reason": "log in again"})
+        await send({"type": "websocket.close", "code": 1001, "reason": "open another"})
         return {"type": "websocket.disconnect", "code": 1001}
 
     return receive_until_the_end
