@@ -59,7 +59,7 @@ class IngestResult:
     num_read: int
     """Objects whose bytes were read."""
     num_decoded: int
-    """Photos of those whose bytes no version knew."""
+    """Photos of those whose bytes no version knew, mostly each once."""
     seconds: float
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ NUM_READERS = 16
 FACTS = tuple(name for name in catalogue.FACTS if name != "first_version")
 SCHEMA = pa.schema([catalogue.SCHEMA.field(name) for name in ("key", "sha256", *FACTS, "reason", "detail")])
 """A row for each object. sha256: null when it could not be read. reason and detail: then, and when it could not be
-decoded. FACTS: when it was. Neither of these two where nobody asked."""
+decoded. FACTS: when it was. Neither of these two where nobody asked, or another row tells of the same bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,8 @@ class Inspector:
     """Others whose bytes, or pixels, are stored already, by an ingestion that did not come to its end."""
     by_torch: bool = False
     """See squeezing.py."""
+    taken: set[str] = field(default_factory=set)
+    """sha256s that some shard on this machine has begun to store: the same bytes again are not stored twice."""
 
     def __call__(self, shard: Sequence[LakeObject]) -> Inspected:
         """Read objects, each of them once."""
@@ -110,12 +112,13 @@ class Inspector:
         if isinstance(data, UnreadablePhoto):
             return _Row(key=key, refusal=data)
         sha256 = files.sha256(data)
-        if sha256 in self.known:
+        if sha256 in self.known or sha256 in self.taken:
             return _Row(key=key, sha256=sha256)
         try:
             photo = images.decode_photo(data)
         except UnreadablePhoto as error:
             return _Row(key=key, sha256=sha256, refusal=error)
+        self.taken.add(sha256)
         if sha256 not in self.kept:
             drawing.originals[sha256] = data
         return _Row(key=key, sha256=sha256, place=drawing.add(sha256, photo))
@@ -223,6 +226,7 @@ def inspect(
         kept=_unknown(inspector.originals.stored(), inspector.known),
         drawn=_unknown(inspector.pixels.stored(inspector.resolution_px), inspector.known),
         by_torch=is_torch_worth_it(len(objects)),
+        taken=set(),
     )
     shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
     num_done = 0

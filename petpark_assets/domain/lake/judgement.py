@@ -277,7 +277,8 @@ def _assign_sides(sha256s: pa.Array, history_sides: pa.Table, verdicts: _Verdict
         if len(set(verdicts.split[rows][labels == label])) < len(SIDES):
             raise InvalidInput(
                 f"all {label} photos that are left in the lake are on one side of the split, since photos and their "
-                f"near-duplicates never change sides: add other {label} photos; no version was made"
+                f"near-duplicates (frames of one camera may be) never change sides: add other {label} photos; no "
+                "version was made"
             )
 
 

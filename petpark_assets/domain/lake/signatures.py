@@ -1,4 +1,4 @@
-"""What a photo looks like, in 136 bytes: enough to know its copies again, too little to draw it.
+"""What a photo looks like, in 136 bytes: enough to know its copies again, and to draw a blurred shadow of it.
 
 A signature is the lowest 135 frequencies of the luminance (a DCT, type II), each weighted to be about as large as any
 other and scaled to one loudness, and the mean luminance. What a crop does to them is a linear map, what mirroring does

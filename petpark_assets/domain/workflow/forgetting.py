@@ -5,8 +5,8 @@ resolution, this machine's caches, the pages that may show it; then the ledger's
 without it. Killed anywhere and run again, it ends the same. Other homes of the store follow when they next open photos
 (copies.py).
 Manifests stay as they are, or no version could be verified: they keep the photo's key, its sha256 and what was measured
-of it, among that a signature of some hundred bytes, which knows copies and draws nothing. Models that learned from it
-stay too: they are listed.
+of it, among that a signature of some hundred bytes, which knows copies, and from which a blurred shadow of the picture
+can be drawn. Models that learned from it stay too: they are listed.
 In a bucket that keeps old versions, those go too.
 Not covered: the lake, which is not ours (`still_in_lake` names what a person must delete there); copies that a person
 made of pages or of the home; replicas of a bucket; a training that runs meanwhile, which holds its memory-mapped copy
