@@ -23,6 +23,7 @@ from petpark_assets.resources.ray_cluster import RayCluster
 from petpark_assets.resources.ray_jobs import RayJobs
 from petpark_assets.resources.recipe import RunRecipe
 from petpark_assets.resources.reports import ReportPages
+from petpark_assets.resources.runs import noting_executor
 from petpark_assets.resources.s3 import S3Connection
 from petpark_assets.sensors.daily_reconcile import daily_reconcile
 from petpark_assets.sensors.lake_arrivals import lake_arrivals
@@ -32,9 +33,7 @@ from petpark_assets.sensors.stuck_runs import stuck_runs
 
 SENSORS = (lake_arrivals, run_failures, stuck_runs, rejected_models)
 
-FORKED = dg.multiprocess_executor.configured(
-    lambda _told: {"start_method": {"forkserver": {}}}, name="forked", config_schema={}
-)
+FORKED = noting_executor.configured(lambda _told: {"start_method": {"forkserver": {}}}, name="forked", config_schema={})
 """A process a step, forked from one a run that has imported this module: Dagster's default imports it for each step.
 
 A run says nothing of it: that process would import whatever module it names."""

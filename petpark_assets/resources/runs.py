@@ -1,4 +1,4 @@
-"""What became of a run of Dagster's: why it failed, in one line, and whether its process still lives.
+"""What became of a run of Dagster's: why it failed, in one line, where its process is, and whether that still lives.
 
 Not here: who is told of it (sensors/run_failures.py), or what ends it (sensors/stuck_runs.py, launch.py).
 """
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.events import EngineEventData
+from dagster._core.executor.base import Executor
 
 from petpark_assets.domain.errors import PetparkError
 
@@ -24,6 +27,7 @@ DATABASE_LOST = (
     "Dagster's database could not be reached: see that its server runs (PETPARK_DATABASE), or its disk has room"
 )
 PROC = Path("/proc")
+BOOT_ID = PROC / "sys" / "kernel" / "random" / "boot_id"
 CLOCK_SLACK_S = 5.0
 """How much a process may seem younger than what it wrote: its start is counted in hundredths since boot."""
 
@@ -108,6 +112,76 @@ def this_machine() -> str:
     """By what a machine is told from others; containers may share its name, and have process numbers of their own."""
     namespace = PROC / "self" / "ns" / "pid"
     return platform.node() + (f" {namespace.readlink()}" if namespace.is_symlink() else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run's processes are: only there do their numbers name them."""
+
+    host: str
+    boot: str
+    """Of the kernel's start; after another one all numbers are given anew."""
+    pids: str
+    """The namespace of process numbers: that of a container, if it is in one."""
+
+
+def here() -> Place:
+    """That of this process."""
+    namespace = PROC / "self" / "ns" / "pid"
+    return Place(
+        host=platform.node(),
+        boot=BOOT_ID.read_text().strip() if BOOT_ID.exists() else "",
+        pids=str(namespace.readlink()) if namespace.is_symlink() else "",
+    )
+
+
+def noted_place(events: Iterable[dg.EventLogEntry]) -> Place | None:
+    """Where a run said that it is, by its engine events (`noting_executor`)."""
+    for entry in events:
+        metadata = entry.dagster_event.engine_event_data.metadata if entry.dagster_event else {}
+        if "boot" in metadata:
+            return Place(**{name: str(metadata[name].value) for name in ("host", "boot", "pids")})
+    return None
+
+
+def note_of(place: Place, pid: int) -> EngineEventData:
+    """What a run says of itself: Dagster's events name the process alone."""
+    return EngineEventData({"pid": str(pid), "host": place.host, "boot": place.boot, "pids": place.pids})
+
+
+class _Noting(Executor):
+    """Another executor, and a note of where it works: an event, since a run that is made again inherits tags."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    @property
+    def retries(self) -> Any:
+        """See Executor."""
+        return self._executor.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        """See Executor."""
+        return self._executor.step_dependency_config
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        """See Executor."""
+        place, pid = here(), os.getpid()
+        yield dg.DagsterEvent.engine_event(plan_context, f"process {pid} on {place.host}", note_of(place, pid))
+        yield from self._executor.execute(plan_context, execution_plan)
+
+
+@dg.executor(
+    name="noting",
+    config_schema=dg.multiprocess_executor.config_schema.as_field(),
+    requirements=multiple_process_executor_requirements(),
+)
+def noting_executor(context: dg.InitExecutorContext) -> Executor:
+    """Dagster's own, with a process a step; each run notes where it is, for sensors/stuck_runs.py."""
+    create = dg.multiprocess_executor.executor_creation_fn
+    assert create is not None  # it is no abstract one
+    return _Noting(create(context))
 
 
 def lost_process(events: Iterable[dg.EventLogEntry]) -> int | None:

@@ -1,6 +1,8 @@
 """No run stays started when its process was killed, and none that works is touched. Real processes, real kills."""
 
+import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,8 +14,9 @@ import dagster as dg
 import pytest
 from dagster._core.instance import InstanceRef
 
+from petpark_assets.definitions import FORKED
 from petpark_assets.launch import _is_lost
-from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, living_steps, this_machine
+from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, Place, here, living_steps, note_of, this_machine
 from petpark_assets.sensors.stuck_runs import end_lost_runs, end_orphans
 
 
@@ -23,7 +26,7 @@ def works() -> None:
     time.sleep(600)
 
 
-@dg.job
+@dg.job(executor_def=FORKED)
 def long_job() -> None:
     """A training."""
     works()
@@ -112,14 +115,89 @@ def test_a_run_whose_lock_is_free_is_lost_wherever_it_was(folder: Path, instance
     assert not _is_lost(instance, run, datetime.now(UTC) - timedelta(minutes=1))  # clocks differ
 
 
-def _noted(instance: dg.DagsterInstance, pid: int) -> dg.DagsterRun:
-    """A started run that says it has this process; launched, so that no machine is named."""
+def _noted(instance: dg.DagsterInstance, pid: int, place: Place | None = None) -> dg.DagsterRun:
+    """A started run that says it has this process, and, if it does, where; launched, so that no tag names a machine."""
     run = instance.create_run_for_job(long_job)
     instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", "long_job"), run_id=run.run_id)
     from dagster._core.events import EngineEventData
 
     instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
+    if place is not None:
+        instance.report_engine_event("on a machine", run, note_of(place, pid))
     return run
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen]:
+    """A process older than all events, which has nothing to do with any run; ended with the test."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        yield process
+        process.kill()
+
+
+def _with_step(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int) -> None:
+    """A step of it says that it has this process; then the run fails."""
+    from dagster._core.events import EngineEventData
+
+    event = dg.DagsterEvent(
+        "STEP_WORKER_STARTED", "long_job", event_specific_data=EngineEventData.in_process(pid), step_key="works"
+    )
+    instance.report_dagster_event(event, run_id=run.run_id)
+    instance.report_run_failed(run)
+
+
+ANOTHER_HOST = dataclasses.replace(here(), host="another-machine")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [None, ANOTHER_HOST, dataclasses.replace(here(), boot="another"), dataclasses.replace(here(), pids="pid:[1]")],
+    ids=["not noted", "another machine", "before a restart", "another container"],
+)
+def test_a_process_that_is_not_provably_a_runs_is_not_ended(
+    instance: dg.DagsterInstance, sleeper: subprocess.Popen, place: Place | None
+):
+    """After a restore elsewhere the numbers in events are those of strangers' processes, and older than any event."""
+    run = _noted(instance, sleeper.pid, place)
+    _with_step(instance, run, sleeper.pid)
+    why = f"a step of run {run.run_id[:8]} had this number, maybe on another machine"
+    said = f"process {sleeper.pid} was left alone: {why}"
+    assert end_orphans(instance) == ([said] if place is None else [])
+    assert sleeper.poll() is None
+
+
+def test_the_same_is_ended_where_it_is_a_runs(instance: dg.DagsterInstance, sleeper: subprocess.Popen):
+    """Or the claim above would say nothing."""
+    _with_step(instance, _noted(instance, sleeper.pid, here()), sleeper.pid)
+    assert len(end_orphans(instance)) == 1
+    assert sleeper.wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [(None, "it does not say on which machine it is"), (ANOTHER_HOST, "it is on another-machine, not on this machine")],
+    ids=["not noted", "another machine"],
+)
+def test_a_run_that_may_work_elsewhere_is_left_alone_and_named(
+    instance: dg.DagsterInstance, place: Place | None, why: str
+):
+    """Its code server moved, or its database was restored here: nobody here knows whether it works."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    run = _noted(instance, gone.pid, place)
+    said = f"run {run.run_id[:8]} of long_job was left alone: {why}; if it is gone, cancel it in the UI"
+    assert end_lost_runs(instance) == [said]
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
+
+
+@pytest.mark.parametrize("change", [{"boot": "another"}, {"pids": "pid:[1]"}], ids=["machine", "container"])
+def test_a_run_from_before_a_restart_is_ended(instance: dg.DagsterInstance, change: dict):
+    """Whoever has its process's number by now: all that ran there ended with it."""
+    run = _noted(instance, os.getpid(), dataclasses.replace(here(), **change))
+    (line,) = end_lost_runs(instance)
+    assert line.startswith(
+        f"run {run.run_id[:8]} of long_job was ended: its machine, or its container, was started anew"
+    )
 
 
 def begin_with_a_process_for_each_step(folder: str) -> None:
@@ -158,7 +236,7 @@ def _wait(found):
 
 def test_a_process_that_only_has_its_number_is_not_it(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch):
     """After a restart of the machine numbers begin anew: whoever was born after the run cannot have begun it."""
-    living = _noted(instance, os.getpid())
+    living = _noted(instance, os.getpid(), here())
     assert end_lost_runs(instance) == []
     monkeypatch.setattr("time.clock_gettime", lambda _clock: -3600.0)  # as if this process had begun in an hour
     (line,) = end_lost_runs(instance)
@@ -168,7 +246,7 @@ def test_a_process_that_only_has_its_number_is_not_it(instance: dg.DagsterInstan
 def test_a_killed_process_that_nobody_has_buried_is_gone(instance: dg.DagsterInstance):
     """A worker's parent may be as dead, or busy: what is left of it then looks like a process."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    _noted(instance, process.pid)
+    _noted(instance, process.pid, here())
     assert end_lost_runs(instance) == []
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
