@@ -1,7 +1,8 @@
 """The databases of Dagster and MLflow brought to the schema of the versions that are installed.
 
-Both keep a version of their schema by alembic. MLflow's server refuses to work on an older one; Dagster's processes start
-and fail at some query, so they are asked about before (`check_dagster`). An upgrade of an empty database makes it.
+Both keep a version of their schema by alembic. MLflow's server refuses to work on an older one. Dagster's processes
+compare nothing, and would fail at some query: it is done before they start (`check_dagster`). An upgrade of an empty
+database makes it.
 Not here: a backup, which comes first (README).
 """
 

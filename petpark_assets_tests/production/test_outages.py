@@ -159,7 +159,8 @@ class Drill:
     def assert_built(self, undisturbed: dict, what: str, num_presses: int = 0) -> None:
         """Registered, the same as undisturbed, nothing half-made, and each failure a line that says what was away.
 
-        After `until_noticed` there is one such line at least. So often at most a person has pressed "Re-execute, from failure".
+        After `until_noticed` there is at least one such line. So often at most a person has pressed "Re-execute, from
+        failure".
         """
         runs, pressed = wait(self.park, is_over), 0
         while runs[0]["status"] == "FAILURE" and pressed < num_presses:

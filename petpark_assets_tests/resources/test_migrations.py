@@ -1,4 +1,4 @@
-"""Claims about the schemas of Dagster's and MLflow's databases, on SQLite. On PostgreSQL: production/test_upgrade.py."""
+"""Claims about the schemas of Dagster's and MLflow's databases, on SQLite. PostgreSQL's: production/test_upgrade.py."""
 
 import sqlite3
 
@@ -29,5 +29,5 @@ def test_an_older_schema_of_dagster_is_refused_at_the_start(tmp_path, monkeypatc
     migrations.check_dagster()
     with sqlite3.connect(index) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '16e3655b4d9b'")
-    with pytest.raises(InvalidInput, match="has the schema 16e3655b4d9b, and .* is installed: type petpark upgrade"):
+    with pytest.raises(InvalidInput, match=r"has the schema 16e3655b4d9b, and .* is installed: type petpark upgrade"):
         migrations.check_dagster()
