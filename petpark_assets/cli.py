@@ -24,6 +24,7 @@ from petpark_assets.verbs.options import (
     LakeOption,
     RecipeOption,
     enter,
+    in_utf8,
 )
 
 app = typer.Typer(
@@ -94,7 +95,7 @@ def dev(
 
 @app.command()
 def classify(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of any size.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", callback=in_utf8, help="Photos of any size.")],
     model: Annotated[str, typer.Option("--model", help="A model version (3 or v3) or an alias.")] = "champion",
     int8: Annotated[bool, typer.Option("--int8", help="Ask its faster 8 bit variant.")] = False,
     home: HomeOption = None,

@@ -226,6 +226,8 @@ def test_wrong_usage_is_exit_code_2(tmp_path: Path):
         "registry list --home X", "lake ingest --lake X", "lake ingest --lake . --labels X", "lake reconcile --lake X",
         "lake forget X --reason asked", "lake forget cat/1.png --reason X", "backup X", "restore X",
         "lake correct cat/1.png cat --by X --because seen", "registry promote 1 --by Kim --because X",
+        "classify cat/1.png X --json", "audit image X", "audit bundle 1 --to X", "lake export 1 --to X",
+        "registry download 1 --to X",
     ],
 )  # fmt: skip
 def test_a_word_that_is_not_text_is_wrong_usage(tmp_path: Path, words: str):

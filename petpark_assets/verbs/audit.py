@@ -9,7 +9,7 @@ import typer
 from petpark_assets.resources.environments import open_here
 from petpark_assets.terminal import answering, say, show_fields
 from petpark_assets.verbs.audit_tables import show, show_table
-from petpark_assets.verbs.options import HomeOption, JsonOption, VersionArgument, enter
+from petpark_assets.verbs.options import HomeOption, JsonOption, VersionArgument, enter, in_utf8
 
 app = typer.Typer(no_args_is_help=True, help="What stands behind a model or a photo, and whether all of it is whole.")
 
@@ -57,7 +57,11 @@ def audit_model(
 def audit_image(
     photo: Annotated[
         str,
-        typer.Argument(metavar="PHOTO", help="A path in the lake, a sha256 (8 digits or more), or a photo file."),
+        typer.Argument(
+            metavar="PHOTO",
+            callback=in_utf8,
+            help="A path in the lake, a sha256 (8 digits or more), or a photo file.",
+        ),
     ],
     html: HtmlOption = None,
     home: HomeOption = None,
@@ -160,7 +164,7 @@ def audit_index(
 @app.command("bundle")
 def audit_bundle(
     model: ModelArgument,
-    to: Annotated[Path, typer.Option("--to", help="The zip file to write; it must not exist.")],
+    to: Annotated[Path, typer.Option("--to", callback=in_utf8, help="The zip file to write; it must not exist.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -88,7 +88,7 @@ def lake_status(
 @app.command("export")
 def lake_export(
     version: VersionArgument,
-    to: Annotated[Path, typer.Option("--to", help="The Parquet file to write; it must not exist.")],
+    to: Annotated[Path, typer.Option("--to", callback=in_utf8, help="The Parquet file to write; it must not exist.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

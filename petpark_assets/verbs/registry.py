@@ -36,7 +36,9 @@ def registry_show(model: ModelArgument, home: HomeOption = None, as_json: JsonOp
 @app.command("download")
 def registry_download(
     model: ModelArgument,
-    to: Annotated[Path, typer.Option("--to", help="The folder to write; it must be empty or not exist.")],
+    to: Annotated[
+        Path, typer.Option("--to", callback=in_utf8, help="The folder to write; it must be empty or not exist.")
+    ],
     file: Annotated[str | None, typer.Option("--file", help="Only this file of the package.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
