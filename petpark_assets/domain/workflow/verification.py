@@ -1,14 +1,16 @@
 """Proof over all versions: nothing was lost or changed, and no photo, nor a copy of one, is on both sides.
 
-Everything is worked out again from manifests, stored bytes and pixels; no cache is trusted. Sides are for ever, so the
-search for copies across them runs once over all photos that any version accepted, also those that were never in the
-lake together: a model of one version may be examined on another.
-Not here: what must be true of manifests alone (invariants.py), what a copy is (likeness.py, leakage.py).
+Everything is worked out again from manifests, stored bytes and pixels, and the pixels from the bytes; no cache is
+trusted, nor looked at. Sides are for ever, so the search for copies across them runs once over all photos that any
+version accepted, also those that were never in the lake together: a model of one version may be examined on another.
+In memory, beside the list of photos, are a batch of originals and a shard's pixels for each thread.
+Not here: what must be true of manifests alone (invariants.py), what a copy is (likeness.py, leakage.py), or how pixels
+are drawn (images.py, squeezing.py).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -20,8 +22,12 @@ import pyarrow.compute as pc
 from petpark_assets.domain.errors import CorruptData, NotFound, PermanentError
 from petpark_assets.domain.files import Store, read_circumstances
 from petpark_assets.domain.home import Home
+from petpark_assets.domain.images import Pixels, UnreadablePhoto, decode
 from petpark_assets.domain.lake import catalogue, history, ingest, likeness, tombstones
+from petpark_assets.domain.lake.mapping import map_in_threads
 from petpark_assets.domain.lake.originals import OriginalStore
+from petpark_assets.domain.lake.pixels import PixelStore
+from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
 from petpark_assets.domain.records import RawImages
 from petpark_assets.domain.workflow import copies, invariants
 from petpark_assets.domain.workflow.invariants import Finding, pair
@@ -37,6 +43,7 @@ CLAIMS: Mapping[str, str] = MappingProxyType({
     "split_is_80_to_20": "each class is within tolerance, or removals have put that out of reach",
     "originals_are_whole": "each accepted photo's own bytes are stored, and have their sha256",
     "pixels_are_there": "each accepted photo has pixels at one resolution at least",
+    "pixels_are_as_drawn": "at every resolution they are what the photo's own bytes give, drawn again",
     "forgotten_is_gone": "of a forgotten photo no bytes and no pixels are left, and no later version accepts it",
     "ledger_is_whole": "the ledger's chain is unbroken, and each version that it says was made is there as it was made",
 })  # fmt: skip
@@ -46,7 +53,9 @@ Progress = Callable[[int, int], None]
 
 _COLUMNS = ["key", "sha256", "label", "signature", "group", "split", "state", "reason"]
 _SIGNED = pa.schema([catalogue.SCHEMA.field(name) for name in ("sha256", "signature")])
-_TOLD_EVERY = 512
+_SHARD_ROWS = 512
+_SHARD_BYTES = 32 * 2**20
+"""Photos that a thread takes at a time, and of their pixels, at all resolutions; one photo at least."""
 
 
 def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: None) -> dict[str, Any]:
@@ -70,8 +79,8 @@ def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: N
     present = members.filter(pc.invert(pc.is_in(members["sha256"], pa.array(sorted(gone), pa.string()))))
     leaks, suspects = check_sides(home, present)
     findings += leaks
-    findings += _damaged_originals(home.originals, present, on_progress)
     findings += _without_pixels(home, present)
+    findings += _drawn_again(home, present, on_progress)
     findings += _left_of_forgotten(home, gone)
     counts = Counter(finding.claim for finding in findings)
     return {
@@ -172,18 +181,6 @@ def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     return data.reshape(len(signatures), -1) if len(signatures) else data.reshape(0, 1)
 
 
-def _damaged_originals(originals: OriginalStore, present: pa.Table, on_progress: Progress) -> Iterator[Finding]:
-    """Every accepted photo's bytes, read and hashed."""
-    photos = {row["sha256"]: row for row in _each_once(present)}
-    for number, (sha256, data) in enumerate(originals.find(list(photos)), start=1):
-        try:
-            originals.verified(sha256, data)
-        except (NotFound, CorruptData) as error:
-            yield _about(photos[sha256], "originals_are_whole", str(error))
-        if number % _TOLD_EVERY == 0 or number == len(photos):
-            on_progress(number, len(photos))
-
-
 def _without_pixels(home: Home, present: pa.Table) -> Iterator[Finding]:
     photos = {row["sha256"]: row for row in _each_once(present)}
     missing: Sequence[str] = list(photos)
@@ -191,6 +188,72 @@ def _without_pixels(home: Home, present: pa.Table) -> Iterator[Finding]:
         missing = home.pixels.missing(missing, resolution_px)
     for sha256 in missing:
         yield _about(photos[sha256], "pixels_are_there", "it has pixels at no resolution")
+
+
+def _drawn_again(home: Home, present: pa.Table, on_progress: Progress) -> Iterator[Finding]:
+    """Every accepted photo's bytes, read once and hashed, and what is drawn of them beside what is stored."""
+    photos = {row["sha256"]: row for row in _each_once(present)}
+    stored = {side: photos.keys() - home.pixels.missing(list(photos), side) for side in home.pixels.resolutions()}
+    comparer = _Comparer(home.originals, home.pixels, stored, by_torch=is_torch_worth_it(len(photos)))
+    shards = _shards(home.originals, photos, home.pixels.resolutions())
+    num_done = 0
+    for shard, found in zip(shards, map_in_threads(comparer, shards), strict=True):
+        for sha256, claim, detail in found:
+            yield _about(photos[sha256], claim, detail)
+        num_done += len(shard)
+        on_progress(num_done, len(photos))
+
+
+@dataclass(frozen=True)
+class _Comparer:
+    """The work on one shard of photos, by sha256."""
+
+    originals: OriginalStore
+    pixels: PixelStore
+    stored: Mapping[int, Collection[str]]
+    """Photos that have pixels, by resolution."""
+    by_torch: bool
+
+    def __call__(self, shard: Sequence[str]) -> list[tuple[str, str, str]]:
+        """What is not as claimed: the photo's sha256, the claim, and a line about it."""
+        found, drawn = [], list[str]()
+        squares = {side: np.empty((len(shard), side, side, 3), np.uint8) for side in self.stored}
+        for sha256, data in self.originals.find(shard):
+            try:
+                photo = decode(self.originals.verified(sha256, data))
+            except UnreadablePhoto as error:
+                found.append((sha256, "pixels_are_as_drawn", f"its original cannot be drawn any more: {error}"))
+                continue
+            except (NotFound, CorruptData) as error:
+                found.append((sha256, "originals_are_whole", str(error)))
+                continue
+            place = slice(len(drawn), len(drawn) + 1)
+            squeeze([photo], [square[place] for square in squares.values()], by_torch=self.by_torch)
+            drawn.append(sha256)
+        for side, square in squares.items():
+            found += [(sha256, "pixels_are_as_drawn", self._told(side)) for sha256 in self._others(drawn, square, side)]
+        return found
+
+    def _others(self, drawn: Sequence[str], squares: Pixels, side: int) -> list[str]:
+        """Those whose stored pixels of a resolution are not these."""
+        places = [place for place, sha256 in enumerate(drawn) if sha256 in self.stored[side]]
+        names = [drawn[place] for place in places]
+        is_other = (self.pixels.read(names, side) != squares[places]).any(axis=(1, 2, 3))
+        return [names[place] for place in np.flatnonzero(is_other).tolist()]
+
+    def _told(self, side: int) -> str:
+        return (
+            f"its pixels of {side} px are not those of its bytes: delete {self.pixels.root}/{side}px.lance and every "
+            "home's cache/, and materialize raw_images of each version again, which draws them from originals"
+        )
+
+
+def _shards(originals: OriginalStore, photos: Collection[str], sides: Sequence[int]) -> list[Sequence[str]]:
+    """Photos in the order of the table, which is by far the fastest to read; then those that are not in it."""
+    in_order = [sha256 for sha256 in originals.stored().unique().to_pylist() if sha256 in photos]
+    names = list(dict.fromkeys([*in_order, *photos]))
+    rows = min(_SHARD_ROWS, max(1, _SHARD_BYTES // max(1, sum(side**2 * 3 for side in sides))))
+    return [names[start : start + rows] for start in range(0, len(names), rows)]
 
 
 def _accepted_again(store: Store, version: str, manifest: pa.Table, gone: frozenset[str]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -201,6 +202,45 @@ def test_lost_pixels_are_named(home):
     home.pixels.forget([photo["sha256"]])
     claims, (found,) = offending(home)
     assert (claims, found["key"]) == ({"pixels_are_there"}, photo["key"])
+
+
+def blank_pixels(home, sha256, side):
+    """What a failing disk, or a person, may do to a table: it can still be read, and is of the same size."""
+    pixels = home.pixels.read([sha256], side).tobytes()
+    (path,) = (path for path in Path(home.pixels.root, f"{side}px.lance/data").iterdir() if pixels in path.read_bytes())
+    path.write_bytes(path.read_bytes().replace(pixels, bytes(len(pixels))))
+
+
+def test_changed_pixels_are_named_at_each_resolution_and_can_be_drawn_again(home):
+    """Training reads them and nothing else; that there are some for each photo says nothing."""
+    one, other, *_ = accepted(home)
+    ingestion.raw_images(home, "v0003", 16)
+    assert offending(home) == (set(), [])
+    blank_pixels(home, one["sha256"], SIDE)
+    blank_pixels(home, other["sha256"], 16)
+    claims, found = offending(home)
+    assert claims == {"pixels_are_as_drawn"}
+    assert {(row["key"], row["sha256"]) for row in found} == {(row["key"], row["sha256"]) for row in (one, other)}
+    sides_px = {row["sha256"]: row["detail"].split("px.lance")[0].rpartition("/")[2] for row in found}
+    assert sides_px == {one["sha256"]: str(SIDE), other["sha256"]: "16"}
+    for side in (SIDE, 16):
+        shutil.rmtree(f"{home.pixels.root}/{side}px.lance")
+        for version in catalogue.list_versions(home.store):
+            ingestion.raw_images(home, version, side)
+    assert offending(home) == (set(), [])
+
+
+def test_the_proof_of_many_photos_is_that_of_few(home, monkeypatch):
+    """Photos are compared by the shard, on all processors: no place may slip from one to another."""
+    photos = accepted(home)
+    wrong = photos[1::7]
+    for photo in wrong:
+        blank_pixels(home, photo["sha256"], SIDE)
+    home.originals.forget([photos[0]["sha256"]])
+    monkeypatch.setattr(verification, "_SHARD_ROWS", 3)
+    claims, found = offending(home)
+    assert claims == {"originals_are_whole", "pixels_are_as_drawn"}
+    assert {row["key"] for row in found} == {photo["key"] for photo in [photos[0], *wrong]}
 
 
 def test_what_is_left_of_a_forgotten_photo_is_named(home):
