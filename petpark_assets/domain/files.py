@@ -313,6 +313,9 @@ class Store(Protocol):
     def list_keys(self, prefix: str) -> list[str]:
         """All keys that start with `prefix/`, sorted."""
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The bytes of each key that starts with `prefix/`, by one listing."""
+
     def local_path(self, key: str) -> Path:
         """A path on this machine with these bytes, for libraries that want one. Raises NotFound."""
 
@@ -358,6 +361,14 @@ class LocalStore:
         """See Store."""
         paths = walk(self._path(prefix), is_left_out=is_hidden)
         return sorted(path.relative_to(self.root).as_posix() for path in paths if not is_hidden(path))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """See Store."""
+        found = {}
+        for key in self.list_keys(prefix):
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                found[key] = (self.root / key).stat().st_size
+        return found
 
     def local_path(self, key: str) -> Path:
         """See Store."""

@@ -34,20 +34,26 @@ PlaceArgument = Annotated[
 
 def backup(
     place: PlaceArgument,
-    is_list: Annotated[bool, typer.Option("--list", help="Only list what backups there are.")] = False,
+    is_list: Annotated[
+        bool, typer.Option("--list", help="Only list what backups there are, and what each has lost.")
+    ] = False,
+    is_read: Annotated[
+        bool, typer.Option("--verify", help="Read what is there too: find changed bytes, and write them again.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Copy what is new of the whole home to a place, while a build may run; forgotten photos are removed there."""
     environment = enter(home, as_json=as_json)
     with answering(as_json=as_json, errors_folder=environment.home) as answer:
-        from petpark_assets.domain.backup import making, places
+        from petpark_assets.domain.backup import checking, making
 
         opened = _open_place(place, environment)
         if is_list:
-            answer(places.describe(opened), show_rows)
+            answer(checking.describe(opened, is_read=is_read), show_rows)
         else:
-            answer(making.make(open_here(environment), opened, _engines(environment)), show_sections)
+            made = making.make(open_here(environment), opened, _engines(environment), is_read=is_read)
+            answer(made, show_sections)
 
 
 def restore(

@@ -3,10 +3,12 @@
 Killed at any moment, a backup is not there, and the next one goes on with what was copied. A place holds backups of one
 home: the ledger of the last one must be the beginning of the home's. Photos that were forgotten since are removed from
 the older backups too, so that none of them can bring them back (restoring.py).
+What earlier backups need is looked at each time (checking.py): what is lost, and the home still has, is written again.
 In memory are a list of all files, some hundred bytes each, and a file at a time or 64 small ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from typing import Any
 
 from petpark_assets.domain import files
 from petpark_assets.domain.attempts import code_version
-from petpark_assets.domain.backup import places, snapshot
+from petpark_assets.domain.backup import checking, places, snapshot
 from petpark_assets.domain.backup.places import Backup, Kept
 from petpark_assets.domain.backup.snapshot import NONE_ELSE, Engines, Moment, Source
 from petpark_assets.domain.errors import Conflict, InvalidInput, NotFound, TransientError
@@ -36,6 +38,7 @@ def make(
     place: files.Store,
     engines: Engines = NONE_ELSE,
     *,
+    is_read: bool = False,
     on_progress: Progress = lambda _done: None,
 ) -> dict[str, Any]:
     """Back up a home, while a build may go on in it.
@@ -44,12 +47,14 @@ def make(
         home: All of it is copied but caches, pages and private keys (snapshot.py).
         place: Where to: empty, or with earlier backups of the same home, of which only news are added.
         engines: Servers that keep a part of its state.
+        is_read: Whether objects of earlier backups are read, so that changed ones are found that kept their size.
         on_progress: Is given the number of files done.
 
     Returns:
         place, number, made_at; num_files, size_bytes: all that it has; num_new, new_bytes: what was copied for it;
-        num_events: of the ledger; private_keys_left_out; num_removed: objects of forgotten photos, from older backups;
-        damaged: numbers of the last ones before it, if they cannot be read any more.
+        num_mended: objects among them that earlier backups had lost; num_events: of the ledger; private_keys_left_out;
+        num_removed: objects of forgotten photos, from older backups; damaged: numbers of backups that cannot be
+        restored any more, since they cannot be read, or lost an object that the home has no longer.
 
     Raises:
         NotFound: the home is empty.
@@ -62,10 +67,12 @@ def make(
     with home.alone("backup", f"another backup of {home.root} is being made: wait for its end"):
         places.claim(place)
         last, number = places.newest(place), max(places.numbers(place), default=0) + 1
-        copier = _Copier(place=place, known=last.files if last else {}, on_progress=on_progress)
+        lost = checking.lost_objects(place, is_read=is_read)
+        copier = _Copier(place=place, known=last.files if last else {}, lost=lost, on_progress=on_progress)
         moment = _copy(home, copier, last.backup if last else None, engines)
         backup = _conclude(home, copier, moment, number=number, engines=engines)
         num_removed = _remove_forgotten(place, copier.listed)
+        damaged = checking.damaged(place, lost - copier.written)
         told = {"place": files.real_address(place.uri), "number": backup.number}
         home.ledger.append("backup_made", {**told, "num_events": backup.num_events, "files": backup.files})
     return {
@@ -75,9 +82,10 @@ def make(
         "size_bytes": backup.size_bytes,
         "num_new": copier.num_new,
         "new_bytes": copier.new_bytes,
+        "num_mended": len(lost & copier.written),
         "num_events": backup.num_events,
         "num_removed": num_removed,
-        "damaged": list(last.damaged) if last else [],
+        "damaged": damaged,
         "private_keys_left_out": list(backup.left_out),
     }
 
@@ -88,7 +96,9 @@ class _Copier:
 
     place: files.Store
     known: places.Files
-    """Of the last backup: whole, and on the disk."""
+    """Of the last backup: whole, and on the disk, but for ..."""
+    lost: AbstractSet[str]
+    """... the objects under these keys, of all backups."""
     on_progress: Progress
     forgotten: frozenset[str] = frozenset()
     """Photos whose bytes are copied from nowhere: a person may have kept some in the home."""
@@ -99,7 +109,9 @@ class _Copier:
     new_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.written |= {places.object_key(path, kept.sha256) for path, kept in self.known.items()}
+        keys = {path: places.object_key(path, kept.sha256) for path, kept in self.known.items()}
+        self.known = {path: kept for path, kept in self.known.items() if keys[path] not in self.lost}
+        self.written |= {keys[path] for path in self.known}
 
     def copy(self, sources: Iterable[Source]) -> None:
         """Copy what is new. Raises NotFound when a file of the store is gone."""
@@ -124,6 +136,8 @@ class _Copier:
             self.listed[path] = kept
             if (key := places.object_key(path, kept.sha256)) not in self.written:
                 new[key] = data
+        for key in new.keys() & self.lost:  # a bucket leaves what it has under a key; we hold the true bytes
+            self.place.delete(key)
         self.place.write_many(new)
         self.written |= set(new)
         self.num_new += len(new)

@@ -7,7 +7,8 @@
     pixels/<sha256>          the same of tables of photos and of their pixels, whose files hold many photos each
 
 What an interrupted backup leaves is in none of the numbered files, so that nobody takes it for one.
-Not here: what is backed up (snapshot.py), when what is written (making.py), or how a home is made of it (restoring.py).
+Not here: what is backed up (snapshot.py), when what is written (making.py), how a home is made of it (restoring.py), or
+whether all of it is still there (checking.py).
 """
 
 import json
@@ -96,19 +97,11 @@ def numbers(place: files.Store) -> list[int]:
 
 def list_backups(place: files.Store) -> list[Backup]:
     """All backups that can be read, oldest first."""
-    return [found for _, found in _all(place) if found is not None]
+    return [found for _, found in all_backups(place) if found is not None]
 
 
-def describe(place: files.Store) -> list[dict[str, Any]]:
-    """A row for each backup, oldest first; of one that cannot be read any more, its number alone."""
-    names = ("made_at", "made_by", "num_events", "num_files", "size_bytes")
-    return [
-        {"number": number, **({name: getattr(found, name) for name in names} if found else {}), "is_damaged": not found}
-        for number, found in _all(place)
-    ]
-
-
-def _all(place: files.Store) -> Iterator[tuple[int, Backup | None]]:
+def all_backups(place: files.Store) -> Iterator[tuple[int, Backup | None]]:
+    """Every number, oldest first, and its backup; None where that cannot be read any more."""
     for number in numbers(place):
         try:
             yield number, _read(place, number)
@@ -167,6 +160,11 @@ def read_files(place: files.Store, backup: Backup) -> Files:
 def _parse_list(place: files.Store, sha256: str) -> Files:
     listed = json.loads(files.get_verified(place, _list_key(sha256), sha256))
     return {path: Kept(*kept) for path, kept in listed.items()}
+
+
+def sizes(place: files.Store) -> dict[str, int]:
+    """The bytes of all objects that are there, by key."""
+    return {key: size for folder in ("objects", "pixels") for key, size in place.sizes(folder).items()}
 
 
 def write_files(place: files.Store, listed: Files) -> str:

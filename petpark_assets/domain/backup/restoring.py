@@ -22,7 +22,7 @@ from petpark_assets.domain.audit import pages
 from petpark_assets.domain.backup import databases, places
 from petpark_assets.domain.backup.places import Backup, Files, Kept, Newest
 from petpark_assets.domain.backup.snapshot import ARTIFACTS, LOGS, NONE_ELSE, Engines
-from petpark_assets.domain.errors import Conflict, InvalidInput, PermanentError
+from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, PermanentError
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
 from petpark_assets.domain.lake.originals import key_of_before
@@ -78,7 +78,9 @@ def restore(
             mount point; a folder of the store, or of a server, lies in it.
     """
     backup, root = places.find(place, number), root.resolve()  # nothing takes the place of a link
-    plan = _plan(place, backup)
+    own, newest = places.read_files(place, backup), places.newest(place)
+    assert newest is not None  # at least this one can be read
+    plan = make_plan(own, newest, fullest(place, newest))
     _check_databases(backup, engines.postgresql)
     with _alone(root):
         _check_empty(root)
@@ -122,7 +124,7 @@ def restore(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
+class Plan:
     """What is written."""
 
     files: Files
@@ -136,18 +138,15 @@ class _Plan:
     """Backups that might know more, and cannot be read."""
 
 
-def _plan(place: files.Store, backup: Backup) -> _Plan:
-    """The backup's files, without what was forgotten since."""
-    own, newest = places.read_files(place, backup), places.newest(place)
-    assert newest is not None  # at least this one can be read
-    later = _fullest(place, newest)
+def make_plan(own: Files, newest: Newest, later: Files) -> Plan:
+    """A backup's own files, without what was forgotten since; `later` is `fullest`."""
     buried, forgotten = places.forgotten_in(own), places.forgotten_in(later)
     chosen = _without_photos(own, forgotten)
     if forgotten:
         chosen = {path: kept for path, kept in chosen.items() if not places.is_of_a_table(path)}
         chosen |= {path: kept for path, kept in later.items() if places.is_of_a_table(path)}
     chosen |= {path: later[path] for sha256, path in forgotten.items()}
-    return _Plan(
+    return Plan(
         files=chosen,
         forgotten=frozenset(forgotten),
         forgotten_since=frozenset(forgotten.keys() - buried.keys()),
@@ -155,7 +154,7 @@ def _plan(place: files.Store, backup: Backup) -> _Plan:
     )
 
 
-def _fullest(place: files.Store, newest: Newest) -> Files:
+def fullest(place: files.Store, newest: Newest) -> Files:
     """The newest list; where later backups are damaged, the one that knows most photos as forgotten: theirs is left."""
     unnamed = places.unnamed_lists(place) if newest.damaged else ()
     return max(chain([newest.files], unnamed), key=lambda listed: len(places.forgotten_in(listed)))
@@ -199,7 +198,7 @@ def _check_apart(root: Path, stores: Iterable[files.Store]) -> None:
             raise InvalidInput(f"{store.uri} lies in the home {root}, and nothing was written: choose a folder outside")
 
 
-def _parts(home: Home, plan: _Plan, engines: Engines) -> list[tuple[files.Store, dict[str, str]]]:
+def _parts(home: Home, plan: Plan, engines: Engines) -> list[tuple[files.Store, dict[str, str]]]:
     """Where files go: keys by path, of the home's store, of MLflow's server, and of the folder that has the rest."""
     places_of = {_STORE: home.store, **engines.places}
     of = {
@@ -213,7 +212,7 @@ def _parts(home: Home, plan: _Plan, engines: Engines) -> list[tuple[files.Store,
     return [*((store, of[folder]) for folder, store in places_of.items()), (files.LocalStore(home.root), rest)]
 
 
-def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan, elsewhere: tuple[str, ...]) -> None:
+def _check_store(store: files.Store, keys: Mapping[str, str], plan: Plan, elsewhere: tuple[str, ...]) -> None:
     """One outside of the home may have what an interrupted restore has put there, and nothing else."""
     paths = {key: path for path, key in keys.items()}
     buried = {tombstones.tombstone_key(tombstone.sha256) for tombstone in plan.tombstones}
@@ -226,7 +225,7 @@ def _check_store(store: files.Store, keys: Mapping[str, str], plan: _Plan, elsew
             raise Conflict(f"{key} in {store.uri} is not as in the backup: empty it, or choose an empty place")
 
 
-def _events_since(place: files.Store, home: Home, plan: _Plan) -> list[Event]:
+def _events_since(place: files.Store, home: Home, plan: Plan) -> list[Event]:
     """What a ledger that outlived the home knows beyond the backup's. Raises Conflict when it has another history."""
     kept = _read(place, LEDGER, plan.files[LEDGER]).splitlines() if LEDGER in plan.files else []
     events = list(home.ledger.events())
@@ -239,7 +238,7 @@ def _events_since(place: files.Store, home: Home, plan: _Plan) -> list[Event]:
     return events[len(kept) :]
 
 
-def _without_forgotten(plan: _Plan, since: Iterable[Event]) -> _Plan:
+def _without_forgotten(plan: Plan, since: Iterable[Event]) -> Plan:
     """The plan without the photos that were forgotten after all backups, as events say."""
     told = [tombstones.parse(event.subject) for event in since if event.event == "photo_forgotten"]
     later = {tombstone.sha256: tombstone for tombstone in told if tombstone.sha256 not in plan.forgotten}
@@ -253,12 +252,12 @@ def _without_forgotten(plan: _Plan, since: Iterable[Event]) -> _Plan:
 
 
 def _write(
-    place: files.Store, parts: list[tuple[files.Store, dict[str, str]]], plan: _Plan, on_progress: Progress
+    place: files.Store, parts: list[tuple[files.Store, dict[str, str]]], plan: Plan, on_progress: Progress
 ) -> None:
     """Every file, verified, to where it belongs."""
     done, num_bytes = 0, sum(kept.size_bytes for kept in plan.files.values())
     for store, keys in parts:
-        for together in _batches({path: plan.files[path] for path in keys}):
+        for together in batches({path: plan.files[path] for path in keys}):
             contents = {keys[path]: _read(place, path, kept) for path, kept in together.items()}
             store.write_many(contents)
             done += sum(map(len, contents.values()))
@@ -266,7 +265,8 @@ def _write(
         store.sync()
 
 
-def _batches(listed: Files) -> Iterator[dict[str, Kept]]:
+def batches(listed: Files) -> Iterator[dict[str, Kept]]:
+    """Files whose bytes may be in memory together."""
     together: dict[str, Kept] = {}
     num_bytes = 0
     for path, kept in sorted(listed.items()):
@@ -280,15 +280,22 @@ def _batches(listed: Files) -> Iterator[dict[str, Kept]]:
 
 
 def _read(place: files.Store, path: str, kept: Kept) -> bytes:
-    return files.get_verified(place, places.object_key(path, kept.sha256), kept.sha256)
+    try:
+        return files.get_verified(place, places.object_key(path, kept.sha256), kept.sha256)
+    except (CorruptData, NotFound) as error:
+        raise CorruptData(
+            f"{path} is gone from the backup, or damaged: {error}; nothing was made. Where the home that was backed up "
+            f"is still there, `petpark backup {place.uri} --verify` writes it again; else restore another backup "
+            f"that `petpark backup {place.uri} --list --verify` shows to be whole (--number)"
+        ) from error
 
 
-def _dump(plan: _Plan, name: str) -> tuple[str, Kept]:
+def _dump(plan: Plan, name: str) -> tuple[str, Kept]:
     path = f"{_DUMPS}{name}.dump"
     return path, plan.files[path]
 
 
-def _forget(home: Home, plan: _Plan) -> None:
+def _forget(home: Home, plan: Plan) -> None:
     """What was being forgotten while the backup was made may be in tables yet; what was forgotten later, no event."""
     for tombstone in plan.tombstones:
         tombstones.write(home.store, tombstone)

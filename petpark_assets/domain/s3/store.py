@@ -58,6 +58,10 @@ class S3Store:
         """See Store."""
         return sorted(item.key for item in self.bucket.list_objects(prefix))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """See Store."""
+        return {item.key: item.size_bytes for item in self.bucket.list_objects(prefix)}
+
     def local_path(self, key: str) -> Path:
         """See Store: a copy in the cache, checked on every call against the digest noted at its writing.
 

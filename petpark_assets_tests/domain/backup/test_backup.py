@@ -13,7 +13,7 @@ import pytest
 
 from petpark_assets.domain import files
 from petpark_assets.domain.audit import proof
-from petpark_assets.domain.backup import making, places, restoring
+from petpark_assets.domain.backup import checking, making, places, restoring
 from petpark_assets.domain.backup.snapshot import Engines
 from petpark_assets.domain.errors import Conflict, CorruptData, InvalidInput, NotFound, TransientError
 from petpark_assets.domain.files import LocalStore
@@ -361,11 +361,98 @@ def test_a_damaged_backup_stops_no_other(home, folder, place, tmp_path, damaged)
     told = restoring.restore(place, tmp_path / "again", at, number=1)
     assert told["damaged"] == ["2: forget again what was forgotten before it, if it is back"]
     third = making.make(home, place)
-    assert (third["number"], third["damaged"], making.make(home, place)["damaged"]) == (3, [2], [])
+    assert (third["number"], third["damaged"], making.make(home, place)["damaged"]) == (3, [2], [2])
     assert catalogue.list_versions(restore(place, tmp_path / "third").store) == ["v0001", "v0002", "v0003"]
-    assert [row["number"] for row in places.describe(place)] == [1, 2, 3, 4]
-    is_listed = damaged == "lists"  # which nobody reads to list them
-    assert [row["is_damaged"] for row in places.describe(place)] == [False, not is_listed, False, False]
+    assert [row["number"] for row in checking.describe(place)] == [1, 2, 3, 4]
+    assert [row["is_damaged"] for row in checking.describe(place)] == [False, True, False, False]
+
+
+MANIFEST = "store/raw_images/v0001/manifest.parquet"
+
+
+def lose(place, path, how, number=None):
+    """Spoil what a backup has of a file, as a disk or a person does."""
+    kept = places.read_files(place, places.find(place, number))[path]
+    lost = place.root / places.object_key(path, kept.sha256)
+    data = lost.read_bytes()
+    if how == "gone":
+        lost.unlink()
+    else:
+        lost.write_bytes(data[:-20] if how == "cut" else bytes([data[0] ^ 1]) + data[1:])
+
+
+def is_damaged(place, **which):
+    """Of each backup, as `petpark backup --list` says."""
+    return [row["is_damaged"] for row in checking.describe(place, **which)]
+
+
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_an_object_that_is_lost_is_named_and_written_again(home, place, tmp_path, how):
+    """A backup of tonight that trusts one of last year is worth what a disk has made of that since."""
+    making.make(home, place)
+    tables = [path for path in places.newest(place).files if path.startswith("store/pixels.lance/")]
+    for path in (MANIFEST, tables[0]):
+        lose(place, path, how)
+    assert is_damaged(place) == [True]
+    assert checking.describe(place)[0]["num_lost"] == 2
+    with pytest.raises(CorruptData, match=r"is gone from the backup, or damaged: .* --verify` writes it again"):
+        restoring.restore(place, tmp_path / "again", at)
+    told = making.make(home, place)
+    assert (told["num_mended"], told["damaged"], is_damaged(place)) == (2, [], [False, False])
+    for number in (1, 2):
+        restore(place, tmp_path / str(number), number=number)
+
+
+def test_changed_bytes_of_the_same_size_are_found_by_reading_them(home, place, tmp_path):
+    """It takes as long as a first backup, so a person says when; and to look is not to write."""
+    making.make(home, place)
+    lose(place, MANIFEST, "rotten")
+    assert (is_damaged(place), is_damaged(place, is_read=True)) == ([False], [True])
+    assert making.make(home, place)["num_mended"] == 0
+    with pytest.raises(CorruptData, match=r"manifest\.parquet is gone from the backup, or damaged"):
+        restoring.restore(place, tmp_path / "again", at)
+    told = making.make(home, place, is_read=True)
+    assert (told["num_mended"], told["damaged"]) == (1, [])
+    assert is_damaged(place, is_read=True) == [False] * 3
+    restore(place, tmp_path / "again", number=1)
+
+
+def test_a_backup_that_lost_what_the_home_has_no_longer_is_named_each_time(home, place, tmp_path):
+    """Its ledger of then is nowhere else: nobody must count on it, and the others are none the worse."""
+    making.make(home, place)
+    lose(place, "ledger.jsonl", "gone")
+    for number in (2, 3):
+        told = making.make(home, place)
+        assert (told["number"], told["num_mended"], told["damaged"]) == (number, 0, [1])
+    assert is_damaged(place) == [True, False, False]
+    restore(place, tmp_path / "again")
+
+
+def test_what_forgetting_removed_is_no_loss(home, place):
+    """Older backups are restored without it; crying wolf each night would hide a true loss."""
+    making.make(home, place)
+    forgetting.forget(home, home_photos(home)[0], "its owner asked")
+    for _ in range(2):
+        told = making.make(home, place, is_read=True)
+        assert (told["num_mended"], told["damaged"]) == (0, [])
+    assert is_damaged(place, is_read=True) == [False] * 3
+
+
+def test_a_mending_that_is_interrupted_is_gone_on_with(home, place, tmp_path):
+    """What is whole is never touched, and what was damaged is damaged at most."""
+    making.make(home, place)
+    lose(place, MANIFEST, "cut")
+    for writes in count():
+        dying = DiesAfter(place.root)
+        dying.writes_left = writes
+        try:
+            making.make(home, dying)
+            break
+        except KeyboardInterrupt:
+            assert {row["num_lost"] for row in checking.describe(place)} <= {0, 1}
+    assert writes > 1
+    assert not any(is_damaged(place, is_read=True))
+    restore(place, tmp_path / "again", number=1)
 
 
 def test_what_a_damaged_backup_knows_as_forgotten_stays_so(home, place, tmp_path):
@@ -447,11 +534,13 @@ def test_a_record_that_its_event_announces_is_waited_for(home, place, tmp_path):
 
 
 class Dies(FileLedger):
-    """Its writer is killed before it can append."""
+    """Its writer is killed before it can say that a version was made."""
 
     def append(self, event, subject):
         """See Ledger."""
-        raise KeyboardInterrupt(event, subject)
+        if event == "dataset_version_made":
+            raise KeyboardInterrupt(event, subject)
+        return super().append(event, subject)
 
 
 def make_unrecorded(home, folder):
@@ -543,6 +632,10 @@ def test_a_bucket_is_a_place_and_a_store_in_a_bucket_is_backed_up(s3_server, buc
 
     place = S3Store(f"s3://{bucket}/backups", s3_server.access(), tmp_path / "cache")
     making.make(home, place)
+    kept = places.newest(place).files[MANIFEST]
+    s3_server.client().put_object(Bucket=bucket, Key=f"backups/{places.object_key(MANIFEST, kept.sha256)}", Body=b"cut")
+    assert is_damaged(place) == [True]
+    assert making.make(home, place)["num_mended"] == 1
     restoring.restore(place, tmp_path / "there", there)
     assert contents(there(tmp_path / "there").store) == contents(home.store)
     assert verification.verify_versions(there(tmp_path / "there"))["offending"] == []
@@ -564,6 +657,9 @@ def test_the_verbs_say_what_they_did(home, tmp_path):
     where = ("--home", str(home.root))
     assert petpark("backup", place, *where)["number"] == 1
     assert [row["number"] for row in petpark("backup", place, "--list", *where)] == [1]
+    lose(LocalStore(tmp_path / "place"), MANIFEST, "rotten")
+    assert [row["num_lost"] for row in petpark("backup", place, "--list", "--verify", *where)] == [1]
+    assert petpark("backup", place, "--verify", *where)["num_mended"] == 1
     shutil.rmtree(home.root)
     told = petpark("restore", place, "--number", "1", *where)
     assert (told["home"], told["number"], told["pages_not_drawn"]) == (str(home.root), 1, [])
