@@ -18,7 +18,7 @@ from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.errors import PermanentError, PetparkError
 from petpark_assets.domain.files import has_record
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import label_specs
+from petpark_assets.domain.lake.labels import settled
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.records import EvaluationReport, RegisteredModel
@@ -58,9 +58,8 @@ def ingest_lake(
 ) -> tuple[str, bool]:
     """Make the next version if the lake changed; the newest version, and whether it is new."""
     find_recipe(recipe_name)
-    open_lake(lake_uri, open_here(environment).s3)  # before a run keeps them: a secret in either is refused
-    label_specs.parse(labels or ())
-    told = {"lake": lake_uri, **({"labels": list(labels)} if labels else {})}
+    lake = open_lake(lake_uri, open_here(environment).s3)  # before a run keeps them: a secret in either is refused
+    told = {"lake": lake_uri, **({"labels": settled(labels, lake)} if labels else {})}
     config = {"ops": {"look_at_the_lake": {"config": told}}}
     result = _run_job(environment, "new_dataset_version", recipe_name, show=show, run_config=config)
     version, is_new = result.output_for_node("look_at_the_lake")
