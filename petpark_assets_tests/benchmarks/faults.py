@@ -1,35 +1,56 @@
-"""What ingestion survives: kills at random moments, damaged photos of every format, two of it at once.
+"""What ingestion survives: kills at random moments, damaged photos, two of it at once, requests that a network spoils.
 
-    python -m petpark_assets_tests.benchmarks.faults
+    PETPARK_PHOTOS=~/photos python -m petpark_assets_tests.benchmarks.faults
 
-At full size here, and small in the tests (domain/lake/test_faults.py), which call the same functions. Everything is
-drawn; nothing is timed. The result says what was tried, and that what came of it equals an undisturbed run.
+At full size here, and small in the tests (domain/lake/test_faults.py, test_ingest_on_s3.py), which call the same
+functions. Nothing is timed. The result says what was tried, and that what came of it equals an undisturbed run, photos'
+bytes and pixels among it. Without PETPARK_PHOTOS all is drawn. S3 is Debian's Ceph, which must be installed.
 """
 
-import hashlib
+import dataclasses
 import io
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from infra.production.ceph import S3Server
+from infra.production.ceph import cluster as start_ceph
 from petpark_assets.domain import files, images, splits
+from petpark_assets.domain.errors import TransientError
 from petpark_assets.domain.lake import catalogue, ingest
 from petpark_assets.domain.lake.drawn import draw_lake, draw_one
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
 from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
-from petpark_assets.domain.lake.sources import open_lake
+from petpark_assets.domain.lake.sources import Lake, open_lake
+from petpark_assets.domain.s3.access import S3Access, storage_options
+from petpark_assets.domain.s3.store import S3Store
 from petpark_assets_tests.benchmarks.laptop import describe_run
+from petpark_assets_tests.faults import spoiling
 
 RESULT = Path(__file__).parent / "results" / "faults.json"
 RESOLUTION_PX = 32
+NUM_PHOTOS = 3000
+"""In the bucket, and to be damaged."""
+NUM_UPLOADERS = 16
+MOST_RUNS = 9
+"""Of one ingestion over a bad network: each that gives up keeps what it has stored."""
+MOST_SIDE_PX = 400
+"""Of real photos that are damaged: a thousand of them are small files."""
+
+Stores = tuple[files.Store, OriginalStore, PixelStore]
 
 CHILD = """
 import sys
@@ -45,14 +66,32 @@ run(Path(sys.argv[1]), Path(sys.argv[2]))
 
 def run(lake: Path, home: Path) -> ingest.IngestResult:
     """One ingestion into a home."""
-    store, opened = files.LocalStore(home / "store"), open_lake(str(lake))
+    return _ingest(open_lake(str(lake)), open_home(home), home / "cache")
+
+
+def run_on_s3(lake_uri: str, store_uri: str, access: S3Access, cache: Path) -> ingest.IngestResult:
+    """One ingestion from a bucket into a bucket."""
+    return _ingest(open_lake(lake_uri, lambda: access), open_bucket(store_uri, access, cache), cache)
+
+
+def open_home(home: Path) -> Stores:
+    """A home's store, its originals and its pixels."""
+    store = files.LocalStore(home / "store")
+    return store, OriginalStore(store), PixelStore(store.root / "pixels.lance")
+
+
+def open_bucket(uri: str, access: S3Access, cache: Path) -> Stores:
+    """A store in a bucket, its originals and its pixels."""
+    store, options = S3Store(uri, access, cache / "store"), storage_options(access)
+    return store, OriginalStore(store, options), PixelStore(f"{store.uri}/pixels.lance", options)
+
+
+def _ingest(lake: Lake, stores: Stores, cache: Path) -> ingest.IngestResult:
     return ingest.new_dataset_version(
-        opened,
-        store,
-        OriginalStore(store),
-        PixelStore(store.root / "pixels.lance"),
-        open_labels(DEFAULT_LABELS, opened, (), {}),
-        cache=home / "cache",
+        lake,
+        *stores,
+        open_labels(DEFAULT_LABELS, lake, (), {}),
+        cache=cache,
         resolution_px=RESOLUTION_PX,
         assign_splits=splits.assign,
     )
@@ -80,12 +119,12 @@ def kill_at_random(folder: Path, *, num_kills: int, num_photos: int, seed: int =
             is_killed = child.wait() == -signal.SIGKILL
         num_early += is_killed
         shares.append(round(share, 3))
-        assert_whole_or_nothing(home)
+        assert_whole_or_nothing(open_home(home))
         if not is_killed or number % 5 == 4:  # up to five kills on top of each other; what is finished stays finished
             home = folder / f"home-{number + 1}"
     for home in sorted(folder.glob("home-*")):
         run(lake, home)
-        assert contents(home) == contents(folder / "quiet")
+        assert contents(open_home(home)) == contents(open_home(folder / "quiet"))
     return {"num_kills": num_kills, "num_while_running": num_early, "shares_of_a_run": shares}
 
 
@@ -101,39 +140,96 @@ def run_two_at_once(folder: Path, *, num_rounds: int, num_photos: int) -> dict[s
             _start(second)
             assert (first.wait(), second.wait()) == (0, 0)
         assert catalogue.list_versions(files.LocalStore(home / "store")) == ["v0001"]
-        assert contents(home) == contents(folder / "quiet")
+        assert contents(open_home(home)) == contents(open_home(folder / "quiet"))
     return {"num_rounds": num_rounds}
 
 
-def ingest_damaged(folder: Path, *, num_mutations: int, seed: int = 0) -> dict[str, Any]:
-    """A lake of good photos and of mutations of photos of every format: nothing fails, and none is lost."""
+def ingest_damaged(folder: Path, *, num_mutations: int, seed: int = 0, photos: Sequence[Path] = ()) -> dict[str, Any]:
+    """A lake of good photos and of mutations of photos of every format: nothing fails, and none is lost.
+
+    They are mutations of real photos where there are some.
+    """
     lake = folder / "lake"
     draw_lake(lake, num_images=40, num_broken=0)
-    for number, (name, data) in zip(range(num_mutations), mutations(seed), strict=False):
+    for number, (name, data) in zip(range(num_mutations), mutations(seed, photos), strict=False):
         (lake / ("cat", "dog")[number % 2] / f"{number:05d}-{name}").write_bytes(data)
     record = run(lake, folder / "home").raw_images
     assert record.images["seen"] == 40 + num_mutations
     assert sum(record.images[state] for state in catalogue.STATES) == record.images["seen"]
     assert set(record.quarantined_by_reason) <= set(images.QUARANTINE_REASONS)
+    assert_whole_or_nothing(open_home(folder / "home"))
     return {"images": dict(record.images), "quarantined_by_reason": dict(record.quarantined_by_reason)}
 
 
-def mutations(seed: int) -> Iterator[tuple[str, bytes]]:
+def ingest_over_a_bad_network(
+    folder: Path, server: S3Server, photos: Sequence[Path], *, one_in: int = 20, seed: int = 0
+) -> dict[str, Any]:
+    """A lake and a store in buckets, one request in so many failing, late or cut: the catalogue of a quiet run.
+
+    Photos have their label in the name of their folder.
+    """
+    access, buckets = server.access(), [f"faults-{part}-{seed}" for part in ("lake", "quiet", "store")]
+    for bucket in buckets:
+        server.client().create_bucket(Bucket=bucket)
+    upload(server, buckets[0], {f"{path.parent.name}/{path.name}": path for path in photos})
+    lake_uri, quiet_uri, store_uri = (f"s3://{bucket}" for bucket in buckets)
+    record = run_on_s3(lake_uri, quiet_uri, access, folder / "quiet").raw_images
+    with spoiling(server.endpoint_url, one_in=one_in, seed=seed) as proxy:
+        spoilt = dataclasses.replace(access, endpoint_url=proxy.endpoint_url)
+        num_runs = run_until_done(lake_uri, store_uri, spoilt, folder / "spoilt")
+    found, expected = (contents(open_bucket(uri, access, folder / "look")) for uri in (store_uri, quiet_uri))
+    assert found == expected
+    kinds = [request.kind for request in proxy.spoilt]
+    return {
+        "one_in": one_in,
+        "images": dict(record.images),
+        "num_runs": num_runs,
+        "num_requests": proxy.num_requests,
+        "num_spoilt": {kind: kinds.count(kind) for kind in proxy.kinds},
+    }
+
+
+def upload(server: S3Server, bucket: str, photos: dict[str, Path]) -> None:
+    """Put files into a bucket, by key."""
+    client = server.client()
+    with ThreadPoolExecutor(NUM_UPLOADERS) as pool:
+        list(pool.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=photos[key].read_bytes()), photos))
+
+
+def run_until_done(lake_uri: str, store_uri: str, access: S3Access, cache: Path) -> int:
+    """Run it again, as its error says, for as long as it gives up; how often it took."""
+    for number in range(1, MOST_RUNS + 1):
+        try:
+            run_on_s3(lake_uri, store_uri, access, cache)
+        except TransientError:
+            continue
+        return number
+    raise AssertionError(f"{MOST_RUNS} runs gave up")
+
+
+def mutations(seed: int, photos: Sequence[Path] = ()) -> Iterator[tuple[str, bytes]]:
     """Endless damaged photos with a name for each: formats in turn, one to four wounds each, by seed."""
     dice = random.Random(seed)  # noqa: S311 - drawn to be repeated, not secret
     while True:
-        for name, data in _photos_of_every_format(dice):
+        for name, data in _photo_in_every_format(dice, photos):
             wounded = bytearray(data)
             for _ in range(dice.randint(1, 4)):
                 dice.choice(WOUNDS)(wounded, dice)
             yield name, bytes(wounded)
 
 
-def _photos_of_every_format(dice: random.Random) -> Iterator[tuple[str, bytes]]:
-    import numpy as np
-
+def _picture(dice: random.Random, photos: Sequence[Path]) -> Image.Image:
+    if photos:
+        with Image.open(dice.choice(photos)) as photo:
+            rgb = photo.convert("RGB")
+        rgb.thumbnail((MOST_SIDE_PX, MOST_SIDE_PX))
+        return rgb
     drawing = draw_one(np.random.default_rng(dice.randrange(2**32)), dice.choice(("cat", "dog")))
-    rgb = drawing.convert("RGB").resize((dice.randint(20, 120), dice.randint(20, 120)))
+    return drawing.convert("RGB").resize((dice.randint(20, 120), dice.randint(20, 120)))
+
+
+def _photo_in_every_format(dice: random.Random, photos: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    rgb = _picture(dice, photos)
     frames = [rgb.rotate(turn) for turn in (90, 180)]
     for name, image, options in (
         ("plain.jpg", rgb, {"quality": 80}),
@@ -190,25 +286,28 @@ def _wound_header(data: bytearray, dice: random.Random) -> None:
 WOUNDS = (_flip_bits, _cut_end, _cut_middle, _repeat_part, _overwrite, _wound_header)
 
 
-def assert_whole_or_nothing(home: Path) -> None:
+def assert_whole_or_nothing(stores: Stores) -> None:
     """Every version that can be seen is whole: its manifest reads, its originals and pixels are there."""
-    store = files.LocalStore(home / "store")
+    store, originals, pixels = stores
     for version in catalogue.list_versions(store):
         ingest.verify(store, version)
         rows = catalogue.read_manifest(store, version).to_pylist()
         accepted = [row["sha256"] for row in rows if row["state"] == catalogue.ACCEPTED]
-        assert PixelStore(store.root / "pixels.lance").missing(accepted, RESOLUTION_PX) == []
-        assert len(list(OriginalStore(store).read_all(accepted))) == len(set(accepted))
+        assert pixels.missing(accepted, RESOLUTION_PX) == []
+        assert len(list(originals.read_all(accepted))) == len(set(accepted))
 
 
-def contents(home: Path) -> dict[str, Any]:
-    """What a home holds, as far as it must be the same after any history: versions and originals, byte for byte."""
-    store = files.LocalStore(home / "store")
-    assert_whole_or_nothing(home)
-    originals = sorted(OriginalStore(store).stored().unique().to_pylist())
+def contents(stores: Stores) -> dict[str, Any]:
+    """What must be the same after any history, byte for byte: versions, originals and pixels."""
+    store, originals, pixels = stores
+    assert_whole_or_nothing(stores)
+    kept = originals.stored().unique().to_pylist()
+    drawn = sorted(pixels.stored(RESOLUTION_PX).unique().to_pylist())
+    squares = zip(drawn, pixels.read(drawn, RESOLUTION_PX), strict=True)
     return {
         "manifests": {version: catalogue.manifest_sha256(store, version) for version in catalogue.list_versions(store)},
-        "originals": hashlib.sha256("\n".join(originals).encode()).hexdigest(),
+        "originals": {sha256: files.sha256(data) for sha256, data in originals.read_all(kept)},
+        "pixels": {sha256: files.sha256(square.tobytes()) for sha256, square in squares},
     }
 
 
@@ -235,14 +334,31 @@ def _start(child: "subprocess.Popen[str]") -> None:
     child.stdin.flush()
 
 
+def some_photos(folder: Path, num_photos: int) -> list[Path]:
+    """Photos of both classes, the same each time; all where there are no more."""
+    found = sorted(folder.glob("*/*.jpg"))
+    return found[:: max(1, len(found) // num_photos)][:num_photos]
+
+
 def main() -> None:
     """Try everything at full size, and write what was tried."""
     with tempfile.TemporaryDirectory(prefix="petpark-faults-") as scratch:
         folder = Path(scratch)
+        if named := os.environ.get("PETPARK_PHOTOS"):
+            photos = some_photos(Path(named), NUM_PHOTOS)
+        else:
+            draw_lake(folder / "drawn", num_images=NUM_PHOTOS, num_broken=0)
+            photos = some_photos(folder / "drawn", NUM_PHOTOS)
+        (folder / "ceph").mkdir()
+        with start_ceph(folder / "ceph", "faults", "petpark-faults-key") as ceph, ceph.serving() as server:
+            ceph.add_user()
+            bad_network = ingest_over_a_bad_network(folder / "s3", server, photos)
         result = {
             **describe_run("python -m petpark_assets_tests.benchmarks.faults"),
             "kills": kill_at_random(folder / "kills", num_kills=30, num_photos=600),
-            "damaged": ingest_damaged(folder / "damaged", num_mutations=1000),
+            "is_real": bool(named),
+            "bad_network": bad_network,
+            "damaged": ingest_damaged(folder / "damaged", num_mutations=1000, photos=photos if named else ()),
             "two_at_once": run_two_at_once(folder / "two", num_rounds=10, num_photos=200),
         }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
