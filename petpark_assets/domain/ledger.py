@@ -40,7 +40,7 @@ EVENTS: Mapping[str, str] = {
     "split_made": "a version was divided into its train side and its test side",
     "search_done": "hyperparameters were chosen for an attempt: recipe, seed, code version",
     "model_trained": "an attempt's network was trained: seed, code version, device, library versions",
-    "test_side_opened": "an attempt's model was examined on the test side",
+    "test_side_opened": "a model was asked about the test side: which one, or which replayed weights, and what for",
     "verdict": "the report accepted or rejected an attempt's model",
     "gate_overridden": "a person let a rejected model through the gate, bound to its digests; who and why",
     "retrain_requested": "a rejected attempt asks for another training with a wider search",

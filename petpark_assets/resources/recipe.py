@@ -37,7 +37,9 @@ class SearchConfig(dg.Config):
     scheduler: str | None = Field(default=None, description="none, asha (stop what is behind) or pbt (population).")
     max_concurrent_trials: int | None = Field(default=None, description="1 makes the search repeatable.")
     cpus_per_trial: int | None = Field(default=None, description="Processor cores, and threads, of a trial.")
-    gpus_per_trial: float | None = Field(default=None, description="Share of a GPU a trial takes, where there is one.")
+    gpus_per_trial: float | None = Field(
+        default=None, description="Share of a GPU a trial takes: 0.25 runs four on one, with 4 concurrent trials."
+    )
     workers_per_trial: int | None = Field(default=None, description="Processes that train one trial together.")
     time_budget_s: float | None = Field(default=None, description="No new trial starts after this many seconds.")
     space: dict[str, Any] = Field(

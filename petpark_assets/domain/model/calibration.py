@@ -124,7 +124,7 @@ def choose_threshold(dog_probabilities: Floats, labels: npt.NDArray[np.uint8], a
     look at themselves, as few as the promise allows. Where it cannot be kept, the surer half is answered.
     """
     sureness = np.maximum(dog_probabilities, 1 - dog_probabilities)
-    is_right = (dog_probabilities > 0.5) == (labels == 1)
+    is_right = (dog_probabilities >= 0.5) == (labels == 1)
     chosen = THRESHOLDS[0]
     for threshold in THRESHOLDS:
         answered = sureness >= threshold

@@ -41,11 +41,10 @@ def onnx_package(home: Home, attempt: Attempt) -> OnnxPackage:
         onnx_model = export.export_onnx(load_classifier(read_weights(home, model)), preprocessing)
         predictor = Predictor(onnx_model)
         side = open_test_side(home, attempt, model, purpose="packaging")
+        accuracy = reported_accuracy(home, report, side)
         parity = {
             "same_tensors": _prove_same_tensors(home, model, predictor, side),
-            "own_bytes": export.check_bytes(
-                predictor, side.sha256s, side.labels, home.originals.read_all, reported_accuracy(home, report, side)
-            ),
+            "own_bytes": export.check_bytes(predictor, side.sha256s, side.labels, home.originals.read_all, accuracy),
         }
         int8_model, parity["int8"] = _quantise(home, attempt, onnx_model, side, parity["own_bytes"])
         files = contents.build_files(

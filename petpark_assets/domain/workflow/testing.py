@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import images
 from petpark_assets.domain.attempts import Attempt, require_same_code
+from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import (
     digest,
     folder_key,
@@ -149,10 +150,18 @@ def read_report_file(home: Home, record: EvaluationReport, name: str) -> bytes:
 
 
 def reported_accuracy(home: Home, record: EvaluationReport, side: Side) -> float:
-    """The report's accuracy over the photos of an opened side, by its stored answers: some were forgotten since."""
+    """The report's accuracy over the photos of an opened side, by its stored answers: some were forgotten since.
+
+    Raises InvalidInput when all were.
+    """
     from petpark_assets.domain.report.metrics import THRESHOLD
     from petpark_assets.domain.report.predictions import read_predictions
 
+    if not side.sha256s:
+        raise InvalidInput(
+            f"all photos that attempt {record.attempt} was examined on are forgotten, so nothing can be proved of its "
+            "package: train and examine another on a newer version"
+        )
     answers = read_predictions(read_report_file(home, record, "predictions.parquet"))
     is_right = (answers.probabilities >= THRESHOLD) == answers.labels
     return float(is_right[np.isin(answers.sha256s, side.sha256s)].mean())

@@ -108,3 +108,13 @@ def test_photos_that_were_forgotten_after_the_exam_refuse_no_package(home, lake)
     num_left = len(is_wrong) - int(is_wrong.sum()) + 1
     assert proved["num_images"] == num_left
     assert proved["reported_accuracy"] == proved["accuracy_from_bytes"] == pytest.approx(1 - 1 / num_left)
+
+
+def test_of_an_exam_whose_photos_are_all_forgotten_nothing_is_packaged(home, lake):
+    """There is nothing left that a package could be held against."""
+    attempt = train(home, lake)
+    report = testing.evaluation_report(home, attempt)
+    for sha256 in read_predictions(testing.read_report_file(home, report, "predictions.parquet")).sha256s:
+        forgetting.forget(home, sha256, reason="asked for")
+    with pytest.raises(InvalidInput, match=r"all photos that attempt .* was examined on are forgotten"):
+        packaging.onnx_package(home, attempt)
