@@ -116,7 +116,7 @@ def _begun(told: argparse.Namespace) -> Attempt:
     if attempt.id != told.attempt:
         raise Conflict(
             f"the step begins attempt {told.attempt} of {told.dataset_version}, the code on this node of the Ray "
-            f"cluster {attempt.id}: install the same version of the platform on both"
+            f"cluster {attempt.id}: install the same version of the platform on both, with the same files of weights"
         )
     return attempt
 

@@ -180,7 +180,7 @@ def run_once(sides: Sides, recipe: Recipe, preprocessing: Preprocessing, seed: i
     )
     images, labels = sides.open(is_test=True)
     scores = predict(load_classifier(file), images).astype(np.float64)
-    accuracy, trust = float(((scores >= 0.5) == labels).mean()), calibration(labels, scores)
+    accuracy, trust = float(((scores >= 0.5) == labels).mean()), calibration(labels, scores)["of_confidence"]
     reached = next((when for when, validation in curve if validation >= GOAL), None)
     say(f"seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s, {GOAL} on validation after {reached} s")
     return {

@@ -7,21 +7,11 @@ import dataclasses
 import itertools
 import math
 import random
-from pathlib import Path
 from typing import Any
 
+from petpark_assets.domain.attempts import starting_weights
 from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.files import sha256_file
-from petpark_assets.domain.recipes import (
-    ARCHITECTURES,
-    KINDS,
-    WEIGHTS_SUFFIXES,
-    Choices,
-    Hyperparameters,
-    Range,
-    Recipe,
-    of_kind,
-)
+from petpark_assets.domain.recipes import ARCHITECTURES, KINDS, Choices, Hyperparameters, Range, Recipe, of_kind
 
 PERTURBABLE = ("learning_rate", "weight_decay", "label_smoothing", "crop_scale_min", "ema_decay")
 """What a training may go on with otherwise, and so what population-based training may look for: these are read at
@@ -59,23 +49,6 @@ def _check_value(name: str, value: Any, default: Any) -> None:
     of_kind(default, value, f"search.space: {name}")
     if name == "architecture" and value not in ARCHITECTURES:
         raise InvalidInput(f"search.space has no architecture {value!r}: choose from {', '.join(ARCHITECTURES)}")
-
-
-def starting_weights(recipe: Recipe) -> dict[str, str]:
-    """The sha256 of each file of weights that a trial may start from, by name; torchvision's own are not among them.
-
-    Raises InvalidInput naming a file that cannot be read.
-    """
-    looked_for = recipe.search.space.get("weights")
-    names = {recipe.hyperparameters.weights, *(looked_for.values if isinstance(looked_for, Choices) else ())}
-    return {name: _digest_of_file(name) for name in sorted(names) if name.endswith(WEIGHTS_SUFFIXES)}
-
-
-def _digest_of_file(name: str) -> str:
-    try:
-        return sha256_file(Path(name))
-    except OSError as error:
-        raise InvalidInput(f"weights is {name!r}: it cannot be read ({error.strerror})") from error
 
 
 def default_values(recipe: Recipe) -> Values:
