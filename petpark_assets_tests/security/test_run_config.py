@@ -23,7 +23,7 @@ from petpark_assets.definitions import build_defs
 from petpark_assets.resources.environments import Environment, read_environment
 
 ENVIRONMENT = Environment(name="local", home=Path("/the/home"), actor="tester", photos=None, ray_address=None)
-JOBS = {job.name: job for job in build_defs(ENVIRONMENT).resolve_all_job_defs()}
+JOBS = {job.name: job for job in sorted(build_defs(ENVIRONMENT).resolve_all_job_defs(), key=lambda job: job.name)}
 ALL_ASSETS = "__ASSET_JOB"
 """Of the button Materialize. Dagster lets it be told of resources that do not exist, and nobody reads that."""
 TOLD: dict[str, dict[str, Any]] = {
@@ -60,7 +60,7 @@ def test_a_run_is_offered_its_recipe_and_no_other_resource(name: str):
 
 
 @pytest.mark.parametrize("resource", TOLD)
-@pytest.mark.parametrize("name", JOBS.keys() - {ALL_ASSETS})
+@pytest.mark.parametrize("name", sorted(JOBS.keys() - {ALL_ASSETS}))
 def test_a_run_that_is_told_of_another_is_refused(name: str, resource: str):
     """Before anything runs: also by a re-execution, which repeats what its parent was told."""
     told = {"resources": {resource: {"config": TOLD[resource]}}, **_ops(JOBS[name])}
