@@ -6,6 +6,7 @@ Not here: servers (servers.py), toy lakes, records and homes; each test draws it
 import errno
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: some libraries read the environment once, on import."""
+    heed_ctrl_c()
     scratch = Path(tempfile.mkdtemp(prefix="petpark-"))  # short: Ray's sockets have a path of at most 107 bytes
     config.stash[_SCRATCH] = scratch
     for name in [name for name in os.environ if name.startswith(LEAKING_PREFIXES)]:
@@ -58,6 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "OMP_WAIT_POLICY": "PASSIVE",  # or torch's threads spin for processors that others want: thrice the work
         "MPLCONFIGDIR": str(TEST_FOLDER / "matplotlib"),  # its list of fonts takes seconds to make
     }
+
+
+def heed_ctrl_c() -> None:
+    """Whoever started the tests with & had it ignored, in all processes below; Dagster then ignores SIGTERM too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

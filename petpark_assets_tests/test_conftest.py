@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from petpark_assets_tests.conftest import heed_ctrl_c
 
 SKIPPING = """
 import pytest
@@ -48,3 +51,14 @@ def test_home_is_not_the_persons_own():
     scratch = Path(os.environ["PETPARK_HOME"]).parent
     assert scratch.name.startswith("petpark-")
     assert Path.home().parent == scratch
+
+
+def test_ctrl_c_is_heeded_by_tests_that_were_started_with_an_ampersand():
+    """A shell has it ignored in them and in all that they start: processes that a test ends would wait for ever."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        heed_ctrl_c()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert before is not signal.SIG_IGN
