@@ -143,22 +143,29 @@ def store_of(park: Park, folder: Path) -> S3Store:
     return S3Store(park.variables()["PETPARK_STORE"], park.s3().access(), folder)
 
 
-def test_a_person_makes_a_version_in_the_browser(park, lake, browser):  # noqa: F811  a fixture
-    """What an operator does: the launchpad, the lake's address, the button."""
-    upload(park, lake)
-    words = urlencode({"mode": "default", "config": json.dumps(looking(park, TINY))})
+def press_launch(park: Park, browser, job: str, config: dict, partition: str | None = None) -> None:  # noqa: F811
+    """What an operator does: the launchpad of a job, its configuration and partition, the button."""
+    tag = {"tags[0][key]": "dagster/partition", "tags[0][value]": partition} if partition else {}
+    words = urlencode({"mode": "default", "config": json.dumps(config), **tag})
     login = {"username": "operator", "password": park.address("operator")}
     page = browser.new_page(viewport={"width": 1600, "height": 1000}, http_credentials=login)
-    page.goto(f"{park.address('login')}/locations/petpark_assets/jobs/new_dataset_version/playground/setup?{words}")
+    page.goto(f"{park.address('login')}/locations/petpark_assets/jobs/{job}/playground/setup?{words}")
     page.get_by_role("button", name="Launch Run").click(timeout=120_000)
+
+
+def test_a_person_makes_a_version_in_the_browser(park, lake, browser):  # noqa: F811  a fixture
+    """The lake's address is all that is typed."""
+    upload(park, lake)
+    press_launch(park, browser, "new_dataset_version", looking(park, TINY))
     (run,) = wait_for_run(park, "new_dataset_version", 1)
     assert {"key": "petpark/user", "value": "operator"} in run["tags"]
 
 
-def test_it_is_built_to_the_same_digests_as_on_one_machine(park, local, tmp_path):
+def test_it_is_built_in_the_browser_to_the_same_digests_as_on_one_machine(park, browser, local, tmp_path):  # noqa: F811
     """Manifests, splits and every record; the search and the network are made by jobs of the Ray cluster."""
-    launch(park, "build", recipe(TINY), "v0001")
-    wait_for_run(park, "build", 1)
+    press_launch(park, browser, "build", recipe(TINY), "v0001")
+    (run,) = wait_for_run(park, "build", 1)
+    assert {"key": "petpark/user", "value": "operator"} in run["tags"]
     found, expected = digests(store_of(park, tmp_path), "v0001"), digests(local.store, "v0001")
     assert len(expected) >= 9
     assert found == expected
