@@ -129,9 +129,11 @@ def growth(photos: Path, folder: Path) -> dict[str, Any]:
             "n": repeats,
             "first_seconds": describe([found["seconds"] for found in first]),
             "first_photos_per_second": describe([size / found["seconds"] for found in first]),
+            "first_cpu_us_a_photo": describe([found["cpu_s"] / size * 1e6 for found in first]),
             "first_peak_mb": describe([found["peak_mb"] for found in first]),
             "unchanged_seconds": describe([found["seconds"] for found in again]),
             "unchanged_command_seconds": describe([_command(lake, homes[0]) for _ in range(NUM_ROUNDS)]),
+            "unchanged_cpu_us_a_photo": describe([found["cpu_s"] / size * 1e6 for found in again]),
             "unchanged_peak_mb": describe([found["peak_mb"] for found in again]),
             **_state(homes[0], size),
         }

@@ -9,7 +9,7 @@ from petpark_assets.domain.attempts import new_attempt
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.files import has_record
 from petpark_assets.domain.home import open_home
-from petpark_assets.domain.lake import groups
+from petpark_assets.domain.lake import groups, tombstones
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.recipes import find_recipe, override
 from petpark_assets.domain.records import EvaluationReport
@@ -114,7 +114,8 @@ def test_of_an_exam_whose_photos_are_all_forgotten_nothing_is_packaged(home, lak
     """There is nothing left that a package could be held against."""
     attempt = train(home, lake)
     report = testing.evaluation_report(home, attempt)
+    asked = {"keys": (), "dataset_versions": ("v0001",), "reason": "asked for", "who": "tester", "when": ""}
     for sha256 in read_predictions(testing.read_report_file(home, report, "predictions.parquet")).sha256s:
-        forgetting.forget(home, sha256, reason="asked for")
+        tombstones.write(home.store, tombstones.Tombstone(sha256=sha256, **asked))
     with pytest.raises(InvalidInput, match=r"all photos that attempt .* was examined on are forgotten"):
         packaging.onnx_package(home, attempt)
