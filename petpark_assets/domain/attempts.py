@@ -101,8 +101,11 @@ def require_same_code(attempt: Attempt) -> None:
         )
 
 
-def require_same_start(attempt: Attempt) -> None:
-    """Raises Conflict when a file of weights is another than the attempt was begun with; needs require_same_code."""
+def require_same_start(attempt: Attempt) -> Mapping[str, str]:
+    """starting_weights of its recipe, which whoever reads a file later holds it to; needs require_same_code.
+
+    Raises Conflict when one is another than the attempt was begun with.
+    """
     found = starting_weights(attempt.recipe)
     begun = dataclasses.replace(attempt, start=found, recorded_id=None)
     if found and begun.id != attempt.id:
@@ -111,6 +114,7 @@ def require_same_start(attempt: Attempt) -> None:
             f"{' and '.join(found)} now has: put the file back, or begin a new attempt (materialize from "
             "feature_scaling)"
         )
+    return found
 
 
 def find_attempt(store: Store, dataset_version: str, attempt: str | None = None) -> Attempt:

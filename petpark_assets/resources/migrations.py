@@ -19,11 +19,13 @@ from petpark_assets.domain.registry.mlflow_store import be_quiet
 
 def upgrade_dagster() -> str:
     """Migrate the storage of this process's instance and move its data; the schema's version then."""
+    from alembic.util import CommandError  # an unknown schema: a later release's
     from dagster_postgres.utils import DagsterPostgresException
     from sqlalchemy.exc import SQLAlchemyError
 
+    errors = (CommandError, SQLAlchemyError, DagsterPostgresException)
     with (
-        _one_line("Dagster's database", (SQLAlchemyError, DagsterPostgresException), "MLflow's was not touched"),
+        _one_line("Dagster's database", errors, "MLflow's was not touched"),
         dg.DagsterInstance.get() as instance,
     ):
         instance.upgrade()
@@ -47,7 +49,8 @@ def check_dagster() -> None:
         found, installed = instance.event_log_storage.alembic_version() or (None, None)
         if found != installed:
             raise InvalidInput(
-                f"Dagster's database has the schema {found}, and {installed} is installed: type petpark upgrade"
+                f"Dagster's database has the schema {found}, and {installed} is installed: type petpark upgrade, or, "
+                "where that schema is a later release's, install that release"
             )
 
 

@@ -284,7 +284,8 @@ def _read(place: files.Store, path: str, kept: Kept) -> bytes:
         return files.get_verified(place, places.object_key(path, kept.sha256), kept.sha256)
     except (CorruptData, NotFound) as error:
         raise CorruptData(
-            f"{path} is gone from the backup, or damaged: {error}; nothing was made. Where the home that was backed up "
+            f"{path} is gone from the backup, or damaged: {error}; no home was made, and a store or files of MLflow's "
+            "elsewhere that this began to fill are to be emptied. Where the home that was backed up "
             f"is still there, `petpark backup {place.uri} --verify` writes it again; else restore another backup "
             f"that `petpark backup {place.uri} --list --verify` shows to be whole (--number)"
         ) from error

@@ -63,15 +63,16 @@ def fold(known: pa.Table, manifest: pa.Table) -> pa.Table:
 
 
 def _went_with(known: pa.Table, accepted: pa.Table, manifest: pa.Table) -> pa.ChunkedArray:
-    """Of each known photo that is away the group that the others of its group are in by now; null where that is as was.
+    """Of each known photo that is not accepted the group that the others of its group are in by now, if in another.
 
-    No group is parted: where some of its photos went over to another, those that were not in the lake went too.
+    No group is parted: where some of its photos went over to another, those that were away or set aside went too. Only
+    a bridge did not, which is a group of its own.
     """
     before = known["group"].take(pc.index_in(accepted["sha256"], known["sha256"]))
     moved = accepted.append_column("before", before).filter(pc.not_equal(before, accepted["group"]))
     found = moved["group"].take(pc.index_in(known["group"], moved["before"]))
-    is_here = pc.is_in(known["sha256"], manifest["sha256"])
-    return pc.if_else(is_here, pa.scalar(None, pa.string()), found)
+    bridges = manifest["sha256"].filter(pc.equal(manifest["reason"], "bridge"))
+    return pc.if_else(pc.is_in(known["sha256"], bridges), pa.scalar(None, pa.string()), found)
 
 
 def _first_read(known: pa.Table, manifest: pa.Table) -> pa.Array:

@@ -50,7 +50,7 @@ def settled(spec: str, lake: Lake) -> str:
 
 def _find(location: str, lake: Lake, read_bytes: Callable[[str], bytes] | None) -> File:
     key = _key_in_lake(location, lake)
-    if key is not None and isinstance(lake, S3Lake) and lake.find(key) is None:
+    if key is not None and isinstance(lake, S3Lake) and lake.bucket.find(key) is None:
         raise FileNotFoundError(key)  # a photo that is not there was just taken out: here the name is wrong
     if key is not None:
         return lake.folder / key if isinstance(lake, FolderLake) else lake.read(key)
@@ -68,8 +68,9 @@ def _key_in_lake(location: str, lake: Lake) -> str | None:
         if key.startswith("/") or ".." in key.split("/"):
             raise InvalidInput(f"the labels {location} are not in the lake: give a path below it, without ..")
         return key
-    if location.startswith(f"{lake.uri.rstrip('/')}/"):
-        return location.removeprefix(f"{lake.uri.rstrip('/')}/")
+    inside = location.removeprefix(f"{lake.uri.rstrip('/')}/")
+    if inside != location and ".." not in inside.split("/"):
+        return inside
     is_bare = not location.startswith((".", "/", "~"))
     return location if is_bare and isinstance(lake, FolderLake) and (lake.folder / location).is_file() else None
 
@@ -119,17 +120,13 @@ def _named_errors(location: str) -> Iterator[None]:
     """Turn what files and their formats answer into one line that names the table."""
     try:
         yield
+    except InvalidInput:  # a ValueError, too
+        raise
     except FileNotFoundError as error:
         raise InvalidInput(
             f"the labels {location} do not exist: give the table's path, or lake:FILE for one next to the photos"
         ) from error
-    except (
-        OSError,
-        pa.ArrowException,
-        UnreadablePhoto,
-        ValueError,
-        OverflowError,
-    ) as error:  # a date before the year 1
+    except (OSError, pa.ArrowException, UnreadablePhoto, ValueError, OverflowError) as error:  # or a date too far away
         raise InvalidInput(
             f"the labels {location} cannot be read ({_one_line(error)}): give a CSV or TSV file in UTF-8 with a header "
             "row, or a Parquet file"

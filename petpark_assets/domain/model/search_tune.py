@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from petpark_assets.domain.attempts import starting_weights
 from petpark_assets.domain.errors import InvalidInput, ProcessLost, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import search_schedulers, space
@@ -43,7 +44,8 @@ def affordable_task(folder: Path, data: SavedData, preprocessing: Preprocessing,
         raise InvalidInput(f"search.workers_per_trial is {num_workers}: no node has as many cores; set it lower")
     cpus = int(min(recipe.search.cpus_per_trial, most_cpus))
     gpus = min(recipe.search.gpus_per_trial, most_gpus)
-    return Task(folder=folder, data=data, preprocessing=preprocessing, recipe=recipe, cpus=cpus, gpus=gpus)
+    start = starting_weights(recipe)
+    return Task(folder=folder, data=data, preprocessing=preprocessing, recipe=recipe, cpus=cpus, gpus=gpus, start=start)
 
 
 def _best_node(recipe: Recipe) -> dict[str, float]:

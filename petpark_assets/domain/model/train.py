@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from petpark_assets.domain.errors import InvalidInput
+from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import checkpoints, workers
 from petpark_assets.domain.model.augmentation import augment, draw, hide, resolution_at
@@ -96,6 +96,7 @@ def fit(
     device: str = "auto",
     gpu_share: float = 1.0,
     checkpoint: Path | None = None,
+    start: str | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> Fitted:
     """Train a network along one annealed schedule, and keep its best epoch.
@@ -113,17 +114,23 @@ def fit(
         gpu_share: of the GPU's memory, the part that is this training's; above 0, at most 1.
         checkpoint: a file that is written after each epoch; where it is there already, and of this very training, it
             goes on after that epoch. Who is done with it deletes it.
+        start: the sha256 that the file of weights to start from must have; None asks nothing.
         on_epoch: is told after each epoch of this call, its checkpoint being written; what it raises ends the training.
 
     Raises:
         InvalidInput: too few photos, an unknown architecture, or a loss that is no longer a number.
         TooLittleMemory: the GPU's.
-        TransientError: the GPU failed; another process may go on.
+        TransientError: the GPU failed, and another process may go on; or the start is another.
     """
     target = find_device(device)
     exactly = arithmetic(target, is_deterministic=hyperparameters.is_deterministic)
     with named_failures(), seeded(seed, target), exactly:  # named first: on a GPU that failed, to clean up fails too
         training = Training(data, preprocessing, hyperparameters, seed, target, gpu_share=gpu_share)
+        if start not in {None, training.pretrained}:
+            raise TransientError(
+                f"the file of weights {hyperparameters.weights} was changed since the attempt was begun: put it back, "
+                "and run the same again"
+            )
         task = training.describe_task(data) if checkpoint else {}
         if checkpoint and (found := checkpoints.load_if_same(checkpoint, task)):
             training.restore(found)

@@ -5,7 +5,7 @@ Not here: who starts it, and on what machine (search.py); the training loop (tra
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,8 @@ class Task:
     """Threads of a worker."""
     gpus: float
     """Share of a GPU; 0: it trains on the CPU, also where there is a GPU."""
+    start: Mapping[str, str] = field(default_factory=dict)
+    """The sha256 of each file of weights that a trial may start from, by its name."""
 
 
 def save(data: "TrainingData", folder: Path, read_photos: Callable[[], Photos] | None = None) -> SavedData:
@@ -131,16 +133,18 @@ def _work(
     from petpark_assets.domain.model.train import fit
 
     torch.set_num_threads(max(1, task.cpus))
+    told = space.trial_hyperparameters(task.recipe, values)
     checkpoint = workers.own_checkpoint(path)
     workers.in_step()  # or the first would write while another copies
     with memory_given_back():
         return fit(
             _sample(task.data.open(), task.recipe.search.photos_share),
             task.preprocessing,
-            space.trial_hyperparameters(task.recipe, values),
+            told,
             seed=task.recipe.seed,
             device="auto" if task.gpus else "cpu",
             gpu_share=min(task.gpus, 1),
+            start=task.start.get(told.weights),
             on_epoch=on_epoch,
             checkpoint=checkpoint,
         )

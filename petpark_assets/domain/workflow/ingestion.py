@@ -140,21 +140,22 @@ def _complete_versions(home: Home, circumstances: Callable[[], dict[str, Any]], 
     left = [version for version in _unrecorded(home) if version != besides]
     if not left:
         return
-    events = home.ledger.events()
-    told, read = set[str](), dict[str, Mapping[str, Any]]()
-    for event in events:
-        if event.event == "dataset_version_made":
-            told.add(event.subject["dataset_version"])
-        elif event.event == "lake_read":
-            read[event.subject["inputs"]] = event.subject
+    made = [event.subject for event in home.ledger.events() if event.event == "dataset_version_made"]
+    told = {subject["dataset_version"] for subject in made}
     for version in left:
         record = ingest.verify(home.store, version)
         if version not in told:
             home.ledger.append("dataset_version_made", asdict(record))
-        look = read.get(catalogue.inputs(home.store, version) or "", {})
-        source = {name: look[name] for name in ("lake", "labels") if name in look}
-        write_record(home.store, record, {**source, **circumstances()})
+        write_record(home.store, record, {**_noted_source(home, version), **circumstances()})
         _describe(home, record)
+
+
+def _noted_source(home: Home, version: str) -> Mapping[str, Any]:
+    """The lake and the label sources of a version that has no record; nothing where an older release made it."""
+    inputs = catalogue.inputs(home.store, version)
+    reads = [event.subject for event in home.ledger.events() if event.event == "lake_read"]
+    last: Mapping[str, Any] = next((subject for subject in reversed(reads) if subject["inputs"] == inputs), {})
+    return {name: last[name] for name in ("lake", "labels") if name in last}
 
 
 def _unrecorded(home: Home) -> list[str]:
@@ -181,7 +182,8 @@ def raw_images(home: Home, dataset_version: str, resolution_px: int) -> RawImage
         record = ingest.verify(home.store, dataset_version)
         manifest = catalogue.read_manifest(home.store, dataset_version, record.manifest)
         ingest.ensure_pixels(home.store, home.originals, home.pixels, manifest, resolution_px)
-        write_record(home.store, record, circumstances())
+        source = {} if has_record(home.store, RawImages, dataset_version) else _noted_source(home, dataset_version)
+        write_record(home.store, record, {**source, **circumstances()})
         _describe(home, record)
     return record
 

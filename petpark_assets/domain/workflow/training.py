@@ -78,7 +78,6 @@ def hyperparameter_search(
                 on_trial=on_trial,
                 on_epoch=on_epoch,
             )
-        require_same_start(attempt)  # each trial reads the file, and the last one hours after the first
         record = HyperparameterSearch(
             dataset_version=version,
             attempt=attempt.id,
@@ -141,7 +140,7 @@ def trained_cnn(
     from petpark_assets.domain.model import calibration, train
 
     require_same_code(attempt)
-    require_same_start(attempt)
+    start = require_same_start(attempt)
     with home.noting() as circumstances:
         scaling = read_record(home.store, FeatureScaling, version, attempt.id)
         searched = read_record(home.store, HyperparameterSearch, version, attempt.id)
@@ -150,7 +149,13 @@ def trained_cnn(
         data, forgotten = training_data(home, attempt)
         checkpoint = home.cache / "training" / attempt.id / "checkpoint.safetensors"
         fitted = train.fit(
-            data, preprocessing, hyperparameters, seed=recipe.seed, checkpoint=checkpoint, on_epoch=on_epoch
+            data,
+            preprocessing,
+            hyperparameters,
+            seed=recipe.seed,
+            checkpoint=checkpoint,
+            start=start.get(hyperparameters.weights),
+            on_epoch=on_epoch,
         )
         file, calibrated = calibration.save_calibrated(
             fitted.weights, hyperparameters, preprocessing, data, answered_accuracy=recipe.answered_accuracy

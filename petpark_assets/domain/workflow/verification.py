@@ -238,7 +238,14 @@ class _Comparer:
         """Those whose stored pixels of a resolution are not these."""
         places = [place for place, sha256 in enumerate(drawn) if sha256 in self.stored[side]]
         names = [drawn[place] for place in places]
-        is_other = (self.pixels.read(names, side) != squares[places]).any(axis=(1, 2, 3))
+        try:
+            stored = self.pixels.read(names, side)
+        except NotFound:  # photos were forgotten meanwhile
+            gone = set(self.pixels.missing(names, side))
+            places = [place for place, sha256 in zip(places, names, strict=True) if sha256 not in gone]
+            names = [drawn[place] for place in places]
+            stored = self.pixels.read(names, side)
+        is_other = (stored != squares[places]).any(axis=(1, 2, 3))
         return [names[place] for place in np.flatnonzero(is_other).tolist()]
 
     def _told(self, side: int) -> str:

@@ -70,8 +70,16 @@ def test_a_photo_that_is_away_goes_with_its_group(store):
     assert known == {sha256("a"): "g1", sha256("b"): "g1", sha256("b again"): "g1", sha256("d"): "d"}
 
 
-def test_a_photo_that_is_set_aside_stays_with_its_own_group(store):
-    """A bridge is a group of its own, judged anew in each version: the others' new name is not for it."""
+def test_a_photo_that_is_set_aside_for_its_label_goes_with_its_group(store):
+    """When somebody has mended its label, it is with its copies."""
+    make(store, 1, row("a", group="a"), row("b", group="a"), row("c", group="c"))
+    set_aside = quarantined("a", "conflicting_label", first_version="v0001")
+    make(store, 2, set_aside, row("b", group="c"), row("c", group="c"))
+    assert history.read_history(store)["group"].to_pylist() == ["c"] * 3
+
+
+def test_a_bridge_stays_a_group_of_its_own(store):
+    """It is judged anew in each version: the others' new name is not for it."""
     make(store, 1, row("a", group="a"), row("b", group="a"))
     make(store, 2, quarantined("a", "bridge", first_version="v0001"), row("b", group="b"))
     known = {one["sha256"]: one["group"] for one in history.read_history(store).to_pylist()}

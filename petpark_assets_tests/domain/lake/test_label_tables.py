@@ -8,6 +8,7 @@ import pytest
 
 from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.images import UnreadablePhoto
+from petpark_assets.domain.lake import labels
 from petpark_assets.domain.lake.label_specs import parse
 from petpark_assets.domain.lake.label_tables import read
 from petpark_assets.domain.lake.sources import FolderLake
@@ -73,6 +74,15 @@ def test_a_table_may_lie_elsewhere(lake, tmp_path, monkeypatch):
     write(lake.folder, "labels.csv", "key,label\nother.jpg,cat\n")
     assert said("labels.csv", lake) == {"other.jpg": ("cat",)}
     assert said("./labels.csv", lake) == SAID
+
+
+def test_a_table_beside_the_lake_may_be_spelt_by_it(lake, tmp_path):
+    """A path is a path, and what it comes to lies elsewhere."""
+    write(tmp_path, "labels.csv", ROWS)
+    spelt = f"{lake.folder}/../labels.csv"
+    assert said(spelt, lake) == SAID
+    (settled,) = labels.settled([spelt], lake)
+    assert said(settled, lake) == SAID
 
 
 def test_a_table_of_a_lake_in_a_bucket_is_read_through_the_lake():
@@ -158,6 +168,7 @@ def test_a_table_that_cannot_be_used_is_named_with_the_remedy(lake, name, data, 
     with pytest.raises(InvalidInput, match=words) as caught:
         said(f"lake:{name}", lake)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).count(f"lake:{name} ") == 1, "one trouble was told as the words of another"
 
 
 @pytest.mark.parametrize("spec", ["nowhere.csv", "/no/such/labels.parquet", "lake:nowhere.csv", "~/nowhere.tsv"])

@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from petpark_assets.domain.errors import InvalidInput, PetparkError
+from petpark_assets.domain.errors import InvalidInput, PetparkError, TransientError
 from petpark_assets.domain.files import sha256_file
 from petpark_assets.domain.model.network import build_network
 from petpark_assets.domain.model.pretrained import load_start
@@ -44,6 +44,16 @@ def test_the_same_loop_learns_from_there_and_its_record_knows(tmp_path, data, fi
     assert fitted.pretrained is None
     assert started.epochs[0].train_loss < fitted.epochs[0].train_loss
     assert weights_bytes(started) != weights_bytes(fitted)
+
+
+def test_a_training_that_is_told_its_start_begins_from_no_other(tmp_path, data, fitted):
+    """A search reads the file for each trial, hours apart; what another start comes to is no result of this one."""
+    path = tmp_path / "start.safetensors"
+    safetensors.torch.save_file(fitted.weights, path)
+    told = dataclasses.replace(TINY, weights=str(path))
+    with pytest.raises(TransientError, match=r"start\.safetensors was changed since .*: put it back"):
+        fit(data, PREPROCESSING, told, seed=0, device="cpu", start="0" * 64, on_epoch=pytest.fail)
+    assert fit(data, PREPROCESSING, told, seed=0, device="cpu", start=sha256_file(path)).pretrained
 
 
 def test_weights_that_cannot_be_used_are_refused_in_one_line(tmp_path):

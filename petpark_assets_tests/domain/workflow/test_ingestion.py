@@ -122,6 +122,15 @@ def test_label_sources_and_lake_outlive_a_kill_before_the_record(home, lake):
     assert files.read_circumstances(home.store, RawImages, "v0002")["labels"] == list(LABELS)
 
 
+def test_whoever_materializes_a_version_that_was_stopped_notes_where_it_came_from(home, lake):
+    """Dagster's asset may be the first to record it."""
+    ingest(home, lake, labels=LABELS)
+    lose_record(home, "v0001")
+    ingestion.raw_images(home, "v0001", SIDE)
+    assert ingestion.known_lake(home) == str(lake)
+    assert files.read_circumstances(home.store, RawImages, "v0001")["labels"] == list(LABELS)
+
+
 def test_label_sources_are_found_from_any_folder(home, lake, tmp_path, monkeypatch):
     """A service that looks again runs elsewhere, where a table of the same name may say other things."""
     first, second, *_ = (f"cat/{path.name}" for path in sorted(lake.glob("cat/*.jpg")))
