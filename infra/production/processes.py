@@ -6,6 +6,7 @@ Not here: what is started (ceph.py, postgres.py, parts.py).
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 from petpark_assets.domain.errors import TransientError
 
 START_TIMEOUT_S = 180
+PORTS = range(20_000, 32_000)
+"""Above those of Ray's workers, and below those that Linux gives to outgoing connections (from 32768)."""
 PATIENCE_S = 15.0
 """For a process to end when told to, before it is killed."""
 TAIL_CHARACTERS = 4000
@@ -107,10 +110,15 @@ def nothing_left() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens on now, of those that no connection is given by the system.
+
+    One of these was taken by somebody's connection in the seconds that a server needs until it listens.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise TransientError(f"all ports from {PORTS.start} to {PORTS.stop - 1} are taken: end something that listens")
 
 
 def is_listening(port: int) -> bool:

@@ -1,12 +1,14 @@
 """Claims about how the production profile starts on one machine. All of it: production/."""
 
+import socket
 import stat
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from infra.production import parts
-from petpark_assets.domain.errors import NotFound
+from infra.production import parts, processes
+from petpark_assets.domain.errors import NotFound, TransientError
 
 
 def closed(path):
@@ -41,3 +43,14 @@ def test_missing_programs_are_named_before_anything_is_started(tmp_path, monkeyp
         parts.start(stack, tmp_path, lambda _part: pytest.fail("something was started"))
     assert str(refused.value) == "needs Debian's apache2-utils: apt-get install apache2-utils"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_is_none_that_the_system_gives_to_connections(monkeypatch):
+    """Until a server listens there, any process may have connected from it: MLflow's was taken so."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    with socket.create_server(("127.0.0.1", processes.free_port())) as taken:
+        port = taken.getsockname()[1]
+        assert not first <= port <= last
+        monkeypatch.setattr(processes, "PORTS", range(port, port + 1))
+        with pytest.raises(TransientError, match=f"all ports from {port} to {port} are taken"):
+            processes.free_port()
