@@ -1,16 +1,12 @@
 """Claims about partitions and attempts: the list is that of the manifests, and a run knows what it goes on with."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
-from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._core.workspace.context import WorkspaceRequestContext
 from dagster_graphql.test.utils import execute_dagster_graphql, infer_job_selector
 
 from petpark_assets.assets.versions import ATTEMPT_TAG, DATASET_VERSIONS, show_versions
@@ -18,6 +14,7 @@ from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.lake.catalogue import manifest_key
 from petpark_assets.resources.recipe import RunRecipe
+from petpark_assets_tests.answering import answering
 from petpark_assets_tests.assets import toy_house
 
 TOLD: dict[str, Any] = {"recipe": "demo", "targets": {"accuracy": 0.3}, "hyperparameters": {"ema_decay": 0.5}}
@@ -58,15 +55,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def _attempt(told: dict[str, Any]) -> Attempt:
     return new_attempt("v0001", RunRecipe(**told).resolve())
-
-
-@contextmanager
-def _ui(instance: dg.DagsterInstance) -> Iterator[WorkspaceRequestContext]:
-    """What Dagster's webserver answers from, with the toy house as its code."""
-    code = LoadableTargetOrigin(module_name=toy_house.__name__, attribute="defs")
-    target = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(code))
-    with WorkspaceProcessContext(instance, target) as context:
-        yield context.create_request_context()
 
 
 def _launched(ui: WorkspaceRequestContext, mutation: str, params: dict[str, Any]) -> dg.DagsterRun:
@@ -160,7 +148,7 @@ def test_the_ui_goes_on_from_where_a_run_failed(home: Home, instance: dg.Dagster
     toy_house.begin(home, _attempt(OTHER))
     breaks = home.root / toy_house.BREAKS
     breaks.touch()
-    with _ui(instance) as ui:
+    with answering(instance, toy_house) as ui:
         parent = _launched(ui, LAUNCH, {
             "selector": infer_job_selector(ui, "build"),
             "runConfigData": {"resources": {"recipe": {"config": TOLD}}},

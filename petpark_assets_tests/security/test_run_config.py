@@ -4,23 +4,19 @@ Whoever may launch would else send the token of Ray where they like, or write in
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.job_definition import JobDefinition
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
-from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._core.workspace.context import WorkspaceRequestContext
 from dagster_graphql.test.utils import execute_dagster_graphql, infer_job_selector
 
 from petpark_assets import definitions
 from petpark_assets.definitions import build_defs
 from petpark_assets.resources.environments import Environment, read_environment
+from petpark_assets_tests.answering import answering
 
 ENVIRONMENT = Environment(name="local", home=Path("/the/home"), actor="tester", photos=None, ray_address=None)
 JOBS = {job.name: job for job in sorted(build_defs(ENVIRONMENT).resolve_all_job_defs(), key=lambda job: job.name)}
@@ -104,7 +100,7 @@ def test_what_steps_print_can_only_be_less_or_more():
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")  # Dagster's, of each schedule
 def test_the_ui_launches_none_and_shows_the_recipe_alone():
     """By the same mutation as the launchpad, which asks for what to offer first."""
-    with dg.instance_for_test() as instance, _ui(instance) as ui:
+    with dg.instance_for_test() as instance, answering(instance, definitions) as ui:
         selector = infer_job_selector(ui, "new_dataset_version")
         shown = execute_dagster_graphql(ui, OFFERED, {"selector": selector}).data["runConfigSchemaOrError"]
         sections = {section["name"]: section["configType"] for section in shown["rootConfigType"]["fields"]}
@@ -148,12 +144,3 @@ def _failed_run(ui: WorkspaceRequestContext, told: dict[str, Any]) -> dg.Dagster
         status=dg.DagsterRunStatus.FAILURE,
         remote_job_origin=job.get_remote_origin(),
     )
-
-
-@contextmanager
-def _ui(instance: dg.DagsterInstance) -> Iterator[WorkspaceRequestContext]:
-    """What Dagster's webserver answers from, with our house as its code."""
-    code = LoadableTargetOrigin(module_name=definitions.__name__, attribute="defs")
-    target = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(code))
-    with WorkspaceProcessContext(instance, target) as context:
-        yield context.create_request_context()
