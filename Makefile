@@ -68,23 +68,25 @@ audit: $(STAMP) ## the pinned packages against databases of known holes; fails s
 sbom: $(STAMP) ## what is installed, with licences, in CycloneDX: build/sbom.cdx.json
 	@$(BIN)/python -m petpark_assets_tests.security.bill_of_materials build/sbom.cdx.json
 
-lock: $(STAMP) ## compile requirements.txt again from pyproject.toml
+lock: $(STAMP) ## compile requirements.txt again from pyproject.toml, and infra/uv.txt from UV_VERSION
 	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.txt
+	@echo uv==$(UV_VERSION) | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file infra/uv.txt
 
 picture: $(STAMP) ## draw docs/asset_graph.png again (needs Debian's chromium)
 	@$(BIN)/python -m pytest petpark_assets_tests/test_ui.py --debian --picture docs/asset_graph.png
 
 # Hashes make the install exact. The project itself is installed last, in place, by the build backend pinned
 # among the rest: --no-build-isolation, or pip would fetch another one.
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP): requirements.txt pyproject.toml infra/uv.txt
 	@test -x $(BIN)/python || { \
 	  for python in $(PYTHON); do \
 	    $$python -c '$(IS_PYTHON_USABLE)' 2>/dev/null && exec $$python -m venv .venv; \
 	  done; \
 	  echo "petpark needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "installing the pinned packages into .venv (about a minute and 7 GB the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement infra/uv.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

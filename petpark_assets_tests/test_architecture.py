@@ -136,9 +136,10 @@ def test_one_module_reads_the_environment():
     assert setting == SETTING.keys()
 
 
-def test_lock_is_exact_and_names_no_address():
+@pytest.mark.parametrize("name", ["requirements.txt", "infra/uv.txt"])
+def test_lock_is_exact_and_names_no_address(name):
     """The same files everywhere: each pinned and hashed, and found by the reader's own index, whichever that is."""
-    lock = (PROJECT / "requirements.txt").read_text()
+    lock = (PROJECT / name).read_text()
     pinned = re.findall(
         r"^([a-z0-9._-]+)(?:\[[a-z0-9,-]+\])?==[^ ]+(?: ;[^\\]+)? \\\n    --hash=sha256:", lock, re.MULTILINE
     )

@@ -13,12 +13,23 @@
 #   with password: PETPARK_PROXY_PASSWORDS (htpasswd -B), PETPARK_PROXY_ROLES (a line each: `ana approver`)
 #   with openid: PETPARK_OIDC_METADATA_URL, PETPARK_OIDC_CLIENT_ID, PETPARK_OIDC_CLIENT_SECRET, PETPARK_OIDC_PASSPHRASE
 #   for TLS: PETPARK_PROXY_CERTIFICATE, PETPARK_PROXY_KEY
+#
+# The secret, the token, the client's secret and the passphrase may each be given as the path of a file instead, by the
+# same name with _FILE behind it: what variables a container has is shown to whoever may describe it.
 set -euo pipefail
 
 die() {
   echo "proxy.sh: $*" >&2
   exit 1
 }
+
+for name in PETPARK_PROXY_SECRET PETPARK_PROXY_RAY_TOKEN PETPARK_OIDC_CLIENT_SECRET PETPARK_OIDC_PASSPHRASE; do
+  file="${name}_FILE"
+  [ -n "${!file:-}" ] || continue
+  [ -z "${!name:-}" ] || die "$name and $file are set: give one of them"
+  value="$(cat "${!file}" 2>/dev/null)" || die "$file names ${!file}, which cannot be read"
+  export "$name=$value"  # Apache fills its configuration in from its own variables
+done
 
 login="${1:-}"
 needed="LISTEN STATE SECRET UI UI_READ_ONLY MLFLOW${PETPARK_PROXY_RAY:+ RAY_TOKEN}"

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from petpark_assets.domain.home import Home
 
 PROFILES = ("local", "ci", "production")
-"""`local` is a person's machine; `ci` the same with nothing that asks or draws; `production` is many machines."""
+"""`local` is a person's machine; `ci` works as it does, by a name of its own, which the tests run under; `production`
+is many machines."""
 
 PRODUCTION = "production"
 
@@ -91,7 +92,12 @@ TABLE = (
     Variable(
         name="RAY_AUTH_TOKEN", what="its token", default="a new one for a local Ray", is_required=True, is_secret=True
     ),
-    Variable(name="RAY_API_SERVER_ADDRESS", what="its dashboard, which takes jobs", default="none: steps drive Ray"),
+    Variable(
+        name="RAY_API_SERVER_ADDRESS",
+        what="its dashboard, which takes jobs",
+        default="none: steps drive Ray",
+        is_required=True,
+    ),
     Variable(name="PETPARK_TRAINING_GPUS", what="GPUs that a training's job waits for", default="0"),
     Variable(name="DAGSTER_HOME", what="the folder of dagster.yaml", default="set by petpark"),
     Variable(name="PETPARK_DAGSTER", what="dagster/ in the home", default="set by petpark"),

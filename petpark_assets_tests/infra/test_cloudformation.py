@@ -5,6 +5,7 @@ template itself. Nothing here has been in a real account: infra/README.md says s
 """
 
 import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from petpark_assets.domain.s3.access import S3Access, parse_place
 from petpark_assets.domain.s3.bucket import Bucket
+from petpark_assets_tests.infra.machines import MACHINES, SECRET, script_of, start
 from petpark_assets_tests.infra.stack import (
     ACCOUNT,
     LAKE,
@@ -279,18 +281,30 @@ def test_nothing_travels_in_the_clear(resource, bucket):
     assert is_denied(bucket_policy(resource), action="s3:GetObject", resource=photo, context=context)
 
 
+def rules_of_roles():
+    """The actions and the resource of every statement of every role; a policy of another kind would be missed here."""
+    parts = [part for part in read_template()["Resources"].values() if part["Type"].startswith("AWS::IAM::")]
+    kinds = [part["Type"].rpartition("::")[2] for part in parts]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"Role": 3, "Policy": 2, "InstanceProfile": 3}
+    assert not any("ManagedPolicyArns" in part["Properties"] for part in parts)
+    policies = [policy for part in parts for policy in part["Properties"].get("Policies", [part["Properties"]])]
+    statements = [rule for policy in policies for rule in policy.get("PolicyDocument", {}).get("Statement", [])]
+    for rule in statements:
+        yield {rule["Action"]} if isinstance(rule["Action"], str) else set(rule["Action"]), rule["Resource"]
+
+
 def test_no_role_has_a_star():
     """Every action is named, and its resource too where AWS knows one."""
     without_resource = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
-    parts = read_template()["Resources"].values()
-    roles = [part["Properties"] for part in parts if part["Type"] == "AWS::IAM::Role"]
-    apart = [part["Properties"] for part in parts if part["Type"] == "AWS::IAM::Policy"]
-    policies = [*(policy for role in roles for policy in role["Policies"]), *apart]
-    assert (len(roles), len(apart)) == (3, 2)
-    for rule in (rule for policy in policies for rule in policy["PolicyDocument"]["Statement"]):
-        actions = {rule["Action"]} if isinstance(rule["Action"], str) else set(rule["Action"])
+    for actions, resource in rules_of_roles():
         assert not any("*" in action for action in actions)
-        assert rule["Resource"] != "*" or actions <= without_resource
+        assert resource != "*" or actions <= without_resource
+
+
+def test_no_role_makes_a_role_or_starts_a_machine():
+    """Nor grows the group, nor has another service do it: roles may ask the services that their work needs."""
+    services = {action.partition(":")[0].lower() for actions, _ in rules_of_roles() for action in actions}
+    assert services == {"s3", "sqs", "secretsmanager", "cloudwatch", "ecr"}
 
 
 def test_gpus_grow_with_the_work_and_go_only_when_all_are_idle(cloud):
@@ -322,6 +336,27 @@ def test_machines_start_by_scripts_that_are_bash_and_hold_no_secret(cloud, tmp_p
         assert "set -euo pipefail" in script
         unknown = {"${DatabasePassword}", "${RayToken}", "${ProxySecret}"}  # moto makes no secrets
         assert set(re.findall(r"\$\{[^}]+\}", script)) <= unknown  # every name was filled in
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_secret_is_in_a_containers_variables(machine, tmp_path):
+    """Who may ask Docker what a container is has them otherwise: secrets are files that its user alone can read."""
+    started = start(script_of(machine), tmp_path)
+    made = hashlib.sha256(f"platform:{SECRET}".encode()).hexdigest()  # the password of the three roles
+    assert re.search(r"^docker (run|compose) ", started.told, re.MULTILINE)
+    assert (SECRET in started.told, made in started.told) == (False, False)
+    held = {path: file for path, file in started.files.items() if SECRET in file.text or made in file.text}
+    assert {(file.owner, file.mode & 0o077) for file in held.values()} == {("10001:10001", 0)}
+    named = {value for name, value in started.variables().items() if re.search("(SECRET|TOKEN)_(FILE|PATH)$", name)}
+    assert named <= held.keys() | {"/etc/petpark/client_secret"}  # brought by the proxy's image
+
+
+@pytest.mark.parametrize("machine", ["GpuTemplate", "Proxy"])
+@pytest.mark.parametrize("wrong", ['--env "OF_RAY=$token" --read-only', "--env-file <(echo OF_RAY=$token) --read-only"])
+def test_a_secret_in_a_containers_variables_is_seen(machine, wrong, tmp_path):
+    """A check that finds nothing anywhere shows nothing."""
+    started = start(script_of(machine).replace("--read-only", wrong), tmp_path)
+    assert started.variables()["OF_RAY"] == SECRET
 
 
 def test_machines_wait_for_the_image_that_they_start():

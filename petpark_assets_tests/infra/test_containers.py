@@ -1,7 +1,7 @@
 """Claims about the container files and the compose files, asked of their text: no Docker runs here.
 
-The compose file's structure was compared once with the published schema (infra/README.md); here it is parsed, every
-name that it uses is looked up, and the claims that matter are asked of every service.
+The compose files are held against the published schema, every name that they use is looked up, and the claims that
+matter are asked of every service.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -16,7 +17,8 @@ import pytest
 import yaml
 
 from petpark_assets.resources.environments import SECRETS, TABLE, enter_job, job_variables
-from petpark_assets_tests.infra.stack import INFRA, TEMPLATE, read_template
+from petpark_assets_tests.infra.machines import script_of, start
+from petpark_assets_tests.infra.stack import INFRA, TEMPLATE
 from petpark_assets_tests.postgres import PASSWORD, Postgres
 
 PROJECT = INFRA.parent
@@ -62,8 +64,11 @@ def test_images_are_pinned_by_the_lock_and_name_no_registry():
     text = (INFRA / "Dockerfile").read_text()
     assert "--require-hashes" in text
     assert "--constraint /opt/petpark/requirements.txt" in text
-    makefile = (PROJECT / "Makefile").read_text()
-    assert re.search(r"uv==([\d.]+)", text)[1] == re.search(r"UV_VERSION := ([\d.]+)", makefile)[1]
+    makefile, uv = (PROJECT / "Makefile").read_text(), (INFRA / "uv.txt").read_text()
+    assert re.match(r"uv==([\d.]+) ", uv)[1] == re.search(r"UV_VERSION := ([\d.]+)", makefile)[1]
+    for installing in (text, makefile):
+        (line,) = re.findall(r"-m pip install (.+)", installing)
+        assert re.search(r"--require-hashes --requirement \S+/uv\.txt$", line)
     for name in ("Dockerfile", "Dockerfile.proxy"):
         bases = re.findall(r"^FROM (\S+)", (INFRA / name).read_text(), re.MULTILINE)
         assert all(re.fullmatch(r"[a-z]+:[a-z0-9.-]+", base) and not base.endswith(":latest") for base in bases)
@@ -97,9 +102,9 @@ def test_what_is_copied_is_there_and_no_secret_is_sent_to_a_builder(name):
     assert ignored[-1] != "*"
     assert "*" in ignored
     for path in " ".join(copied).split():
-        if path != "infra/proxy":  # made beside this
-            assert (PROJECT / path).exists()
-        assert f"!{path}" in ignored
+        assert (PROJECT / path).exists()
+        assert {f"!{path}", *(f"!{folder}" for folder in Path(path).parents)} & set(ignored)
+        assert path not in ignored
 
 
 def test_the_console_script_of_the_image_is_the_one_of_the_project():
@@ -109,6 +114,31 @@ def test_the_console_script_of_the_image_is_the_one_of_the_project():
     module, function = re.search(r'petpark = "([\w.]+):(\w+)"', (PROJECT / "pyproject.toml").read_text()).groups()
     assert f"from {module} import {function}\n{function}()" in script
     compile(script, "petpark", "exec")
+
+
+def found_by(program, *words):
+    """What a program beside this Python prints."""
+    command = [Path(sys.executable).with_name(program), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.proxy"])
+def test_a_linter_finds_nothing_in_a_dockerfile(name, tmp_path):
+    """By hadolint, with shellcheck on every RUN; which does find what is wrong."""
+    assert found_by("hadolint", INFRA / name) == ""
+    wrong = tmp_path / name
+    wrong.write_text((INFRA / name).read_text().replace("--no-install-recommends ", ""))
+    assert "DL3015" in found_by("hadolint", wrong)
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.cloud.yaml"])
+def test_compose_would_take_the_compose_files(name, tmp_path):
+    """By the published schema, which check-jsonschema has with it; and it refuses a word that Compose does not know."""
+    asked = ("--builtin-schema", "vendor.compose-spec")
+    assert found_by("check-jsonschema", *asked, INFRA / name) == "ok -- validation done\n"
+    wrong = tmp_path / name
+    wrong.write_text((INFRA / name).read_text().replace("network_mode: ", "network_modus: "))
+    assert "network_modus" in found_by("check-jsonschema", *asked, wrong)
 
 
 @pytest.mark.parametrize("name", services())
@@ -134,9 +164,10 @@ def test_no_secret_is_in_a_file_or_in_the_environment_of_the_compose_file():
     for told in services().values():
         variables = told.get("environment", {})
         # Of the images beside ours (the database's, the proxy's) we have no table: any word that such a name has.
-        open_ = {name for name in variables if re.search(r"PASSWORD|TOKEN|SECRET", name) and variables[name][:1] != "/"}
+        words = re.compile("PASSWORD|PASSPHRASE|TOKEN|SECRET")
+        open_ = {name for name in variables if words.search(name) and variables[name][:1] != "/"}
         assert open_ | (variables.keys() & set(SECRETS)) == set()
-        files = {variables[name] for name in variables.keys() & {f"{name}_FILE" for name in SECRETS}}
+        files = {path for name, path in variables.items() if name.endswith(("_FILE", "RAY_AUTH_TOKEN_PATH"))}
         assert files <= {f"/run/secrets/{secret}" for secret in told.get("secrets", [])}
     named = {secret for told in services().values() for secret in told.get("secrets", [])}
     assert named == set(compose()["secrets"])
@@ -181,10 +212,10 @@ def test_every_name_is_one_that_exists():
 def test_variables_of_containers_are_those_that_the_platform_reads():
     """A misspelt variable is one that is silently not set."""
     told = {variable for service in services().values() for variable in service.get("environment", {})}
-    told -= OF_OTHERS | OF_POSTGRES
-    proxys = {name for name in told if name.startswith("PETPARK_PROXY_") and not name.endswith("_FILE")}
+    told = {re.sub(r"_FILE$", "", name) for name in told - OF_OTHERS - OF_POSTGRES}
+    proxys = {name for name in told if name.startswith("PETPARK_PROXY_")}
     read = set(re.findall(r'"([A-Z][A-Z_]+)"', ENVIRONMENTS))
-    assert {re.sub(r"_FILE$", "", name) for name in told - proxys} - read == set()
+    assert told - proxys - read == set()
     assert {name for name in proxys if name not in PROXY.read_text()} == set()
 
 
@@ -237,11 +268,13 @@ def test_jobs_go_to_the_head_that_there_is():
     assert told["ray"]["environment"]["PETPARK_HOME"] == told["code"]["environment"]["PETPARK_HOME"]
 
 
-def test_a_node_of_gpus_has_what_a_job_needs_and_no_more(monkeypatch):
-    """It is told the store by the job; of the platform's secrets it has Ray's token alone."""
-    script = read_template()["Resources"]["GpuTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]
-    named = set(re.findall(r'echo "?([A-Z_]+)=', str(script)))
-    assert named == {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "AWS_REGION"}
+def test_a_node_of_gpus_has_what_a_job_needs_and_no_more(monkeypatch, tmp_path):
+    """It is told the store by the job; of the platform's secrets it has Ray's token alone, and that as a file."""
+    script = script_of("GpuTemplate")
+    assert re.findall(r"--secret-id '(.+?)'", script) == ["raytoken"]
+    named = start(script, tmp_path).variables()
+    assert named.keys() == {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "AWS_REGION"}
+    assert f"--volume {named['RAY_AUTH_TOKEN_PATH']}:{named['RAY_AUTH_TOKEN_PATH']}:ro " in script
     image = re.search(r"^ENV (PATH=(?:.*\\\n)*.*)$", (INFRA / "Dockerfile").read_text(), re.MULTILINE)[1]
     known = dict(word.split("=") for word in image.replace("\\\n", " ").split()) | dict.fromkeys(named, "x")
     for name in os.environ.keys() - {"PATH"}:
@@ -273,6 +306,42 @@ def test_the_databases_are_made_once_and_each_role_enters_its_own(postgres: Post
                 psycopg.connect(**told).close()
     finally:
         postgres.run(*(f"DROP DATABASE IF EXISTS {name}" for name in names), *(f"DROP ROLE {name}" for name in names))
+
+
+OF_THE_PROXY = {
+    "PETPARK_PROXY_SECRET": "0123456789abcdef" * 2,
+    "PETPARK_PROXY_RAY_TOKEN": "of ray",
+    "PETPARK_OIDC_CLIENT_SECRET": "$of 'the client'",
+    "PETPARK_OIDC_PASSPHRASE": "of cookies",
+}
+"""Its secrets."""
+
+
+def started_proxy(folder, **secrets):
+    """What proxy.sh says, or the variables of the Apache that it starts: a stand-in, which prints them."""
+    apache = folder / "bin" / "apache2"
+    apache.parent.mkdir(exist_ok=True)
+    apache.write_text("#!/bin/sh\nexec env\n")
+    apache.chmod(0o755)
+    named = set(re.findall(r"\bPETPARK_(?:PROXY|OIDC)_[A-Z_]+\b", PROXY.read_text())) - OF_THE_PROXY.keys()
+    given = {name: "x" for name in named if not name.endswith("_FILE")} | {"PETPARK_PROXY_STATE": str(folder / "state")}
+    told = {"PATH": f"{apache.parent}:/usr/bin:/bin", **given, **secrets}
+    done = subprocess.run([PROXY, "openid"], env=told, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout or done.stderr
+
+
+def test_the_proxy_takes_its_secrets_from_files(tmp_path):
+    """All of them: what variables a container has is shown to whoever may describe it."""
+    for name, secret in OF_THE_PROXY.items():
+        (tmp_path / name).write_text(f"{secret}\n")
+    files = {f"{name}_FILE": str(tmp_path / name) for name in OF_THE_PROXY}
+    known = started_proxy(tmp_path, **files).splitlines()
+    assert {f"{name}={secret}" for name, secret in OF_THE_PROXY.items()} <= set(known)
+    for name in OF_THE_PROXY:
+        twice = started_proxy(tmp_path, **files, **{name: "another"})
+        assert twice == f"proxy.sh: {name} and {name}_FILE are set: give one of them\n"
+        nowhere = started_proxy(tmp_path, **{**files, f"{name}_FILE": "/nowhere"})
+        assert nowhere == f"proxy.sh: {name}_FILE names /nowhere, which cannot be read\n"
 
 
 def test_the_proxys_image_starts_what_is_there():

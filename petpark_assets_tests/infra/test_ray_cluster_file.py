@@ -50,6 +50,18 @@ def test_every_node_asks_for_the_token_and_none_is_root(cluster):
     assert {"--cap-drop ALL", "--security-opt no-new-privileges"} <= set(cluster["docker"]["run_options"])
 
 
+def test_no_secret_is_in_a_containers_variables(cluster):
+    """Who may ask Docker what a container is has them otherwise: they are files that its user alone can read."""
+    told = cluster["docker"]
+    options = [option for name, listed in told.items() if name.endswith("run_options") for option in listed]
+    variables = [option.removeprefix("--env ") for option in options if "env" in option.split()[0]]
+    assert sorted(variables) == ["AWS_REGION=eu-central-1", "AWS_SHARED_CREDENTIALS_FILE=/etc/petpark/aws_credentials"]
+    mounted = {option.split()[1].split(":")[0] for option in options if option.startswith("--volume /")}
+    assert mounted == {"/etc/petpark/ray_token", "/etc/petpark/aws_credentials"}
+    refused = {f'test "$(stat -c %u:%a {path})" = 10001:400' for path in mounted}
+    assert refused == set(cluster["initialization_commands"])
+
+
 def test_every_node_of_ray_keeps_to_the_ports_that_are_open(cluster):
     """One that listens elsewhere joins, and whoever asks it waits for ever."""
     from ray.scripts.scripts import start
@@ -72,7 +84,7 @@ def test_every_node_of_ray_keeps_to_the_ports_that_are_open(cluster):
 def test_every_node_has_the_keys_of_the_store_and_keeps_its_caches(cluster):
     """A job finds its photos in the store; what its trials had come to is in the home."""
     options = cluster["docker"]["run_options"]
-    assert "--env-file /etc/petpark/node.env" in options
-    assert 'test "$(stat -c %a /etc/petpark/node.env)" = 400' in cluster["initialization_commands"]
+    assert "--volume /etc/petpark/aws_credentials:/etc/petpark/aws_credentials:ro" in options
+    assert "--env AWS_SHARED_CREDENTIALS_FILE=/etc/petpark/aws_credentials" in options
     assert "PETPARK_HOME=/var/lib/petpark/home" in (INFRA / "Dockerfile").read_text()
     assert "--volume petpark:/var/lib/petpark" in options

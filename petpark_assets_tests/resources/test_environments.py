@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -33,6 +34,12 @@ def test_defaults_are_one_persons_machine(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert environment.name == "local"
     assert environment.home == tmp_path / ".petpark"
     assert environment.photos is None
+
+
+def test_ci_needs_no_more_than_a_persons_machine():
+    """It differs by its name alone, as what the tests themselves run under."""
+    assert read_environment({"PETPARK_ENV": "ci"}) == replace(read_environment({}), name="ci")
+    assert read_environment().name == "ci"
 
 
 def test_an_unknown_environment_is_refused_with_the_list():
@@ -142,6 +149,7 @@ WHOLE = {
     "PETPARK_LOGS_BUCKET": "park-logs",
     "MLFLOW_TRACKING_URI": "http://mlflow.park:5000/",
     "RAY_ADDRESS": "ray.park:6379",
+    "RAY_API_SERVER_ADDRESS": "http://ray.park:8265",
     "RAY_AUTH_TOKEN": "hunter3",
     "PETPARK_PROXY_SECRET": "hunter5" * 5,
 }
