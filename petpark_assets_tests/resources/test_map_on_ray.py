@@ -17,26 +17,16 @@ from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets_tests.domain.lake.test_ingest import SIDE, make_lake, rows, run
 
 ON_TWO_NODES = """
-import json, os, sys
+import json, sys
 from pathlib import Path
-from ray.cluster_utils import Cluster
 from petpark_assets.resources import ray_cluster
 from petpark_assets_tests.domain.lake.test_ingest import run
+from petpark_assets_tests.ray_nodes import two_nodes
 from petpark_assets_tests.resources.test_map_on_ray import Witnessed
 
 lake, home, notes = map(Path, sys.argv[1:])
-with ray_cluster._environment(ray_cluster._local_settings()), ray_cluster._temporary_folder() as folder:
-    os.environ["RAY_TMPDIR"] = str(folder)
-    (folder / "ray").mkdir()  # where it writes its address
-    cluster = Cluster(initialize_head=True, head_node_args={
-        "num_cpus": 1, "include_dashboard": False, "temp_dir": str(folder), "object_store_memory": 100 * 2**20,
-    })
-    try:
-        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-        with ray_cluster.RayCluster(address=cluster.address).mapping_shards() as map_shards:
-            result = run(lake, home, map_shards=lambda function, shards: map_shards(Witnessed(function, notes), shards))
-    finally:
-        cluster.shutdown()
+with two_nodes(num_cpus=1) as address, ray_cluster.RayCluster(address=address).mapping_shards() as map_shards:
+    result = run(lake, home, map_shards=lambda function, shards: map_shards(Witnessed(function, notes), shards))
 print(json.dumps([result.raw_images.manifest, result.num_decoded]))
 """
 

@@ -5,8 +5,10 @@ Ray is told of a GPU that is not there: what is shared, and who waits, is Ray's 
 
 import json
 import os
+import subprocess
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +78,48 @@ def test_four_trials_share_one_card_by_quarters(tmp_path):
 
     assert task.gpus == 0.25
     assert failures == dict.fromkeys(range(1, 5))
+
+
+ON_TWO_NODES = """
+import sys
+from functools import partial
+from pathlib import Path
+from petpark_assets.resources.ray_cluster import started
+from petpark_assets_tests.domain.model.searching import toy
+from petpark_assets_tests.domain.model.test_search_tune import meet_on_nodes, run
+from petpark_assets_tests.ray_nodes import two_nodes
+
+folder, notes = map(Path, sys.argv[1:])
+recipe = toy(num_trials=4, trial_epochs=1, gpus_per_trial=0.5, max_concurrent_trials=4)
+with two_nodes(num_cpus=4, num_gpus=1) as address, started(address):
+    task, failures = run(recipe, folder, partial(meet_on_nodes, notes, 4))
+assert task.gpus == 0.5
+assert failures == dict.fromkeys(range(1, 5)), failures
+"""
+
+
+def meet_on_nodes(folder, num_trials):
+    """Meet, in a folder named like the node and the card that Ray gave this trial."""
+    import ray
+
+    context = ray.get_runtime_context()
+    (card,) = context.get_accelerator_ids()["GPU"]
+    (folder / f"{os.getpid()}.{context.get_node_id()}.{card}").touch()
+    meeting = folder / "meeting"
+    meeting.mkdir(exist_ok=True)
+    return meet(meeting, num_trials)
+
+
+def test_four_trials_are_spread_over_two_nodes_by_halves_of_their_cards(tmp_path):
+    """Cores are enough for all four on one node: what spreads them is that a card has two halves."""
+    folder, notes = tmp_path / "search", tmp_path / "notes"
+    for path in (folder, notes):
+        path.mkdir()
+    command = [sys.executable, "-c", ON_TWO_NODES, str(folder), str(notes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    cards = Counter(path.name.partition(".")[2] for path in notes.glob("*.*"))
+    assert sorted(cards.values()) == [2, 2]
 
 
 def alone(folder):
