@@ -85,7 +85,7 @@ class House:
         environment = Environment(name="ci", home=root, actor="tester", photos=None, ray_address=None)
         self.home = open_home(root, actor="tester")
         artifacts = root.parent / f"{root.name}-dagster"  # without it, a temporary folder that nobody closes
-        artifacts.mkdir(parents=True)
+        artifacts.mkdir(parents=True, exist_ok=True)
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(artifacts))
         self.definitions = build_defs(environment)
         self.lake = lake
@@ -97,10 +97,10 @@ class House:
         config = {"ops": {"look_at_the_lake": {"config": {"lake": str(self.lake)}}}}
         return self._run("new_dataset_version", run_config={**config, **_run_config(TINY)})
 
-    def build(self, told: dict, *, only: list[str] | None = None) -> dg.ExecuteInProcessResult:
-        """Materialize v0001, or a part of it."""
+    def build(self, told: dict, *, only: list[str] | None = None, version: str = "v0001") -> dg.ExecuteInProcessResult:
+        """Materialize a version, or a part of it."""
         selection = [dg.AssetKey(name) for name in only] if only else None
-        return self._run("build", run_config=_run_config(told), partition_key="v0001", asset_selection=selection)
+        return self._run("build", run_config=_run_config(told), partition_key=version, asset_selection=selection)
 
     def train_again(self, told: dict) -> dg.ExecuteInProcessResult:
         """The job of the sensor `rejected_models`."""

@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,9 @@ SETTINGS = {"PETPARK_RECIPE": "demo", "PETPARK_ARRIVALS": "1"}
 
 class Park:
     """A started profile, with what the last backup in a folder has if one is given."""
+
+    num_looks, most_bytes = 0, 0
+    listened: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path, *backup: str) -> None:
         self.mark = uuid.uuid4().hex
@@ -131,6 +134,22 @@ class Park:
             found |= more
         return {pid: lines[pid] for pid in found if lines.get(pid)}  # what has ended and was not asked how has no line
 
+    def variables_seen(self, name: str) -> set[str]:
+        """What a variable is told to be in any of the processes."""
+        found = set()
+        for pid in self.processes():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                words = (Path("/proc") / str(pid) / "environ").read_bytes().decode(errors="replace").split("\0")
+                found |= {word.partition("=")[2] for word in words if word.startswith(f"{name}=")}
+        return found
+
+    def watch(self) -> None:
+        """Look at what listens, and at the memory of all together; what was ever seen is kept."""
+        pids = self.processes()
+        self.num_looks += 1
+        self.listened |= _listeners(pids)
+        self.most_bytes = max(self.most_bytes, sum(map(_memory_bytes, pids)))
+
     def wait(self) -> int:
         """Until it has ended; its exit code. What is left of it then is killed, and must be nothing."""
         known = self.processes()
@@ -140,6 +159,45 @@ class Park:
             self.left = self.processes() | {pid: line for pid, line in known.items() if _line(pid) == line}
             for pid in self.left:
                 os.kill(pid, signal.SIGKILL)
+
+
+def _listeners(pids: Collection[int]) -> set[str]:
+    """Local addresses of the TCP sockets that these processes listen on."""
+    inodes = set()
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                target = str(file.readlink())
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.add(_spelled(fields[1]))
+    return found
+
+
+def _spelled(address: str) -> str:
+    """Of /proc/net/tcp: the bytes of an address of IPv4 backwards, in hexadecimal; others as they are."""
+    host, _, port = address.partition(":")
+    if len(host) == 8:
+        return f"{'.'.join(str(byte) for byte in reversed(bytes.fromhex(host)))}:{int(port, 16)}"
+    if host in {"00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}:  # ::1, ::ffff:127.0.0.1
+        return f"127.0.0.1:{int(port, 16)}"
+    return f"{host}:{int(port, 16)}"
+
+
+def _memory_bytes(pid: int) -> int:
+    """Its share of the memory: pages that several use are divided between them."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def _line(pid: int) -> str | None:
@@ -152,15 +210,16 @@ def _line(pid: int) -> str | None:
 
 @contextmanager
 def started(folder: Path, *backup: str) -> Iterator[Park]:
-    """The profile, ready; stopped by SIGTERM if a test did not."""
+    """The profile, ready; stopped as by Ctrl-C if a test did not stop it, which leaves nothing either."""
     park = Park(folder, *backup)
     try:
         park.wait_until_ready()
         yield park
     finally:
         if park.process.poll() is None:
-            park.process.send_signal(signal.SIGTERM)
+            park.process.send_signal(signal.SIGINT)
         park.wait()
+        assert park.left == {}
 
 
 @pytest.fixture(scope="module")

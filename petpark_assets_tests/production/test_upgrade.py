@@ -52,6 +52,7 @@ def test_old_and_empty_databases_come_to_the_installed_version(postgres, ledger_
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
         "MLFLOW_BACKEND_STORE_URI": urls["mlflow_up"],
         "RAY_ADDRESS": "127.0.0.1:9",
+        "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9",
         "RAY_AUTH_TOKEN": "token",
         "PETPARK_PROXY_SECRET": "0123456789abcdef" * 2,
         "AWS_REGION": "us-east-1",
@@ -91,7 +92,8 @@ def test_a_database_that_does_not_answer_is_one_line(tmp_path):
     variables = {
         "PETPARK_ENV": "production", "PETPARK_HOME": str(tmp_path), "PETPARK_STORE": "s3://park/store",
         "PETPARK_DATABASE": "postgresql://dagster:hunter2@127.0.0.1:9/dagster", "PETPARK_LOGS_BUCKET": "park-logs",
-        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "RAY_ADDRESS": "127.0.0.1:9", "RAY_AUTH_TOKEN": "token",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "RAY_ADDRESS": "127.0.0.1:9",
+        "RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9", "RAY_AUTH_TOKEN": "token",
         "PETPARK_LEDGER": "postgresql://ledger:hunter2@127.0.0.1:9/ledger",
         "PETPARK_PROXY_SECRET": "0123456789abcdef" * 2,
     }  # fmt: skip
