@@ -7,7 +7,7 @@ is uploaded, and its versions are made by the job `new_dataset_version`, as from
 own; then the same lake is ingested from a folder into a local home. Both must say the same of every photo.
 Everything shares one machine's cores, the S3 server that keeps all in memory too, so a photo costs more here than where
 servers have machines of their own: what a photo needs of them (requests, bytes) does not change.
-Requests and bytes are the gateway's own counters. A quarter of an hour on two idle cores, 10 GB of memory.
+Requests, bytes and processor seconds are those of counters.py. A quarter of an hour on two idle cores, 10 GB of memory.
 """
 
 import json
@@ -24,16 +24,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from infra.production.ceph import S3Server
 from infra.production.parts import LAKE, STORE, Park, start
 from infra.production.processes import nothing_left
 from petpark_assets.domain.files import LocalStore, read_record
 from petpark_assets.domain.lake import catalogue
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.records import RawImages
-from petpark_assets.domain.s3.access import S3Access, parse_place
+from petpark_assets.domain.s3.access import parse_place
 from petpark_assets.domain.s3.bucket import Bucket
 from petpark_assets.domain.s3.store import S3Store
 from petpark_assets_tests.benchmarks import ingestion
+from petpark_assets_tests.benchmarks.counters import COUNTED, counting
 from petpark_assets_tests.benchmarks.laptop import describe_run
 from petpark_assets_tests.benchmarks.mosaics import draw_mosaics
 
@@ -44,11 +46,6 @@ SIZES = {1_000: 3, 10_000: 2, 100_000: 1}
 """How often each is measured: with more, the server would be full, which keeps 8 GB."""
 NUM_UPLOADERS = 16
 LOOK_S = 0.5
-COUNTERS = {
-    "requests": "req", "reads": "get", "bytes_read": "get_b", "writes": "put", "bytes_written": "put_b",
-    "failed": "failed_req",
-}  # fmt: skip
-"""The gateway's names of what we count; `failed` are mostly questions for what is not there."""
 
 
 def main() -> None:
@@ -74,19 +71,19 @@ def main() -> None:
 def measure(park: Park, folder: Path, size: int) -> dict[str, Any]:
     """One size: uploaded, ingested and looked at again, in both profiles."""
     lake = ingestion._take(folder / "mosaics", folder / f"lake-{size}", size)
-    with _counting(park) as uploading:
+    with counting(park) as uploading:
         upload_s = upload(park, lake, size)
     first, again, local = (list[dict[str, Any]]() for _ in range(3))
     for number in range(SIZES[size]):
         name = f"{size}-{number}"
         for answers in (first, again):
-            with _counting(park) as counted:
+            with counting(park) as counted:
                 answer = in_production(park, name, size)
             answers.append({**answer, **counted})
         local.append(ingestion.run("petpark", lake, folder / f"local-{name}", find_recipe(RECIPE).resolution_px))
         _check_same(park, name, folder / f"local-{name}")
         shutil.rmtree(folder / f"local-{name}")
-    names = ("seconds", "run_seconds", "driver_peak_mb", "workers_peak_mb", *COUNTERS)
+    names = ("seconds", "run_seconds", "driver_peak_mb", "workers_peak_mb", *COUNTED)
     return {
         "n": SIZES[size],
         "lake_bytes": sum(path.stat().st_size for path in lake.rglob("*.jpg")),
@@ -103,7 +100,7 @@ def measure(park: Park, folder: Path, size: int) -> dict[str, Any]:
 
 def upload(park: Park, lake: Path, size: int) -> float:
     """Put a lake into its bucket; the seconds it took."""
-    bucket = Bucket(place=parse_place(_lake_uri(size), "lake"), access=_access(park))
+    bucket = Bucket(place=parse_place(lake_uri(size), "lake"), access=server(park).access())
     paths = sorted(lake.rglob("*.jpg"))
 
     def put(path: Path) -> None:
@@ -121,7 +118,7 @@ def in_production(park: Park, name: str, size: int) -> dict[str, Any]:
         **park.variables,
         "PETPARK_HOME": str(park.folder / f"home-{name}"),
         "PETPARK_STORE": _store_uri(name),
-        "PETPARK_LAKE": _lake_uri(size),
+        "PETPARK_LAKE": lake_uri(size),
         "PETPARK_RECIPE": RECIPE,
     }
     with _watching_workers(park) as workers:
@@ -161,23 +158,6 @@ def run() -> None:
         "driver_peak_mb": _peak_mb(os.getpid()),
     }
     print(json.dumps(answer))  # noqa: T201 - its answer
-
-
-@contextmanager
-def _counting(park: Park) -> Iterator[dict[str, int]]:
-    """Requests and bytes of the S3 server in the `with`, there when it ends."""
-    before, found = _counters(park), dict.fromkeys(COUNTERS, 0)
-    yield found
-    after = _counters(park)
-    found.update({name: after[name] - before[name] for name in COUNTERS})
-
-
-def _counters(park: Park) -> dict[str, int]:
-    gateway = next(process for process in park.processes if process.name == "radosgw")
-    socket = next(gateway.log.parent.glob(f"client.rgw.{gateway.popen.pid}.asok"))
-    told = subprocess.run(["ceph", "--admin-daemon", str(socket), "perf", "dump"], capture_output=True, check=True)
-    counters = json.loads(told.stdout)["rgw"]
-    return {name: int(counters[theirs]) for name, theirs in COUNTERS.items()}
 
 
 @contextmanager
@@ -222,13 +202,14 @@ def _peak_mb(pid: int) -> float:
 
 def _check_same(park: Park, name: str, local: Path) -> None:
     """A folder gives no etags; all else of the manifests is the same, groups and sides among it."""
-    remote = S3Store(_store_uri(name), _access(park), park.folder / "cache")
+    remote = S3Store(_store_uri(name), server(park).access(), park.folder / "cache")
     ours, theirs = (catalogue.read_manifest(store, "v0001") for store in (LocalStore(local / "store"), remote))
     if not catalogue.says_the_same(ours, theirs):
         raise AssertionError(f"{name}: the two profiles made different versions")
 
 
-def _lake_uri(size: int) -> str:
+def lake_uri(size: int) -> str:
+    """Where a lake of so many photos is uploaded."""
     return f"s3://{LAKE}/photos-{size}"
 
 
@@ -236,12 +217,13 @@ def _store_uri(name: str) -> str:
     return f"s3://{STORE}/{name}"
 
 
-def _access(park: Park) -> S3Access:
+def server(park: Park) -> S3Server:
+    """Its S3, and its keys."""
     told = park.variables
-    return S3Access(
+    return S3Server(
         endpoint_url=told["AWS_ENDPOINT_URL"],
-        access_key_id=told["AWS_ACCESS_KEY_ID"],
-        secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+        access_key=told["AWS_ACCESS_KEY_ID"],
+        secret_key=told["AWS_SECRET_ACCESS_KEY"],
     )
 
 
