@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     (scratch / "home").mkdir()
     os.environ |= {
         "HOME": str(scratch / "home"),  # Ray writes its token there, MLflow and Chromium their settings
+        "PETPARK_ENV": "ci",
         "PETPARK_HOME": str(scratch / "petpark"),
         "PETPARK_ACTOR": "tester",
         "RAY_TMPDIR": str(scratch / "ray"),

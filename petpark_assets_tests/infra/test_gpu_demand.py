@@ -3,8 +3,6 @@
 import runpy
 import time
 
-import pytest
-
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets_tests.infra.stack import INFRA, NAME, client
 
@@ -36,7 +34,6 @@ def test_what_is_used_and_what_waits_is_told(aws_server):
     assert names == {"GpusWaitedFor", "GpusInDemand"}
 
 
-@pytest.mark.long
 def test_work_that_waits_for_a_gpu_is_seen_on_a_real_ray():
     """On a Ray without a GPU: nothing waits, then three tasks do, of half a GPU each."""
     with started(num_cpus=1):

@@ -1,4 +1,4 @@
-"""Homes as releases of the past have left them: every later release must be able to read them."""
+"""Homes as code of the past has left them, released or not: all later code must be able to read them."""
 
 import json
 import tarfile
@@ -8,7 +8,7 @@ FIRST = "petpark-0.1.0"
 
 
 def unpack(folder: Path, name: str = FIRST) -> Path:
-    """The folder with the `home` of a release and its `lake`."""
+    """The folder with a `home` of the past and its `lake`."""
     with tarfile.open(Path(__file__).parent / f"{name}.tar.xz") as archive:
         # Python has the filter since 3.11.4; Debian 12's is 3.11.2.
         safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}

@@ -1,4 +1,4 @@
-"""Claims about the home that release 0.1.0 left: today's code reads all of it, proves it, and goes on with it."""
+"""Claims about a home of 2026-11-22 (README.md): today's code reads all of it, proves it, and goes on with it."""
 
 import shutil
 from itertools import islice
@@ -30,7 +30,7 @@ from petpark_assets_tests import releases
 ACCEPTED, REJECTED = ("v0001", "1edf1bcc76b40f03"), ("v0002", "a71dea2c77784709")
 LEDGER_HEAD = "d1be02061a62a4b249936a8e0a13a837f8001d431288db65a273ee36f272d791"
 PACKAGE = "aa43509680b93d8ca1c01587647d872ff45e21b37615f0af63d6c8c1d1fb2c7c"
-"""As that release printed them."""
+"""As the code of then printed them."""
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ send pickles to each other: who reaches those (loopback, or the cluster's token)
 import ast
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import pytest
 import torch
 
 import petpark_assets
+from petpark_assets.domain import files
 from petpark_assets.domain.audit import verifier
-from petpark_assets.domain.errors import PetparkError
+from petpark_assets.domain.errors import CorruptData, PetparkError
 from petpark_assets.domain.files import LocalStore, read_record
 from petpark_assets.domain.images import decode
 from petpark_assets.domain.lake import label_specs, label_tables
+from petpark_assets.domain.lake.originals import TABLE, OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.ledger import FileLedger
@@ -177,6 +180,20 @@ def feed_ledger(data, folder):
     list(FileLedger(folder / "ledger.jsonl", "tester").events())
 
 
+def feed_table(table, pattern):
+    """A table of Lance, in the place of one of its files."""
+
+    def feed(data, folder):
+        originals, pixels = OriginalStore(LocalStore(folder)), PixelStore(folder)
+        originals.append({files.sha256(b"photo"): b"photo"})
+        pixels.append(["0" * 64], np.zeros((1, 8, 8, 3), np.uint8), 8)
+        min((folder / table).glob(pattern)).write_bytes(data)  # the newest: names of manifests count down
+        pixels.read(["0" * 64], 8)
+        list(originals.read_all([files.sha256(b"photo")]))
+
+    return feed
+
+
 def feed_labels(name):
     """A table of labels, by its name."""
 
@@ -193,6 +210,14 @@ def feed_photo(data, _folder):
     decode(data)
 
 
+TABLES = {
+    "a file of the originals": feed_table(TABLE, "data/*"),
+    "the list of the originals": feed_table(TABLE, "_versions/*.manifest"),
+    "a file of the pixels": feed_table("8px.lance", "data/*"),
+    "the list of the pixels": feed_table("8px.lance", "_versions/*.manifest"),
+}
+"""These say what to do, in one line: none of Lance's own errors is seen."""
+
 LOADERS = {
     "weights": feed_weights,
     "a checkpoint": feed_checkpoint,
@@ -203,6 +228,7 @@ LOADERS = {
     "a package": feed_package,
     "a record": feed_record,
     "the ledger": feed_ledger,
+    **TABLES,
     "labels in CSV": feed_labels("labels.csv"),
     "labels in Parquet": feed_labels("labels.parquet"),
     "a photo": feed_photo,
@@ -217,6 +243,9 @@ def test_every_loader_refuses_one_and_runs_nothing(loader, bomb, mark, tmp_path)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - which one differs; that nothing ran is the claim
         LOADERS[loader](bomb, folder)
     assert not isinstance(caught.value, NotImplementedError | AttributeError | NameError), caught.value
+    if loader in TABLES:
+        assert isinstance(caught.value, CorruptData)
+        assert re.fullmatch(r"the table .*\.lance cannot be opened or read: .*: (delete|put) .*", str(caught.value))
     assert not mark.exists()
 
 

@@ -24,6 +24,10 @@ TABLE = "originals.lance"
 """In the store."""
 _AS_THEY_ARE = {"lance-encoding:compression": "none"}
 """Photos are compressed already, and a search for a forgotten one's bytes must be able to see them."""
+_MENDING = (
+    "put it back from a backup, or delete it and every home's cache/, and ingest the lake again, if that still has its "
+    "photos"
+)
 BATCH_BYTES = 32 * 2**20
 """Read at a time, about; a photo at least."""
 FOLDER_OF_BEFORE = "originals"
@@ -61,7 +65,8 @@ class OriginalStore:
     @property
     def _table(self) -> PhotoTable:
         column = pa.field("photo", pa.large_binary(), metadata=_AS_THEY_ARE)
-        return PhotoTable(location=f"{self._store.uri}/{TABLE}", column=column, options=self._options)
+        location = f"{self._store.uri}/{TABLE}"
+        return PhotoTable(location=location, column=column, mending=_MENDING, options=self._options)
 
     def append(self, photos: Mapping[str, bytes]) -> None:
         """Keep photos by sha256: all of them or, on any failure, none. They are on the disk when this returns."""

@@ -64,6 +64,8 @@ class PhotoTable:
     """A folder, or `s3://bucket/prefix/96px.lance`."""
     column: pa.Field
     """Of the values."""
+    mending: str
+    """What a person does when a file of it is damaged."""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Lance's, for S3: they hold keys."""
 
@@ -82,24 +84,24 @@ class PhotoTable:
             return None
         import lance  # 0.7 s and 140 MB that only those who touch photos pay
 
-        with self._named_errors():
+        with self._named_errors(), self._named_damage():
             try:
                 return lance.dataset(self.location, storage_options=dict(self.options))
             except ValueError as error:
-                if self._bucket is not None:
-                    if "was not found" in str(error):
-                        return None
-                    raise
-                raise CorruptData(f"the table {self.location} cannot be opened: {_one_line(error)}") from error
+                if self._bucket is None:  # also where the folder has no table: somebody made or emptied it
+                    raise self._damaged(error) from error
+                if "was not found" in str(error):
+                    return None
+                raise
 
     def sha256s(self, dataset: Any) -> pa.Array:
         """Of all rows in their order, some perhaps twice; 68 bytes a photo. Empty for None.
 
-        Null where the file of a row is not there: its photo is missing for as long, and no other.
+        Null where the file of a row is not there: its photo is missing for as long, and no other. Raises CorruptData.
         """
         if dataset is None:
             return pa.array([], pa.string())
-        with self._named_errors():
+        with self._named_errors(), self._named_damage():
             try:
                 return _sha256_column(dataset)
             except (OSError, RuntimeError, ValueError) as error:
@@ -119,8 +121,8 @@ class PhotoTable:
         return np.repeat(np.array(means), [fragment.count_rows() for fragment in fragments])
 
     def take(self, dataset: Any, places: Sequence[int]) -> pa.Array:
-        """Values by the places of their rows; ten times faster when these rise."""
-        with self._reading():
+        """Values by the places of their rows; ten times faster when these rise. Raises CorruptData."""
+        with self._reading(), self._named_damage():
             column = dataset.take(list(places), columns=[self.column.name]).column(self.column.name)
             return pa.concat_arrays(column.chunks)
 
@@ -202,8 +204,9 @@ class PhotoTable:
         with self._reading():
             self._drop_lost()
             dataset = self.open()
-            if sha256s and dataset.count_rows(condition):
-                dataset.delete(condition)
+            with self._named_damage():
+                if sha256s and dataset.count_rows(condition):
+                    dataset.delete(condition)
             dataset = self.open()
             if not self._compact(dataset, [item for item in dataset.get_fragments() if item.num_deletions]):
                 raise TransientError(f"the table {self.location} is being written to: run the same command again")
@@ -219,7 +222,7 @@ class PhotoTable:
         others = [item.fragment_id for item in dataset.get_fragments() if item.fragment_id not in wanted]
         if not wanted:
             return True
-        with self._reading():
+        with self._reading(), self._named_damage():
             try:
                 dataset.optimize.compact_files(
                     target_rows_per_fragment=WHOLE_ROWS,
@@ -313,6 +316,19 @@ class PhotoTable:
                 if not _is_gone(error):
                     raise
                 raise self._overtaken() from None
+
+    @contextlib.contextmanager
+    def _named_damage(self) -> Iterator[None]:
+        """In a folder, one line where a file holds other bytes than were written. A bucket's server sees to its own."""
+        try:
+            yield
+        except BaseException as error:
+            if self._folder is None or not _is_damage(error):
+                raise
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: BaseException) -> CorruptData:
+        return CorruptData(f"the table {self.location} cannot be opened or read: {_one_line(error)}: {self.mending}")
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -427,5 +443,16 @@ def _is_gone(error: Exception) -> bool:
     return "ot found: " in str(error) or f"(os error {errno.ENOENT})" in str(error)
 
 
-def _one_line(error: Exception) -> str:
+def _is_damage(error: BaseException) -> bool:
+    """Whether Lance, which has no error of its own for that, read what makes no sense, and nothing else went wrong."""
+    if type(error).__name__ == "PanicException":  # of Rust: no Exception, and of a module that cannot be imported
+        return True
+    if not isinstance(error, OSError | RuntimeError | ValueError) or isinstance(error, PetparkError):
+        return False
+    is_of_the_system = bool(getattr(error, "errno", None) or _SYSTEM_ERROR.search(str(error)))
+    is_of_others = _is_gone(error) or any(word in str(error) for word in ("onflict", "oncurrent"))
+    return not is_of_the_system and not is_of_others
+
+
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]

@@ -88,7 +88,10 @@ class PixelStore:
         return absent
 
     def read(self, sha256s: Sequence[str], resolution_px: int) -> Pixels:
-        """Pixels uint8 [N, R, R, 3] in the order given, in memory. Raises NotFound when some are missing."""
+        """Pixels uint8 [N, R, R, 3] in the order given, in memory.
+
+        Raises NotFound when some are missing, CorruptData when a file of the table is damaged.
+        """
         pixels = np.empty((len(sha256s), resolution_px, resolution_px, 3), np.uint8)
         for places, batch in self._batches(sha256s, resolution_px):
             pixels[places] = batch
@@ -124,6 +127,13 @@ class PixelStore:
         if self.root.startswith("s3://"):
             delete_old_versions(self.root, self._options)
 
+    def mending(self, resolution_px: int) -> str:
+        """What a person does when pixels of a resolution are damaged."""
+        return (
+            f"delete {self._location(resolution_px)} and every home's cache/, and materialize raw_images of each "
+            "version again, which draws them from originals"
+        )
+
     def _batches(self, sha256s: Sequence[str], resolution_px: int) -> Iterator[tuple[Places, Pixels]]:
         """Pixels with their places among `sha256s`, in the table's own order: 10 times faster than in another."""
         table = self._table(resolution_px)
@@ -142,9 +152,16 @@ class PixelStore:
             yield places, flat.reshape(-1, resolution_px, resolution_px, 3)
 
     def _table(self, resolution_px: int) -> PhotoTable:
-        location = f"{self.root}/{resolution_px}px.lance"
         squares = pa.list_(pa.uint8(), resolution_px**2 * 3)  # of one size: read without copying
-        return PhotoTable(location=location, column=pa.field("pixels", squares), options=self._options)
+        return PhotoTable(
+            location=self._location(resolution_px),
+            column=pa.field("pixels", squares),
+            mending=self.mending(resolution_px),
+            options=self._options,
+        )
+
+    def _location(self, resolution_px: int) -> str:
+        return f"{self.root}/{resolution_px}px.lance"
 
     def _table_names(self) -> list[str]:
         if not self.root.startswith("s3://"):

@@ -5,6 +5,7 @@ were ever accepted answers for every version, and also for a model that is exami
 Not here: the same for one version, on the copies that its training reads anyway (checks/splits.py).
 """
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain import images
-from petpark_assets.domain.errors import PermanentError
+from petpark_assets.domain.errors import CorruptData, PermanentError
 from petpark_assets.domain.files import named_disk_errors
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.images import Pixels
@@ -30,8 +31,8 @@ _BATCH = 2048
 def check_sides(home: Home, members: pa.Table) -> tuple[list[Finding], list[Finding]]:
     """Copies across the sides among members (invariants.MEMBER), and suspects, the most alike first.
 
-    Photos without pixels at the resolution that most have are drawn from their originals; where that fails too, they
-    are taken for blank, which is a copy of nothing, and other claims name them.
+    Photos without pixels that can be read, at the resolution that most have, are drawn from their originals; where that
+    fails too, they are taken for blank, which is a copy of nothing, and other claims name them.
     """
     train, test = (members.filter(pc.equal(members["split"], side)).sort_by("sha256") for side in SIDES)
     if not train.num_rows or not test.num_rows:
@@ -57,13 +58,13 @@ def check_sides(home: Home, members: pa.Table) -> tuple[list[Finding], list[Find
 
 def _widest_resolution(home: Home, sha256s: Sequence[str]) -> int:
     """The resolution at which most of the photos are stored, the lowest of several."""
-    missing = {side: len(home.pixels.missing(sha256s, side)) for side in home.pixels.resolutions()}
+    missing = {side: len(_missing(home, sha256s, side)) for side in home.pixels.resolutions()}
     return min(missing, key=lambda side: (missing[side], side), default=DRAWN_PX)
 
 
 def _copy(home: Home, sha256s: Sequence[str], resolution_px: int, path: Path) -> Pixels:
     """Pixels uint8 [N, R, R, 3] in the order given, in a file of their own, memory-mapped."""
-    absent = set(home.pixels.missing(sha256s, resolution_px))
+    absent = set(_missing(home, sha256s, resolution_px))
     with path.open("wb") as file:
         shape = (len(sha256s), resolution_px, resolution_px, 3)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -71,13 +72,30 @@ def _copy(home: Home, sha256s: Sequence[str], resolution_px: int, path: Path) ->
             part = sha256s[start : start + _BATCH]
             pixels = np.zeros((len(part), *shape[1:]), np.uint8)
             is_stored = np.array([sha256 not in absent for sha256 in part])
-            pixels[is_stored] = home.pixels.read([sha256 for sha256 in part if sha256 not in absent], resolution_px)
-            places = {part[place]: place for place in np.flatnonzero(~is_stored).tolist()}
-            for sha256, data in home.originals.find(list(places)):
-                pixels[places[sha256]] = _drawn(home, sha256, data, resolution_px)
+            try:
+                pixels[is_stored] = home.pixels.read([sha256 for sha256 in part if sha256 not in absent], resolution_px)
+            except CorruptData:
+                is_stored[:] = False
+            with contextlib.suppress(CorruptData):  # of the table of originals: the rest stays blank
+                _draw(home, part, pixels, np.flatnonzero(~is_stored).tolist())
             file.write(pixels.data)
     mapped: Pixels = np.load(path, mmap_mode="r")
     return mapped
+
+
+def _missing(home: Home, sha256s: Sequence[str], resolution_px: int) -> list[str]:
+    """All of them where a table cannot be read, which `pixels_are_there` says."""
+    try:
+        return home.pixels.missing(sha256s, resolution_px)
+    except CorruptData:
+        return list(sha256s)
+
+
+def _draw(home: Home, sha256s: Sequence[str], pixels: Pixels, places: Sequence[int]) -> None:
+    """Those at some places, from their originals. Raises CorruptData."""
+    wanted = {sha256s[place]: place for place in places}
+    for sha256, data in home.originals.find(list(wanted)):
+        pixels[wanted[sha256]] = _drawn(home, sha256, data, pixels.shape[1])
 
 
 def _drawn(home: Home, sha256: str, data: bytes | None, resolution_px: int) -> Pixels:

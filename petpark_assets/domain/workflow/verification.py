@@ -1,9 +1,10 @@
 """Proof over all versions: nothing was lost or changed, and no photo, nor a copy of one, is on both sides.
 
 Everything is worked out again from manifests, stored bytes and pixels, and the pixels from the bytes; no cache is
-trusted, nor looked at. Sides are for ever, so the search for copies across them runs once over all photos that any
-version accepted, also those that were never in the lake together: a model of one version may be examined on another.
-In memory, beside the list of photos, are a batch of originals and a shard's pixels for each thread.
+trusted, nor looked at. Tables and photos that cannot be read are named, and all others are looked at. Sides are for
+ever, so the search for copies across them runs once over all photos that any version accepted, also those that were
+never in the lake together: a model of one version may be examined on another. In memory, beside the list of photos, are
+a batch of originals and a shard's pixels for each thread.
 Not here: what must be true of manifests alone (invariants.py), what a copy is (likeness.py, leakage.py), or how pixels
 are drawn (images.py, squeezing.py).
 """
@@ -11,6 +12,7 @@ are drawn (images.py, squeezing.py).
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -79,9 +81,11 @@ def verify_versions(home: Home, *, on_progress: Progress = lambda _done, _all: N
     present = members.filter(pc.invert(pc.is_in(members["sha256"], pa.array(sorted(gone), pa.string()))))
     leaks, suspects = check_sides(home, present)
     findings += leaks
-    findings += _without_pixels(home, present)
-    findings += _drawn_again(home, present, on_progress)
-    findings += _left_of_forgotten(home, gone)
+    tables = _readable_tables(home)
+    findings += tables.damaged
+    findings += _without_pixels(home, present, tables)
+    findings += _drawn_again(home, present, tables, on_progress)
+    findings += _left_of_forgotten(home, gone, tables)
     counts = Counter(finding.claim for finding in findings)
     return {
         "is_sound": not findings,
@@ -181,21 +185,51 @@ def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     return data.reshape(len(signatures), -1) if len(signatures) else data.reshape(0, 1)
 
 
-def _without_pixels(home: Home, present: pa.Table) -> Iterator[Finding]:
+@dataclass(frozen=True, kw_only=True)
+class _Tables:
+    """Which tables of photos tell what is in them; of the others' photos nothing else can be said."""
+
+    has_originals: bool
+    has_all_pixels: bool
+    resolutions: Sequence[int]
+    """Of the tables of pixels."""
+    damaged: Sequence[Finding]
+    """One for each that does not."""
+
+
+def _readable_tables(home: Home) -> _Tables:
+    damaged: list[Finding] = []
+
+    def is_readable(claim: str, stored: Callable[[], pa.Array]) -> bool:
+        try:
+            stored()
+        except CorruptData as error:
+            damaged.append(Finding(claim=claim, detail=str(error)))
+            return False
+        return True
+
+    has_originals, sides = is_readable("originals_are_whole", home.originals.stored), home.pixels.resolutions()
+    readable = [side for side in sides if is_readable("pixels_are_there", partial(home.pixels.stored, side))]
+    return _Tables(has_originals=has_originals, has_all_pixels=readable == sides, resolutions=readable, damaged=damaged)
+
+
+def _without_pixels(home: Home, present: pa.Table, tables: _Tables) -> Iterator[Finding]:
     photos = {row["sha256"]: row for row in _each_once(present)}
-    missing: Sequence[str] = list(photos)
-    for resolution_px in home.pixels.resolutions():
+    missing: Sequence[str] = list(photos) if tables.has_all_pixels else []
+    for resolution_px in tables.resolutions:
         missing = home.pixels.missing(missing, resolution_px)
     for sha256 in missing:
         yield _about(photos[sha256], "pixels_are_there", "it has pixels at no resolution")
 
 
-def _drawn_again(home: Home, present: pa.Table, on_progress: Progress) -> Iterator[Finding]:
+def _drawn_again(home: Home, present: pa.Table, tables: _Tables, on_progress: Progress) -> Iterator[Finding]:
     """Every accepted photo's bytes, read once and hashed, and what is drawn of them beside what is stored."""
+    if not tables.has_originals:
+        return
     photos = {row["sha256"]: row for row in _each_once(present)}
-    stored = {side: photos.keys() - home.pixels.missing(list(photos), side) for side in home.pixels.resolutions()}
+    stored = {side: photos.keys() - home.pixels.missing(list(photos), side) for side in tables.resolutions}
     comparer = _Comparer(home.originals, home.pixels, stored, by_torch=is_torch_worth_it(len(photos)))
-    shards = _shards(home.originals, photos, home.pixels.resolutions())
+    shards = _shards(home.originals, photos, tables.resolutions)
     num_done = 0
     for shard, found in zip(shards, map_in_threads(comparer, shards), strict=True):
         for sha256, claim, detail in found:
@@ -216,9 +250,9 @@ class _Comparer:
 
     def __call__(self, shard: Sequence[str]) -> list[tuple[str, str, str]]:
         """What is not as claimed: the photo's sha256, the claim, and a line about it."""
-        found, drawn = [], list[str]()
+        found, drawn = list[tuple[str, str, str]](), list[str]()
         squares = {side: np.empty((len(shard), side, side, 3), np.uint8) for side in self.stored}
-        for sha256, data in self.originals.find(shard):
+        for sha256, data in self._find(shard, found):
             try:
                 photo = decode(self.originals.verified(sha256, data))
             except UnreadablePhoto as error:
@@ -234,8 +268,23 @@ class _Comparer:
             found += [(sha256, "pixels_are_as_drawn", self._told(side)) for sha256 in self._others(drawn, square, side)]
         return found
 
+    def _find(self, shard: Sequence[str], found: list[tuple[str, str, str]]) -> Iterator[tuple[str, bytes | None]]:
+        """The originals of a shard; those that damage keeps from being read are `found`, by halves of what is left."""
+        left = dict.fromkeys(shard)
+        try:
+            for sha256, data in self.originals.find(shard):
+                yield sha256, data
+                del left[sha256]
+        except CorruptData as error:
+            names = list(left)
+            if len(names) <= 1:
+                found += [(sha256, "originals_are_whole", str(error)) for sha256 in names]
+                return
+            for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+                yield from self._find(half, found)
+
     def _others(self, drawn: Sequence[str], squares: Pixels, side: int) -> list[str]:
-        """Those whose stored pixels of a resolution are not these."""
+        """Those whose stored pixels of a resolution are not these; all, where they cannot be read together."""
         places = [place for place, sha256 in enumerate(drawn) if sha256 in self.stored[side]]
         names = [drawn[place] for place in places]
         try:
@@ -245,14 +294,13 @@ class _Comparer:
             places = [place for place, sha256 in zip(places, names, strict=True) if sha256 not in gone]
             names = [drawn[place] for place in places]
             stored = self.pixels.read(names, side)
+        except CorruptData:
+            return names
         is_other = (stored != squares[places]).any(axis=(1, 2, 3))
         return [names[place] for place in np.flatnonzero(is_other).tolist()]
 
     def _told(self, side: int) -> str:
-        return (
-            f"its pixels of {side} px are not those of its bytes: delete {self.pixels.root}/{side}px.lance and every "
-            "home's cache/, and materialize raw_images of each version again, which draws them from originals"
-        )
+        return f"its pixels of {side} px are not those of its bytes, or cannot be read: {self.pixels.mending(side)}"
 
 
 def _shards(originals: OriginalStore, photos: Collection[str], sides: Sequence[int]) -> list[Sequence[str]]:
@@ -285,12 +333,12 @@ def _began(store: Store, version: str) -> str:
         return "9999"
 
 
-def _left_of_forgotten(home: Home, gone: frozenset[str]) -> Iterator[Finding]:
+def _left_of_forgotten(home: Home, gone: frozenset[str], tables: _Tables) -> Iterator[Finding]:
     """Of forgotten photos: brought back by an ingestion that ran meanwhile, or forgotten in another home."""
     names = sorted(gone)
-    for sha256 in sorted(gone - set(home.originals.missing(names))):
+    for sha256 in sorted(gone - set(home.originals.missing(names))) if tables.has_originals else ():
         yield Finding(claim="forgotten_is_gone", sha256=sha256, detail="its original is stored: forget it again")
-    for resolution_px in home.pixels.resolutions():
+    for resolution_px in tables.resolutions:
         for sha256 in sorted(gone - set(home.pixels.missing(names, resolution_px))):
             detail = f"its pixels of {resolution_px} px are stored: forget it again"
             yield Finding(claim="forgotten_is_gone", sha256=sha256, detail=detail)

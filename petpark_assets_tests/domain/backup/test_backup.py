@@ -47,7 +47,7 @@ for photo in sorted(more.glob("cat/*.jpg")):
 
 @pytest.fixture
 def finished(tmp_path):
-    """A home with all that there is in one, as the first release left it: models, registry, Dagster's runs."""
+    """A home with all that there is in one, as the code of 2026-11-22 left it: models, registry, Dagster's runs."""
     return at(releases.unpack(tmp_path) / "home")
 
 

@@ -83,7 +83,7 @@ def test_photos_are_stored_as_they_are(originals, store, tmp_path):
 
 
 def test_homes_of_before_have_files_that_are_read_and_forgotten(originals, store):
-    """The first release kept each photo in a file of its own: nothing of its homes is lost, nor stays for ever."""
+    """Until 2026-11-30 each photo was kept in a file of its own: nothing of such homes is lost, nor stays for ever."""
     of_before = named(7, 8)
     store.write_many({key_of_before(sha256): data for sha256, data in of_before.items()})
     everything = of_before | named(0, 1, 2, 3, 4)

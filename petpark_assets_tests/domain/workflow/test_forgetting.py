@@ -90,7 +90,7 @@ def folder(first_home, tmp_path):
     search = home.cache / "search/attempt"
     search.mkdir(parents=True)
     np.save(search / "images.npy", home.pixels.read([files.sha256(png(picture(1)))], SIDE))
-    of_before = key_of_before(files.sha256(png(picture(1))))  # homes of the first release have a file a photo
+    of_before = key_of_before(files.sha256(png(picture(1))))  # homes of before 2026-11-30 have a file a photo
     home.store.write_new(of_before, png(picture(1)))
     original = home.store.local_path(of_before)
     original.with_name(f".{original.name}.abcd.part").write_bytes(png(picture(1))[:1000])

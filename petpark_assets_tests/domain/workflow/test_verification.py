@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from petpark_assets.domain.errors import NotFound
+from petpark_assets.domain.errors import CorruptData, NotFound
 from petpark_assets.domain.home import open_home
 from petpark_assets.domain.lake import catalogue, tombstones
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.domain.lake.originals import TABLE
+from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.tombstones import Tombstone
 from petpark_assets.domain.workflow import forgetting, ingestion, sides, verification
 from petpark_assets_tests.originals import damage, read_original
@@ -194,6 +196,52 @@ def test_a_damaged_and_a_lost_original_are_named(home):
     claims, found = offending(home)
     assert claims == {"originals_are_whole"}
     assert {row["key"] for row in found} == {damaged["key"], lost["key"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "claim"),
+    [(TABLE, "originals_are_whole"), (f"pixels.lance/{SIDE}px.lance", "pixels_are_there")],
+)
+def test_a_table_that_cannot_be_read_is_named_once_and_all_else_is_looked_at(home, table, claim):
+    """A file is cut off, as by a disk that failed: all of the damage must be known before anything is mended."""
+    ingestion.raw_images(home, "v0003", 2 * SIDE)
+    blank_pixels(home, accepted(home)[-1]["sha256"], 2 * SIDE)
+    forge_leak(home)
+    path = next((home.store.root / table / "data").iterdir())
+    path.write_bytes(path.read_bytes()[:-1000])
+    claims, found = offending(home)
+    assert claims > {claim} | BY_BOTH_SIGNATURES
+    assert ("pixels_are_as_drawn" in claims) == (claim == "pixels_are_there")
+    (row,) = (row for row in found if row["claim"] == claim)
+    assert row["detail"].startswith(f"the table {home.store.root / table} cannot be opened or read: ")
+    assert row["detail"].endswith(("from originals", "has its photos"))
+    assert "\n" not in row["detail"]
+
+
+def test_originals_that_cannot_be_read_are_named_alone(home):
+    """Lance keeps a photo's length before its bytes; with another one it reads neither that photo nor its batch."""
+    unreadable = accepted(home)[:2]
+    for photo in unreadable:
+        data = read_original(home.originals, photo["sha256"])
+        (path,) = (path for path in (home.store.root / TABLE / "data").iterdir() if data in path.read_bytes())
+        before, after = path.read_bytes().split(len(data).to_bytes(8, "little") + data)
+        path.write_bytes(before + bytes([255] * 8) + data + after)
+    claims, found = offending(home)
+    assert claims == {"originals_are_whole"}
+    assert {row["key"] for row in found} == {photo["key"] for photo in unreadable}
+    assert all("cannot be opened or read" in row["detail"] for row in found)
+
+
+def test_pixels_that_cannot_be_read_are_named(home, monkeypatch):
+    """Although their table says that they are there."""
+
+    def read(*_told):
+        raise CorruptData("a page makes no sense")
+
+    monkeypatch.setattr(PixelStore, "read", read)
+    claims, found = offending(home)
+    assert claims == {"pixels_are_as_drawn"}
+    assert {row["sha256"] for row in found} == {row["sha256"] for row in accepted(home)}
 
 
 def test_lost_pixels_are_named(home):
