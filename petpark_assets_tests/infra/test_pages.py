@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from petpark_assets_tests.infra.stack import INFRA
@@ -49,3 +50,32 @@ def test_measured_figures_of_scaling_are_those_of_the_result_files():
     assert f"| {locally_s} s |" in text
     assert f"| {requests} |" in text
     assert set(re.findall(r"`([\w-]+\.json)`", text)) <= {path.name for path in RESULTS.glob("*.json")}
+
+
+def test_the_steps_of_a_build_cost_what_was_measured():
+    """Of each step the page has processor time, requests, bytes and rows at every size, and a photo's share."""
+    text = (INFRA / "SCALING.md").read_text()
+    sizes = json.loads((RESULTS / "build-on-s3.json").read_text())["by_size"]
+    assert list(sizes) == ["1000", "10000", "100000"]
+    for step in sizes["1000"]["steps"]:
+        at_each = [found["steps"][step] for found in sizes.values()]
+        assert _row(step, at_each, _measured) in text
+        assert _row(step, at_each, _of_a_photo) in text
+
+
+def _row(step: str, at_each: list[dict], cell: Callable[[list[float]], str]) -> str:
+    """A line of the page's tables: processor seconds of the platform and of servers, requests, megabytes, rows."""
+    of_bytes = [[found[name] / 1e6 for found in at_each] for name in ("bytes_read", "bytes_written", "home_bytes")]
+    rows = [sum(found[f"{name}_rows"] for name in ("dagster", "mlflow", "ledger")) for found in at_each]
+    counted = [[found[name] for found in at_each] for name in ("cpu_s", "servers_cpu_s", "requests")]
+    return f"| {step} | {' | '.join(map(cell, (*counted, *of_bytes, rows)))} |"
+
+
+def _measured(values: list[float]) -> str:
+    """At each size."""
+    return "; ".join(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values)
+
+
+def _of_a_photo(values: list[float]) -> str:
+    """What a thousand photos more cost, by the straight line through the two larger sizes."""
+    return f"{max(0, 1000 * (values[2] - values[1]) / 90_000):.2g}"
