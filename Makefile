@@ -45,9 +45,10 @@ dev: $(STAMP) ## the Dagster UI with its daemon
 production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster, the login proxy
 	@$(BIN)/python -m infra.production
 
-bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, grouping, arrivals, faults, crashes, memory, inference, audit, backups, the recipe laptop; hours
+bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, builds in production, grouping, arrivals, faults, crashes, memory, inference, audit, backups, the recipe laptop; hours
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion_on_s3
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.build_on_s3
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.grouping
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.arrivals_by_queue

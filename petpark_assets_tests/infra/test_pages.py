@@ -73,9 +73,16 @@ def _row(step: str, at_each: list[dict], cell: Callable[[list[float]], str]) -> 
 
 def _measured(values: list[float]) -> str:
     """At each size."""
-    return "; ".join(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values)
+    return "; ".join(_figure(value, 3) for value in values)
 
 
 def _of_a_photo(values: list[float]) -> str:
     """What a thousand photos more cost, by the straight line through the two larger sizes."""
-    return f"{max(0, 1000 * (values[2] - values[1]) / 90_000):.2g}"
+    return _figure(max(0.0, 1000 * (values[2] - values[1]) / 90_000), 2)
+
+
+def _figure(value: float, digits: int) -> str:
+    """With so many digits from 1 on, with two below, and 0 for what is next to nothing."""
+    if value >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return "0" if value < 0.005 else f"{value:.{digits if value >= 1 else 2}g}"
