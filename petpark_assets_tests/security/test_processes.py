@@ -36,7 +36,8 @@ def copy_python(folder):
     program = folder / "bin" / "python3"
     program.parent.mkdir()
     shutil.copy(Path(sys.executable).resolve(), program)
-    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", folder)
+    if (Path(sys.prefix) / "pyvenv.cfg").exists():
+        shutil.copy(Path(sys.prefix) / "pyvenv.cfg", folder)
     (folder / "lib").symlink_to(Path(sys.prefix) / "lib")
     folder.chmod(0o755)
     return program

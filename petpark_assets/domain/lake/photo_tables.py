@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from petpark_assets.domain import files
-from petpark_assets.domain.errors import CorruptData, PetparkError, TransientError
+from petpark_assets.domain.errors import CorruptData, PermanentError, PetparkError, TransientError
 from petpark_assets.domain.s3.access import access_of, parse_place
 from petpark_assets.domain.s3.answers import explain, understand
 from petpark_assets.domain.s3.bucket import Bucket
@@ -51,7 +51,10 @@ READERS_TIME = timedelta(days=1)
 _LAST_VERSION = 2**64 - 1
 """Lance counts its files' names down from here, so that the newest version is listed first."""
 
-_SYSTEM_ERROR = re.compile(r"os error (\d+)\)")
+_SYSTEM_ERROR = re.compile(r"(?:os error |Os \{ code: )(\d+)")
+_INTERRUPTED = re.compile(r"External error: \w*Interrupt")
+"""A signal's exception that came while Lance was reading: it looks for signals itself, and takes them for errors."""
+_NO_DAMAGE = re.compile(r"onflict|oncurrent|ot supported|version of Lance|overflow|ut of memory|llocat")
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -88,11 +91,11 @@ class PhotoTable:
             try:
                 return lance.dataset(self.location, storage_options=dict(self.options))
             except ValueError as error:
-                if self._bucket is None:  # also where the folder has no table: somebody made or emptied it
+                if "was not found" not in str(error):
+                    raise
+                if self._bucket is None:  # the folder has no table: somebody made or emptied it
                     raise self._damaged(error) from error
-                if "was not found" in str(error):
-                    return None
-                raise
+                return None
 
     def sha256s(self, dataset: Any) -> pa.Array:
         """Of all rows in their order, some perhaps twice; 68 bytes a photo. Empty for None.
@@ -169,7 +172,7 @@ class PhotoTable:
         dataset = self.open()
         if dataset is None:
             return []
-        with self._named_errors():
+        with self._named_errors(), self._named_damage():
             rows = _all_files(dataset)
         return [*sorted(rows), f"_versions/{_LAST_VERSION - dataset.version:020}.manifest"]
 
@@ -185,7 +188,7 @@ class PhotoTable:
         stored = self._stored_files()
         if not self._compact(dataset, [item for item in small if _files_of(item) <= stored]):
             return False
-        with self._named_errors():
+        with self._named_errors(), self._named_damage():
             dataset.cleanup_old_versions(older_than=READERS_TIME)
             self._sync_log()
         return True
@@ -201,12 +204,11 @@ class PhotoTable:
         if not all(_SHA256.fullmatch(sha256) for sha256 in sha256s):
             raise AssertionError(f"{sha256s!r} are not all sha256s")
         condition = "sha256 IN ({})".format(", ".join(f"'{sha256}'" for sha256 in sha256s))
-        with self._reading():
+        with self._reading(), self._named_damage():
             self._drop_lost()
             dataset = self.open()
-            with self._named_damage():
-                if sha256s and dataset.count_rows(condition):
-                    dataset.delete(condition)
+            if sha256s and dataset.count_rows(condition):
+                dataset.delete(condition)
             dataset = self.open()
             if not self._compact(dataset, [item for item in dataset.get_fragments() if item.num_deletions]):
                 raise TransientError(f"the table {self.location} is being written to: run the same command again")
@@ -319,25 +321,36 @@ class PhotoTable:
 
     @contextlib.contextmanager
     def _named_damage(self) -> Iterator[None]:
-        """In a folder, one line where a file holds other bytes than were written. A bucket's server sees to its own."""
+        """One line where a file holds other bytes than were written.
+
+        On S3 only where Lance was lost for words: its other errors there may as well be the network's.
+        """
         try:
             yield
         except BaseException as error:
-            if self._folder is None or not _is_damage(error):
+            if self._folder is None and not _is_panic(error):
                 raise
-            raise self._damaged(error) from error
+            if "version of Lance" in str(error):
+                raise PermanentError(
+                    f"the table {self.location} was written by a newer version of Lance: install the version of "
+                    "petpark that wrote it, or a later one"
+                ) from error
+            if not _is_damage(error):
+                raise
+            raise self._damaged(error) from (error if self._folder else None)
 
     def _damaged(self, error: BaseException) -> CorruptData:
-        return CorruptData(f"the table {self.location} cannot be opened or read: {_one_line(error)}: {self.mending}")
+        said = _one_line(error) if self._folder else "Lance panicked"  # a server's text may repeat a key
+        return CorruptData(f"the table {self.location} cannot be opened or read: {said}: {self.mending}")
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
         """Lance reports the disk's and the server's refusals as long texts of its own: give each its one line."""
         if self._folder is None:
-            with _named_server_errors(self.location, self.options):
+            with _named_server_errors(self.location, self.options), _interruptible():
                 yield
             return
-        with files.named_disk_errors(self._folder):
+        with files.named_disk_errors(self._folder), _interruptible():
             try:
                 yield
             except (OSError, RuntimeError) as error:
@@ -438,20 +451,35 @@ def _create_folder(schema: pa.Schema, folder: Path) -> None:
         shutil.rmtree(beside)
 
 
-def _is_gone(error: Exception) -> bool:
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Whoever presses Ctrl-C, or cancels a run, is told of no damage."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        if _INTERRUPTED.search(str(error)):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _is_gone(error: BaseException) -> bool:
     """Whether Lance looked for a file that is not there, or was writing it; it has no error of its own for that."""
     return "ot found: " in str(error) or f"(os error {errno.ENOENT})" in str(error)
 
 
 def _is_damage(error: BaseException) -> bool:
     """Whether Lance, which has no error of its own for that, read what makes no sense, and nothing else went wrong."""
-    if type(error).__name__ == "PanicException":  # of Rust: no Exception, and of a module that cannot be imported
-        return True
-    if not isinstance(error, OSError | RuntimeError | ValueError) or isinstance(error, PetparkError):
+    text = str(error)
+    if getattr(error, "errno", None) or _SYSTEM_ERROR.search(text) or _is_gone(error):
         return False
-    is_of_the_system = bool(getattr(error, "errno", None) or _SYSTEM_ERROR.search(str(error)))
-    is_of_others = _is_gone(error) or any(word in str(error) for word in ("onflict", "oncurrent"))
-    return not is_of_the_system and not is_of_others
+    if _INTERRUPTED.search(text) or _NO_DAMAGE.search(text) or isinstance(error, PetparkError):
+        return False
+    return _is_panic(error) or isinstance(error, OSError | RuntimeError | ValueError)
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Of Rust: no Exception, and of a module that cannot be imported."""
+    return type(error).__name__ == "PanicException"
 
 
 def _one_line(error: BaseException) -> str:

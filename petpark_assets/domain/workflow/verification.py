@@ -288,12 +288,13 @@ class _Comparer:
         places = [place for place, sha256 in enumerate(drawn) if sha256 in self.stored[side]]
         names = [drawn[place] for place in places]
         try:
-            stored = self.pixels.read(names, side)
-        except NotFound:  # photos were forgotten meanwhile
-            gone = set(self.pixels.missing(names, side))
-            places = [place for place, sha256 in zip(places, names, strict=True) if sha256 not in gone]
-            names = [drawn[place] for place in places]
-            stored = self.pixels.read(names, side)
+            try:
+                stored = self.pixels.read(names, side)
+            except NotFound:  # photos were forgotten meanwhile
+                gone = set(self.pixels.missing(names, side))
+                places = [place for place, sha256 in zip(places, names, strict=True) if sha256 not in gone]
+                names = [drawn[place] for place in places]
+                stored = self.pixels.read(names, side)
         except CorruptData:
             return names
         is_other = (stored != squares[places]).any(axis=(1, 2, 3))
