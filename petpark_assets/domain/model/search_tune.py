@@ -140,6 +140,7 @@ def run_trials(
         num_samples=1 if is_population else -1,  # until the proposals end
     )
     trainable = tune.with_resources(tune.with_parameters(_train, task=task), _resources(task))
+    _keep_keys_here()
     tune.Tuner(
         trainable,
         param_space=proposing if is_population else None,
@@ -152,6 +153,17 @@ def run_trials(
             verbose=0,
         ),
     ).fit()
+
+
+def _keep_keys_here() -> None:
+    """Ray Tune would send the driver's keys of AWS with each trial, and Ray logs and shows what is sent so.
+
+    A trial reads photos with its own node's keys, or its role's.
+    """
+    from ray.tune.execution import class_cache
+
+    told = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in told if not name.startswith("AWS_")}
 
 
 def _resources(task: Task) -> dict[str, float]:

@@ -122,6 +122,21 @@ def test_four_trials_are_spread_over_two_nodes_by_halves_of_their_cards(tmp_path
     assert sorted(cards.values()) == [2, 2]
 
 
+@pytest.mark.usefixtures("one_gpu")
+def test_no_key_of_s3_is_told_to_trials(tmp_path, monkeypatch):
+    """Ray Tune would pass the driver's on in what Ray logs and shows; a node has its own, or a role."""
+    import ray
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-of-the-driver")
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    _, failures = run(toy(num_trials=1, trial_epochs=1), tmp_path, partial(meet, meeting, 1))
+    assert failures == {1: None}
+    logs = list(Path(ray._private.worker._global_node.get_logs_dir_path()).glob("runtime_env_agent*"))
+    assert any(b"PL_DISABLE_FORK" in path.read_bytes() for path in logs)  # what Ray Tune tells is there
+    assert [path for path in logs if b"hunter2-of-the-driver" in path.read_bytes()] == []
+
+
 def alone(folder):
     """What a trial reads its photos by: it must be the only one."""
     (folder / "running").touch(exist_ok=False)
