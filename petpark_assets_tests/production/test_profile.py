@@ -58,7 +58,8 @@ from petpark_assets_tests.test_whole_flow import House
 house = House(Path(sys.argv[1]), sys.argv[2])
 assert house.ingest().success
 done = house.build(json.loads(sys.argv[3]), version=sys.argv[4])
-print("\nsucceeded" if done.success else "\nfailed")
+print()
+print("succeeded" if done.success else "failed")
 """
 
 
