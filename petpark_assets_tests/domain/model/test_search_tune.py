@@ -110,6 +110,7 @@ def meet_on_nodes(folder, num_trials):
     return meet(meeting, num_trials)
 
 
+@pytest.mark.long
 def test_four_trials_are_spread_over_two_nodes_by_halves_of_their_cards(tmp_path):
     """Cores are enough for all four on one node: what spreads them is that a card has two halves."""
     folder, notes = tmp_path / "search", tmp_path / "notes"
