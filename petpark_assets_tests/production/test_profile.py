@@ -22,6 +22,7 @@ from petpark_assets.domain.home import Home, open_home
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.s3.store import S3Store
 from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets_tests.benchmarks.counters import TABLES
 from petpark_assets_tests.browser import browser  # noqa: F401  a fixture
 from petpark_assets_tests.production.conftest import SETTINGS, Park, started
 from petpark_assets_tests.test_whole_flow import TINY
@@ -38,8 +39,6 @@ START_SENSOR = """mutation ($selector: SensorSelector!) { startSensor(sensorSele
     __typename ... on PythonError { message } } }"""
 WHY = """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
     ... on ExecutionStepFailureEvent { error { message errorChain { error { message } } } } } } } }"""
-TABLES = """SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-    WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"""
 LOCATION = {"repositoryLocationName": "petpark_assets", "repositoryName": "__repository__"}
 
 
