@@ -55,6 +55,7 @@ _SYSTEM_ERROR = re.compile(r"(?:os error |Os \{ code: )(\d+)")
 _INTERRUPTED = re.compile(r"External error: \w*Interrupt")
 """A signal's exception that came while Lance was reading: it looks for signals itself, and takes them for errors."""
 _NO_DAMAGE = re.compile(r"onflict|oncurrent|ot supported|version of Lance|overflow|ut of memory|llocat")
+"""In what Lance and Arrow say when another was faster, or a limit was met: the files are as they were written."""
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
