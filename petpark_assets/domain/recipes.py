@@ -186,7 +186,8 @@ class Recipe:
     validation_share: float = 0.1
     """Part of the train side that chooses hyperparameters, the best epoch, temperature, threshold and int8."""
     answered_accuracy: float = 0.99
-    """What those not called unknown should reach: the threshold is the lowest that does so on the validation part."""
+    """What those not called unknown should reach: the threshold is the lowest at which the validation part shows that
+    they do, with a confidence of 95 %."""
     hyperparameters: Hyperparameters = Hyperparameters()
     search: Search = Search()
     targets: Targets = Targets()
@@ -219,7 +220,7 @@ RECIPES = {
             ),
             # 80 test photos: one standard error is 2.4 points, so that 0.95 would miss 0.9 by chance now and then.
             targets=Targets(accuracy=0.85, precision=0.8, recall=0.8),
-            answered_accuracy=0.95,
+            answered_accuracy=0.8,  # 32 validation photos can show no more
         ),
         Recipe(
             name="laptop",
@@ -231,7 +232,6 @@ RECIPES = {
                 "label_smoothing": Choices(values=(0.05, 0.1)),
             }),
             targets=Targets(accuracy=0.94, precision=0.92, recall=0.92),
-            # On the validation part 0.98 leaves 87 % of the photos answered, 0.99 leaves 75 %.
             answered_accuracy=0.98,
         ),
         Recipe(

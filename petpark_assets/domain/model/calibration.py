@@ -36,6 +36,9 @@ NUM_CANDIDATES, NUM_ROUNDS = 41, 5
 THRESHOLDS = tuple(thousandths / 1000 for thousandths in range(500, 1000))
 ANSWERED_SHARE_MIN = 0.5
 """However high the goal, so many of the validation photos are answered."""
+CONFIDENCE = 0.95
+"""With which those answered are right as often as asked, as far as the validation part is like what is to come: it
+chose the best epoch too, so it is a little kinder."""
 BATCH_SIZE = 256
 
 
@@ -118,22 +121,36 @@ def negative_log_likelihood(margins: Floats, labels: npt.NDArray[np.uint8], temp
 
 
 def choose_threshold(dog_probabilities: Floats, labels: npt.NDArray[np.uint8], answered_accuracy: float) -> float:
-    """The smallest probability at which those answered are right as often as asked, in thousandths.
+    """The smallest probability, in thousandths, above which these photos show that answers are right as often as asked.
 
-    A park's visitors are promised how often an answer is right; the photos below the threshold are what its staff
-    look at themselves, as few as the promise allows. Where it cannot be kept, the surer half is answered.
+    A park's visitors are promised how often an answer is right; the photos below the threshold are what its staff look
+    at themselves, as few as the promise allows. Shown means: were answers right less often, so few wrong ones among
+    these photos would have a chance of at most 1 - CONFIDENCE. Thresholds are asked from that of the surer half down,
+    and the first that fails ends it, so that asking many does not raise that chance (fixed sequence testing: A.
+    Angelopoulos, S. Bates, E. Candes, M. Jordan and L. Lei, "Learn then Test", arXiv:2110.01052). Where already the
+    surer half shows nothing, for it is wrong too often or too small, it is what is answered.
     """
     sureness = np.maximum(dog_probabilities, 1 - dog_probabilities)
     is_right = (dog_probabilities >= 0.5) == (labels == 1)
-    chosen = THRESHOLDS[0]
-    for threshold in THRESHOLDS:
-        answered = sureness >= threshold
-        if answered.mean() < ANSWERED_SHARE_MIN:
+    asked = [threshold for threshold in THRESHOLDS if (sureness >= threshold).mean() >= ANSWERED_SHARE_MIN]
+    chosen = asked[-1]
+    for threshold in reversed(asked):
+        answered = is_right[sureness >= threshold]
+        num_wrong = len(answered) - int(answered.sum())
+        if _chance_of_so_few(num_wrong, len(answered), 1 - answered_accuracy) > 1 - CONFIDENCE:
             break
         chosen = threshold
-        if is_right[answered].mean() >= answered_accuracy:
-            break
     return chosen
+
+
+def _chance_of_so_few(num_wrong: int, num_answered: int, share_wrong: float) -> float:
+    """The chance of at most so many wrong answers, each being wrong with this share: the exact binomial test's p."""
+    if share_wrong <= 0:
+        return 1.0
+    counts = np.arange(1, num_wrong + 1)
+    steps = np.log((num_answered - counts + 1) / counts) + np.log(share_wrong) - np.log1p(-share_wrong)
+    logarithms = num_answered * np.log1p(-share_wrong) + np.concatenate([[0.0], np.cumsum(steps)])
+    return float(np.exp(logarithms).sum())
 
 
 def _dog_probabilities(margins: Floats, temperature: float) -> Floats:

@@ -73,8 +73,8 @@ def judge(recipe: str, calibration: Mapping[str, Any]) -> dict[str, Any]:
 def judge_answered(asked: float | None, abstention: Mapping[str, Any] | None) -> dict[str, Any]:
     """Whether those answered are right as often here as the recipe asks: `asked`, `is_reached`, `sentence`.
 
-    The threshold was the lowest that did so on the validation part, by the point estimate: there it is reached by
-    choice, and only the test side says what it is worth. All None where nothing is asked, or no photo is answered. No
+    The threshold was chosen on the validation part (model/calibration.py), and only the test side says what it is
+    worth. All None where nothing is asked, or no photo is answered. No
     part of the gate.
 
     Args:

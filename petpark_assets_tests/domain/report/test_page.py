@@ -225,7 +225,7 @@ def test_what_was_asked_of_the_answered_stands_beside_what_was_found():
     judged = json.loads(report_json(context))["abstention_judgement"]
     assert (judged["asked"], judged["is_reached"]) == (0.995, False)
     page = text_of(render(context).decode())
-    assert "the lowest at which the validation photos that are answered were right as often as asked" in page
+    assert "a threshold chosen on the validation photos, for how often those answered should be right" in page
     assert f"Asked of those answered: at least 0.9950 right. {judged['sentence'].partition('right. ')[2]}" in page
     assert "Asked of those answered" not in text_of(render(toy.context(unknown_below=0.6)).decode())  # an old record
 
