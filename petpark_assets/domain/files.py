@@ -51,9 +51,9 @@ def arrow_reader(data: bytes) -> "pa.BufferReader":
     """
     import pyarrow as pa
 
-    stream = pa.BufferOutputStream()
-    stream.write(data)
-    return pa.BufferReader(stream.getvalue())
+    buffer = pa.allocate_buffer(len(data))
+    memoryview(buffer).cast("B")[:] = data
+    return pa.BufferReader(buffer)
 
 
 def real_address(uri: str) -> str:

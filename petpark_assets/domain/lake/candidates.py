@@ -39,6 +39,8 @@ MAX_DIFFERENT_BITS = 22
 """Of all 80: a copy that is just alike enough differs in 17, other photos in 30 besides the key that they share."""
 CHUNK = 4096
 """Photos asked about at a time."""
+_KEYED = 512
+"""Photos given keys at a time: what that takes stays in the cache."""
 
 _ROW_BITS, _VIEW_BITS, _DIFFERENCE_BITS = 27, 3, 7
 _PLACE_BITS, _WHOLE_AT = _ROW_BITS + _VIEW_BITS, _ROW_BITS + 1 + _DIFFERENCE_BITS
@@ -75,12 +77,14 @@ def view_keys(signatures: Signatures) -> Keys:
     found = np.empty((len(signatures), len(VIEWS), NUM_KEYS), np.uint32)
     maps = np.concatenate([view_map(view)[:, : NUM_KEYS * KEY_BITS] for view in VIEWS], axis=1)
 
-    def fill(start: int) -> None:
-        is_set = (spectra(signatures[start : start + CHUNK]) @ maps > 0).astype(np.float32)
-        dealt = is_set.reshape(-1, NUM_KEYS * KEY_BITS) @ _powers()  # below 2**24: exact
-        found[start : start + CHUNK] = dealt.reshape(-1, len(VIEWS), NUM_KEYS)
+    powers = _powers()
 
-    list(map_in_threads(fill, range(0, len(signatures), CHUNK)))
+    def fill(start: int) -> None:
+        is_set = (spectra(signatures[start : start + _KEYED]) @ maps > 0).astype(np.float32)
+        dealt = is_set.reshape(-1, NUM_KEYS * KEY_BITS) @ powers  # below 2**24: exact
+        found[start : start + _KEYED] = dealt.reshape(-1, len(VIEWS), NUM_KEYS)
+
+    list(map_in_threads(fill, range(0, len(signatures), _KEYED)))
     return found.reshape(-1, NUM_KEYS)
 
 
@@ -160,8 +164,9 @@ def _ever_asked(signatures: Signatures, keys: Keys, whole: Rows, number: int) ->
 
 def _starts(key: Rows) -> npt.NDArray[np.int32]:
     """Where the entries of each key begin, the keys being sorted."""
-    sizes = np.bincount(key, minlength=1 << KEY_BITS)
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    starts = np.zeros((1 << KEY_BITS) + 1, np.int32)
+    np.cumsum(np.bincount(key, minlength=1 << KEY_BITS), out=starts[1:])
+    return starts
 
 
 def _asked(signatures: Signatures, keys: npt.NDArray[np.uint32], number: int) -> Keys:

@@ -4,8 +4,7 @@ A cache: it can be deleted at any time, and then every file of the lake is read 
 Not here: the reading (inspection.py).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,20 +74,17 @@ def remember(
     cache: Path,
     lake: Lake,
     objects: Sequence[LakeObject],
-    sha256s: Mapping[str, str | None],
+    sha256s: Sequence[str | None],
     ignored: Sequence[LakeObject] = (),
 ) -> None:
     """Keep by key the sha256 of all objects that were read, and which are no images, if they had settled before.
 
-    Both are sorted by key. Written only when it changes.
+    Objects, whose sha256s these are, and ignored ones are sorted by key. Written only when it changes.
     """
-    kept = [item for item in objects if item.is_settled and sha256s[item.key] is not None]
-    others = [item for item in ignored if item.is_settled]
-    columns = (
-        [item.key for item in chain(kept, others)],
-        [item.fingerprint for item in chain(kept, others)],
-        [*(sha256s[item.key] for item in kept), *(NO_IMAGE for _ in others)],
-    )
+    read = zip(objects, sha256s, strict=True)
+    kept = [(item.key, item.fingerprint, sha256) for item, sha256 in read if item.is_settled and sha256 is not None]
+    others = [(item.key, item.fingerprint, NO_IMAGE) for item in ignored if item.is_settled]
+    columns = zip(*kept, *others, strict=True) if kept or others else [()] * len(_SCHEMA)
     table = pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA)
     table = table.sort_by("key") if others else table
     if not table.equals(_load(cache / FILE_NAME, lake)):

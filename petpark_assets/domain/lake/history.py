@@ -28,7 +28,7 @@ def read_history(store: files.Store, cache: Path | None = None, *, besides: str 
     versions = [version for version in catalogue.list_versions(store) if version != besides]
     is_cached = cache is not None and besides is None
     known, num_known = (
-        manifest_cache.load(cache / FILE_NAME, SCHEMA, store, versions)
+        manifest_cache.load(cache / FILE_NAME, SCHEMA, store, versions, memory_map=True)
         if cache and is_cached
         else (SCHEMA.empty_table(), 0)
     )
@@ -96,6 +96,6 @@ def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
 
 
-def keep(cache: Path, known: pa.Table, store: files.Store, versions: list[str]) -> None:
-    """Save what these versions, which must be the first of the store's, together know."""
-    manifest_cache.keep(cache / FILE_NAME, known, store, versions)
+def keep(cache: Path, known: pa.Table, store: files.Store, versions: list[str], manifest: str | None = None) -> None:
+    """Save what these versions, which must be the first of the store's, together know; manifest_cache.keep."""
+    manifest_cache.keep(cache / FILE_NAME, known, store, versions, manifest)

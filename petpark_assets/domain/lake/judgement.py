@@ -70,13 +70,14 @@ def judge(
     `known` is the history of all versions before (history.SCHEMA); `judgements` are those of the objects' labels.
     Raises InvalidInput when a class has too few usable photos to be split.
     """
-    keys = pa.array([item.key for item in lake_now.objects], pa.string())
-    sha256s = pa.array([lake_now.sha256s[item.key] for item in lake_now.objects], pa.string())
+    keys, sha256s = pa.array(lake_now.keys, pa.string()), pa.array(lake_now.sha256s, pa.string())
     places = pc.index_in(sha256s, known["sha256"])  # once for all that history is asked: 45 ms each
     facts = _facts(lake_now, keys, sha256s, places, known=known, forgotten=forgotten, version=version)
     verdicts = _judge_each(sha256s, facts, judgements, forgotten)
-    _settle_copies(keys, sha256s, verdicts)
-    settled = known.select(["sha256", "signature", "group", "split"]).filter(pc.is_valid(known["split"]))
+    _settle_copies(keys, _numbered(sha256s, places, known.num_rows), verdicts)
+    settled = known.select(["sha256", "signature", "group", "split"])
+    if settled["split"].null_count:
+        settled = settled.filter(pc.is_valid(settled["split"]))
     _place_groups(sha256s, facts["signature"], settled.combine_chunks(), known["group"].take(places), verdicts)
     _assign_sides(sha256s, settled.select(["sha256", "split"]), verdicts, assign_splits)
     facts = _keep_signatures_once(facts, version)
@@ -169,10 +170,10 @@ def _are_in(sha256s: pa.Array, some: Collection[str]) -> pa.Array:
     return pc.is_in(sha256s, pa.array(sorted(some), pa.string()))
 
 
-def _settle_copies(keys: pa.Array, sha256s: pa.Array, verdicts: _Verdicts) -> None:
-    """Of photos with the same bytes the first key is accepted; under two labels none is."""
+def _settle_copies(keys: pa.Array, contents: npt.NDArray[np.int64], verdicts: _Verdicts) -> None:
+    """Of photos with the same bytes, which have one number, the first key is accepted; under two labels none is."""
     copies: dict[int, list[int]] = {}
-    shared = _rows_of_the_same(sha256s)
+    shared = _rows_of_the_same(contents)
     contested = {content for row, content in shared if verdicts.reason[row] == "conflicting_label"}
     for row, content in shared:
         if verdicts.state[row] == ACCEPTED and content in contested:
@@ -190,9 +191,17 @@ def _settle_copies(keys: pa.Array, sha256s: pa.Array, verdicts: _Verdicts) -> No
             verdicts.state[row], verdicts.detail[row] = DUPLICATE, f"the same bytes as {keys[first].as_py()}"
 
 
-def _rows_of_the_same(sha256s: pa.Array) -> list[tuple[int, int]]:
-    """Rows, rising, whose sha256 others have too, each with a number for it; mostly none."""
-    contents = sha256s.dictionary_encode().indices.fill_null(-1).to_numpy()
+def _numbered(sha256s: pa.Array, places: pa.Array, num_known: int) -> npt.NDArray[np.int64]:
+    """A number for each sha256: its place among those known, and of others, numbered after them; -1 for null."""
+    found = places.fill_null(-1).to_numpy().astype(np.int64)
+    is_new = found < 0
+    others = sha256s.filter(pa.array(is_new)).dictionary_encode().indices.fill_null(-1 - num_known)
+    found[is_new] = others.to_numpy().astype(np.int64) + num_known
+    return found
+
+
+def _rows_of_the_same(contents: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Rows, rising, whose number others have too, each with it; mostly none."""
     is_shared = np.bincount(contents + 1, minlength=1) > 1
     is_shared[0] = False  # what could not be read is like nothing
     rows = np.flatnonzero(is_shared[contents + 1])

@@ -40,10 +40,13 @@ def load(
     return (table.replace_schema_metadata(None), len(seen)) if is_ours else nothing
 
 
-def keep(path: Path, table: pa.Table, store: files.Store, versions: list[str]) -> None:
-    """Save what follows from these versions, which must be the first of the store's."""
-    newest = catalogue.manifest_sha256(store, versions[-1])
-    source = {"rules": _RULES, "store": store.uri, "versions": versions, "manifest": newest}
+def keep(path: Path, table: pa.Table, store: files.Store, versions: list[str], manifest: str | None = None) -> None:
+    """Save what follows from these versions, which must be the first of the store's.
+
+    `manifest` is the newest one's sha256, where the caller has it.
+    """
+    manifest = manifest or catalogue.manifest_sha256(store, versions[-1])
+    source = {"rules": _RULES, "store": store.uri, "versions": versions, "manifest": manifest}
     noted = table.replace_schema_metadata({_SOURCE: files.canonical_json(source)})
     with files.replacing(path) as file:
         feather.write_feather(noted, file, compression="uncompressed")  # compressing would take longer than writing

@@ -98,9 +98,9 @@ class OriginalStore:
         """The sha256s of all photos in the table, strings, some perhaps twice."""
         return self._table.sha256s(self._table.open()).drop_null()
 
-    def missing(self, sha256s: Sequence[str]) -> list[str]:
+    def missing(self, sha256s: Sequence[str] | pa.ChunkedArray) -> list[str]:
         """Those that are not kept, in their order, each once."""
-        wanted = pa.array(dict.fromkeys(sha256s), pa.string())
+        wanted = pc.unique(sha256s if isinstance(sha256s, pa.ChunkedArray) else pa.array(sha256s, pa.string()))
         absent: list[str] = wanted.filter(pc.invert(pc.is_in(wanted, self.stored()))).to_pylist()
         if len(absent) <= _FEW:
             return [sha256 for sha256 in absent if not self._store.exists(key_of_before(sha256))]

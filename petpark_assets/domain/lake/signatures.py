@@ -76,11 +76,11 @@ def spectra(found: Signatures) -> Spectra:
     return np.ascontiguousarray(found[:, :-1]).view(np.int8).astype(np.float32)
 
 
-def perceptual_hash(signature: npt.NDArray[np.uint8]) -> str:
-    """16 hexadecimal digits of one signature: the signs of the lowest 8 x 8 frequencies, the mean's always 0."""
-    signs = np.zeros(_HASH_ORDERS**2, np.bool_)
-    signs[1:] = signature[_hashed()].view(np.int8) > 0
-    return np.packbits(signs).tobytes().hex()
+def perceptual_hashes(found: Signatures) -> list[str]:
+    """16 hexadecimal digits of each signature: the signs of the lowest 8 x 8 frequencies, the mean's always 0."""
+    signs = np.zeros((len(found), _HASH_ORDERS**2), np.bool_)
+    signs[:, 1:] = found[:, _hashed()].view(np.int8) > 0
+    return [one.tobytes().hex() for one in np.packbits(signs, axis=1)]
 
 
 @functools.cache

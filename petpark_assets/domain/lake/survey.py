@@ -48,9 +48,11 @@ class Survey:
     """What can be said of each object by itself."""
 
     objects: Sequence[LakeObject]
+    keys: Sequence[str]
+    """Theirs."""
+    sha256s: Sequence[str | None]
+    """Theirs; None where an object could not be read."""
     num_ignored: int
-    sha256s: Mapping[str, str | None]
-    """By key; None where an object could not be read."""
     inspected: pa.Table
     """What was read now: inspection.SCHEMA."""
 
@@ -128,9 +130,13 @@ def read_new(
     tables = list(inspection.inspect(inspector, todo, map_shards, on_progress))
     inspected = pa.concat_tables(tables) if tables else inspection.SCHEMA.empty_table()
     read = dict(zip(inspected["key"].to_pylist(), inspected["sha256"].to_pylist(), strict=True))
-    sha256s = {**listing.known, **read}
+    known = {**listing.known, **read}
+    keys = [item.key for item in listing.objects]
+    sha256s = [known[key] for key in keys]
     fingerprints.remember(cache, inspector.lake, listing.objects, sha256s, listing.ignored)
-    return Survey(objects=listing.objects, num_ignored=len(listing.ignored), sha256s=sha256s, inspected=inspected)
+    return Survey(
+        objects=listing.objects, keys=keys, sha256s=sha256s, num_ignored=len(listing.ignored), inspected=inspected
+    )
 
 
 def _sort_out(
