@@ -1,5 +1,9 @@
 """Claims about manifests: the same rows are the same bytes, and nothing changes unseen."""
 
+import io
+from datetime import datetime
+
+import pyarrow.parquet as pq
 import pytest
 
 from petpark_assets.domain import files
@@ -42,6 +46,20 @@ def test_the_same_rows_in_any_order_are_the_same_bytes():
     there, back = catalogue.to_parquet(table(*rows)), catalogue.to_parquet(table(*reversed(rows)))
     assert there == back
     assert there != catalogue.to_parquet(table(*rows[:2]))
+
+
+def test_columns_of_few_values_have_each_value_once():
+    """Ten times smaller; the others are half of a manifest, and a dictionary of them makes it larger."""
+    taken = datetime(2026, 1, 1)  # noqa: DTZ001  a camera knows no time zone
+    fields = {"claims": ["folder: cat"], "capture_time": taken, "reason": "unlabelled"}
+    rows = [row(f"{number:04}", **fields) for number in range(1000)]
+    group = pq.read_metadata(io.BytesIO(catalogue.to_parquet(table(*rows)))).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    once = {column.path_in_schema for column in columns if "RLE_DICTIONARY" in column.encodings}
+    assert once == {
+        "size_bytes", "label", "label_source", "claims.list.element", "first_version", "format", "width_px",
+        "height_px", "mode", "capture_time", "split", "state", "reason",
+    }  # fmt: skip
 
 
 def test_a_manifest_is_read_as_it_was_written(store):

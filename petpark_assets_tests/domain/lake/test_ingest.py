@@ -102,6 +102,23 @@ def test_every_object_seen_is_accepted_a_duplicate_or_quarantined(tmp_path):
     assert result.raw_images.accepted_by_label == {"cat": 10, "dog": 10}
 
 
+def test_copies_of_known_and_of_new_photos_are_each_known(lake, tmp_path):
+    """A later version knows most photos already; two that cannot be read at all are no copies of each other."""
+    run(lake, tmp_path / "home")
+    put(lake, "cat/again.png", photo(1))  # of one that the first version has
+    for name in ("new", "newer"):
+        put(lake, f"dog/{name}.png", photo(200))
+    for name in ("pipe", "pipe-too"):
+        os.mkfifo(lake / f"cat/{name}.jpg")
+    result = run(lake, tmp_path / "home")
+    found = rows(tmp_path / "home", "v0002")
+    duplicates = {key: row["detail"] for key, row in found.items() if row["state"] == "duplicate"}
+    assert duplicates == {
+        "cat/again.png": "the same bytes as cat/1.png", "dog/newer.png": "the same bytes as dog/new.png",
+    }  # fmt: skip
+    assert result.raw_images.quarantined_by_reason == {"unreadable": 2}
+
+
 def test_each_kind_of_trouble_has_its_reason(lake, tmp_path):
     """A person mends a lake by these words."""
     put(lake, "cat/copy-of-2.png", photo(1))
