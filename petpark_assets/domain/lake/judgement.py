@@ -193,7 +193,7 @@ def _settle_copies(keys: pa.Array, contents: npt.NDArray[np.int64], verdicts: _V
 
 def _numbered(sha256s: pa.Array, places: pa.Array, num_known: int) -> npt.NDArray[np.int64]:
     """A number for each sha256: its place among those known, and of others, numbered after them; -1 for null."""
-    found = places.fill_null(-1).to_numpy().astype(np.int64)
+    found: npt.NDArray[np.int64] = places.fill_null(-1).to_numpy().astype(np.int64)
     is_new = found < 0
     others = sha256s.filter(pa.array(is_new)).dictionary_encode().indices.fill_null(-1 - num_known)
     found[is_new] = others.to_numpy().astype(np.int64) + num_known
