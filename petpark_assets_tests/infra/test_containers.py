@@ -282,7 +282,7 @@ def test_a_node_of_gpus_has_what_a_job_needs_and_no_more(monkeypatch, tmp_path):
             monkeypatch.delenv(name)
     for name, value in {**known, **job_variables("s3://store/petpark", "ada")}.items():
         monkeypatch.setenv(name, value)
-    for name in ("PETPARK_DAGSTER", "DAGSTER_HOME"):
+    for name in ("PETPARK_DAGSTER", "DAGSTER_HOME", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "")  # enter_job sets them: undone afterwards
     environment = enter_job(Path("/the/steps/own"))
     assert (environment.name, environment.home) == ("production", Path("/var/lib/petpark/home"))

@@ -80,7 +80,6 @@ class IngestResult:
 
 
 @_keeping_memory()
-@_collecting_no_garbage()
 def new_dataset_version(
     lake: Lake,
     store: files.Store,
@@ -105,8 +104,9 @@ def new_dataset_version(
     Raises InvalidInput on a lake that no classifier can be trained on, TransientError on a full disk.
     """
     started = time.perf_counter()
-    listing = survey.list_lake(lake, cache)
-    unchanged = _find_unchanged(listing, store, book)
+    with _collecting_no_garbage():
+        listing = survey.list_lake(lake, cache)
+        unchanged = _find_unchanged(listing, store, book)
     if unchanged is not None:
         before_commit()
         return _result(unchanged, inspection.SCHEMA.empty_table(), started, is_new=False)
@@ -213,6 +213,7 @@ def verify(store: files.Store, version: str) -> RawImages:
     return raw_images
 
 
+@_collecting_no_garbage()
 def _commit(
     lake_now: Survey,
     store: files.Store,
