@@ -407,6 +407,9 @@ def test_a_changed_package_is_named_by_its_check(house: House):
 
 def test_part_of_the_graph_needs_its_attempt_named_when_there_are_several(house: House):
     """Nothing is resolved by "latest"."""
+    another = new_attempt("v0001", override(_recipe(TINY), {"seed": 4, "search": {"algorithm": "none"}}))
+    training.feature_scaling(house.home, another)
+    training.hyperparameter_search(house.home, another, running_ray=started)
     result = house.build({}, only=["trained_cnn"])
     (failure,) = result.filter_events(lambda event: event.is_step_failure)
     assert "has several attempts: name one of" in failure.step_failure_data.error.to_string()
