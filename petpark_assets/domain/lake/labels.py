@@ -73,7 +73,7 @@ class LabelBook:
         return _decide(tuple(said)) if said else self._judge_silence(key)
 
     def judge_all(self, keys: Sequence[str], sha256s: Sequence[str | None]) -> list[Judgement]:
-        """`judge` of each object; where sources say the same of many, it is decided once. 100,000 in 0.15 s."""
+        """`judge` of each object; where sources say the same of many, it is decided once. 100,000 in 0.2 s."""
         sources = [source for rank in self.ranks for source in rank]
         decided: dict[tuple[Words, ...], Judgement] = {}
         found = []

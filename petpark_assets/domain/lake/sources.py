@@ -305,7 +305,7 @@ def _is_passed_over(item: Listed) -> bool:
 def _read_file(path: str, num_bytes: int | None) -> bytes:
     """A file's bytes, by four calls of the system.
 
-    Python's own `read` makes eight, and gives another thread the interpreter at each: a Path and a buffer come on top.
+    Python's own `open` and `read` make seven, and another thread may take the interpreter at each of them.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
