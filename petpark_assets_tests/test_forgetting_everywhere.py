@@ -15,7 +15,15 @@ from petpark_assets.domain.home import open_home, page_path
 from petpark_assets.domain.records import EvaluationReport, RegisteredModel, TrainedCnn
 from petpark_assets.domain.report import gallery
 from petpark_assets.domain.report.predictions import read_predictions
-from petpark_assets.domain.workflow import forgetting, packaging, registration, testing, training, verification
+from petpark_assets.domain.workflow import (
+    forgetting,
+    ingestion,
+    packaging,
+    registration,
+    testing,
+    training,
+    verification,
+)
 from petpark_assets.resources.environments import Environment, enter_home
 from petpark_assets.resources.ray_cluster import started
 from petpark_assets.resources.recipe import RunRecipe
@@ -87,12 +95,22 @@ def test_nothing_is_left_after_a_whole_build_and_models_are_named(house):
     assert registration.find_damage(house, attempt) is None
     assert verification.verify_versions(house)["offending"] == []
 
+    _make_another_version(house)
     _train_again(house, photo, record)
     assert scan.files_with(wanted, [house.root]) == []
 
 
+def _make_another_version(house):
+    """The lake goes on: what an old version is made from must not."""
+    lake = house.root.parent / "lake"
+    Image.fromarray(np.random.default_rng(60).integers(0, 256, (60, 80, 3), np.uint8)).save(lake / "dog/60.png")
+    (lake / "cat/1.png").unlink()
+    made = ingestion.new_dataset_version(house, str(lake), RunRecipe(**TINY).resolve().resolution_px)
+    assert (made.dataset_version, made.num_decoded) == ("v0002", 1)
+
+
 def _train_again(house, photo, first):
-    """The same version, another seed: the exam is one photo shorter, and its record says which."""
+    """The old version, another seed: the exam is one photo shorter, and its record says which."""
     again = new_attempt("v0001", RunRecipe(**TINY, seed=1).resolve())
     training.feature_scaling(house, again)
     training.hyperparameter_search(house, again, running_ray=started)

@@ -37,6 +37,7 @@ def onnx_package(context: dg.AssetExecutionContext, home: PetparkHome, recipe: R
             "attempt": attempt.id,
             **override(opened, attempt),
             "parity": dg.MetadataValue.json(dict(record.parity)),
+            **packaging.int8_speed_up(opened, attempt),
             "files": table({"file": name, "sha256": sha256} for name, sha256 in record.files.items()),
             "folder": dg.MetadataValue.path(str(packaging.package_folder(opened, attempt))),
         },

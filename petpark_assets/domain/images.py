@@ -59,7 +59,8 @@ IMAGE_EXTENSIONS = frozenset({
 QUARANTINE_REASONS: Mapping[str, str] = MappingProxyType({
     "undecodable": "not a JPEG, PNG, GIF, WebP, BMP or TIFF image, or a damaged one",
     "truncated": "the file ends before its picture does",
-    "too_large": f"more than {MAX_PIXELS / 1e6:.0f} million pixels, or a side of more than {MAX_SIDE_PX}",
+    "too_large": f"more than {MAX_PIXELS / 1e6:.0f} million pixels, a side of more than {MAX_SIDE_PX}, or a file "
+    "of more than 256 MiB",
     "too_small": f"a side shorter than {MIN_SIDE_PX} pixels",
     "unlabelled": "neither its folder nor its name says what it shows",
     "unknown_label": "its label is not one of the classes",

@@ -75,7 +75,9 @@ class TestSplit(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureScaling(AttemptRecord):
-    """Image statistics of the train side alone, and the augmentation policy: travels with the weights.
+    """Image statistics of the train side alone, and the augmentation policy.
+
+    Means and deviations travel with the weights and in the ONNX graph; all of it is in the package's lineage by digest.
 
     Of an attempt, since the policy is code: a version's splits outlive the code that made them, a policy does not.
     """

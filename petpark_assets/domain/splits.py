@@ -28,9 +28,9 @@ def assign(photos: pa.Table, history: pa.Table) -> pa.ChunkedArray:
     `photos`: sha256, label and group, a row each, in any order. `history`: sha256 and split of all that ever had a
     side. The unit is the group of near-duplicates, which has one side in all versions: that of any photo of it in
     history, one that is gone from the lake too, since a group is named after its first photo. New groups are taken by
-    the sha256 of their name, which nobody chooses and no listing changes; a group goes to the test side while each of
-    its classes has room there, and to the train side otherwise. After many removals a class may stay off 80/20 until
-    photos arrive.
+    the sha256 of their name, which nobody chooses and no listing changes, those of both classes first; a group goes to
+    the test side while each of its classes has room there, and to the train side otherwise. After many removals a class
+    may stay off 80/20 until photos arrive.
     """
     sides = _known_sides(photos, history)
     room = _room_on_test_side(photos["label"], sides)
@@ -77,11 +77,14 @@ def _counts(labels: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _new_groups(photos: pa.Table) -> list[tuple[str, list[str]]]:
-    """Groups with the labels of their photos, by the sha256 of their name."""
+    """Groups with the labels of their photos, by the sha256 of their name; those of both classes first.
+
+    Later, when one class has no more room, all of them would stay out, and the other class short of photos.
+    """
     groups: dict[str, list[str]] = {}
     for group, label in zip(photos["group"].to_pylist(), photos["label"].to_pylist(), strict=True):
         groups.setdefault(group, []).append(label)
-    return sorted(groups.items(), key=lambda item: files.sha256(item[0].encode()))
+    return sorted(groups.items(), key=lambda item: (len({*item[1]}) == 1, files.sha256(item[0].encode())))
 
 
 def members(manifest: pa.Table, side: Side) -> pa.Table:

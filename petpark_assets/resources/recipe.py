@@ -31,7 +31,9 @@ class SearchConfig(dg.Config):
     """The hyper-parameter search, where this run's differs from the recipe's."""
 
     algorithm: str | None = Field(default=None, description="none, grid, random or tpe (Optuna's).")
-    num_trials: int | None = Field(default=None, description="Trials, the recipe's defaults being the first of them.")
+    num_trials: int | None = Field(
+        default=None, description="Trials, the recipe's defaults being the first; of fewer than 8 a gain tells little."
+    )
     trial_epochs: int | None = Field(default=None, description="Epochs of a trial's whole schedule.")
     photos_share: float | None = Field(default=None, description="Share of the photos that a trial learns from.")
     scheduler: str | None = Field(default=None, description="none, asha (stop what is behind) or pbt (population).")
@@ -74,7 +76,9 @@ class HyperparametersConfig(dg.Config):
     weights: str | None = Field(
         default=None, description="To start from: a .safetensors or .pth file, or DEFAULT for torchvision's own."
     )
-    is_deterministic: bool | None = Field(default=None, description="Same training, same bits, on the same GPU.")
+    is_deterministic: bool | None = Field(
+        default=None, description="Same training, same bits, on the same GPU; on CPUs so anyway."
+    )
     is_compiled: bool | None = Field(default=None, description="Whether torch compiles the network on a GPU.")
 
 

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,8 @@ def ingest_over_a_bad_network(
     record = run_on_s3(lake_uri, quiet_uri, access, folder / "quiet").raw_images
     with spoiling(server.endpoint_url, one_in=one_in, seed=seed) as proxy:
         spoilt = dataclasses.replace(access, endpoint_url=proxy.endpoint_url)
-        num_runs = run_until_done(lake_uri, store_uri, spoilt, folder / "spoilt")
+        look = partial(open_bucket, store_uri, access, folder / "look")  # by the sound network
+        num_runs = run_until_done(lake_uri, store_uri, spoilt, folder / "spoilt", look)
     found, expected = (contents(open_bucket(uri, access, folder / "look")) for uri in (store_uri, quiet_uri))
     assert found == expected
     kinds = [request.kind for request in proxy.spoilt]
@@ -196,12 +198,13 @@ def upload(server: S3Server, bucket: str, photos: dict[str, Path]) -> None:
         list(pool.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=photos[key].read_bytes()), photos))
 
 
-def run_until_done(lake_uri: str, store_uri: str, access: S3Access, cache: Path) -> int:
-    """Run it again, as its error says, for as long as it gives up; how often it took."""
+def run_until_done(lake_uri: str, store_uri: str, access: S3Access, cache: Path, look: Callable[[], Stores]) -> int:
+    """Run it again, as its error says, for as long as it gives up; how often it took. `look` opens what is there."""
     for number in range(1, MOST_RUNS + 1):
         try:
             run_on_s3(lake_uri, store_uri, access, cache)
         except TransientError:
+            assert_whole_or_nothing(look())
             continue
         return number
     raise AssertionError(f"{MOST_RUNS} runs gave up")

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from petpark_assets.domain.files import LocalStore, read_record
+from petpark_assets.domain.recipes import Targets
 from petpark_assets.domain.records import EvaluationReport, HyperparameterSearch, OnnxPackage, TrainedCnn
+from petpark_assets.domain.report.metrics import gated
 
 RESULT = Path(__file__).parent / "results" / "laptop.json"
 EPOCH = re.compile(r"epoch \d+ of \d+: .*validation accuracy ([\d.]+)")
@@ -54,7 +56,8 @@ def write_result(summary: dict[str, Any], seconds: float, curve: list[list[float
     """Put a build's summary into results/, with what one must know to compare it."""
     store = LocalStore(Path(summary["home"]) / "store")
     names = summary["dataset_version"], summary["attempt"]
-    metrics = read_record(store, EvaluationReport, *names).metrics
+    report = read_record(store, EvaluationReport, *names)
+    metrics = report.metrics
     search = read_record(store, HyperparameterSearch, *names)
     model = read_record(store, TrainedCnn, *names)
     proved = read_record(store, OnnxPackage, *names).parity if summary["is_accepted"] else None
@@ -67,6 +70,9 @@ def write_result(summary: dict[str, Any], seconds: float, curve: list[list[float
         "precision": summary["precision"],
         "recall": summary["recall"],
         "is_accepted": summary["is_accepted"],
+        "verdict": report.verdict,
+        "targets": report.targets,
+        "missed_of_the_default_targets": missed(metrics, Targets()),
         "calibration": {name: metrics["calibration"][name] for name in metrics["calibration"] if name != "bins"},
         "temperature": model.temperature,
         "abstention": metrics["abstention"],
@@ -80,6 +86,11 @@ def write_result(summary: dict[str, Any], seconds: float, curve: list[list[float
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(f"accuracy {result['accuracy']:.4f} in {result['minutes']} minutes: {RESULT}")  # noqa: T201 - its answer
+
+
+def missed(metrics: dict[str, Any], targets: Targets) -> list[str]:
+    """The figures that do not reach their targets, as `name: figure, target`."""
+    return [f"{name}: {value:.4f}, {target}" for name, value, _, target in gated(metrics, targets) if value < target]
 
 
 def describe_run(command: str) -> dict[str, Any]:

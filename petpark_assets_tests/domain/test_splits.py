@@ -151,6 +151,16 @@ def test_a_group_of_both_classes_is_on_one_side_and_takes_room_in_both():
         assert share_on_test(sides, [one for one in mixed + alone if one.label == label]) == 0.2
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_classes_that_lie_in_common_groups_are_divided_exactly(seed):
+    """Every cat sits beside a dog, and as many dogs alone: whoever comes first must not leave the cats without room."""
+    mixed = [photo(f"{seed} {n}", label, group=f"pair {seed} {n}") for n in range(100) for label in ("cat", "dog")]
+    alone = [photo(f"{seed} alone {n}", "dog") for n in range(100)]
+    sides = assign(mixed + alone, {})
+    for label in ("cat", "dog"):
+        assert share_on_test(sides, [one for one in mixed + alone if one.label == label]) == 0.2
+
+
 def test_a_group_too_large_for_the_test_side_is_learned_from():
     """Copies of one photo would be the whole exam; smaller groups take its place."""
     copies = [photo(f"copy {n}", group="one") for n in range(30)]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from petpark_assets.domain import files
-from petpark_assets.domain.lake import catalogue, manifest_cache
+from petpark_assets.domain.lake import catalogue, likeness, manifest_cache, signatures
 
 FILE_NAME = "lake_history.arrow"
 COLUMNS = ["sha256", *catalogue.FACTS, "reason", "detail", "group", "split"]
@@ -43,6 +43,24 @@ def sides(history: pa.Table) -> dict[str, str]:
     """The side of every photo that was ever accepted, by sha256."""
     settled = history.filter(pc.is_valid(history["split"]))
     return dict(zip(settled["sha256"].to_pylist(), settled["split"].to_pylist(), strict=True))
+
+
+def copies_of(known: pa.Table, sha256: str) -> list[str]:
+    """The near-duplicates of a photo among all that any version decoded, whatever became of them."""
+    signed = known.select(["sha256", "signature"]).filter(pc.is_valid(known["signature"])).combine_chunks()
+    is_asked = pc.equal(signed["sha256"], sha256).to_numpy(zero_copy_only=False)
+    pairs = likeness.near_duplicates(stack(signed["signature"]), is_asked)
+    others = pairs[~is_asked[pairs]]  # at least one of a pair is asked about
+    return sorted(signed["sha256"].take(pa.array(np.unique(others))).to_pylist())
+
+
+def stack(column: pa.ChunkedArray) -> signatures.Signatures:
+    """uint8 [N, SIGNATURE_BYTES] of a column of signatures."""
+    fixed = column.combine_chunks().cast(pa.binary(signatures.SIGNATURE_BYTES))
+    if not len(fixed):
+        return np.empty((0, signatures.SIGNATURE_BYTES), np.uint8)
+    data = np.frombuffer(fixed.buffers()[1], np.uint8).reshape(-1, signatures.SIGNATURE_BYTES)
+    return data[fixed.offset : fixed.offset + len(fixed)]
 
 
 def fold(known: pa.Table, manifest: pa.Table) -> pa.Table:

@@ -6,10 +6,8 @@ Not here: listing and reading (survey.py, inspection.py), what becomes of each p
 (catalogue.py), the rule of the sides (splits.py, handed in).
 """
 
-import contextlib
-import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,21 @@ import pyarrow.compute as pc
 
 from petpark_assets.domain import files
 from petpark_assets.domain.errors import CorruptData, TransientError
-from petpark_assets.domain.lake import catalogue, history, inspection, judgement, removal, survey, tombstones
+from petpark_assets.domain.lake import (
+    catalogue,
+    history,
+    inspection,
+    judgement,
+    removal,
+    sightings,
+    survey,
+    tombstones,
+)
 from petpark_assets.domain.lake.catalogue import ACCEPTED
 from petpark_assets.domain.lake.judgement import AssignSplits
 from petpark_assets.domain.lake.labels import LabelBook
 from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
+from petpark_assets.domain.lake.memory import collecting_no_garbage, keeping_memory
 from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import Lake
@@ -34,33 +42,6 @@ Progress = Callable[[int, int], None]
 
 MAX_RACES = 5
 """How often another writer may take the next number before we give up."""
-
-
-@contextlib.contextmanager
-def _collecting_no_garbage() -> Iterator[None]:
-    """Photos are half a million small objects and no cycles: looking for some among them took a quarter of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _keeping_memory() -> Iterator[None]:
-    """Arrow's tables in memory of the C library, which uses again what was freed.
-
-    Arrow's own pool gives it back to the system within milliseconds, page by page, and then asks for it anew, which is
-    cleared each time: a tenth of the time that a thousand new photos take on a lake of 100,000.
-    """
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +60,7 @@ class IngestResult:
     seconds: float
 
 
-@_keeping_memory()
+@keeping_memory()
 def new_dataset_version(
     lake: Lake,
     store: files.Store,
@@ -104,7 +85,7 @@ def new_dataset_version(
     Raises InvalidInput on a lake that no classifier can be trained on, TransientError on a full disk.
     """
     started = time.perf_counter()
-    with _collecting_no_garbage():
+    with collecting_no_garbage():
         listing = survey.list_lake(lake, cache)
         unchanged = _find_unchanged(listing, store, book)
     if unchanged is not None:
@@ -115,15 +96,21 @@ def new_dataset_version(
         inspection.Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px),
         listing,
         _needless(store, originals, cache),
-        cache=cache,
         map_shards=map_shards,
         on_progress=on_progress,
     )
-    _refuse_lost(store, originals, lake_now.inspected)
-    removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s if sha256])
-    is_new, raw_images = _commit(
-        lake_now, store, cache, book, assign_splits, before_commit=before_commit, before_version=before_version
-    )
+    with ThreadPoolExecutor(1, thread_name_prefix="remember") as beside:  # it waits for the disk
+        remembered = beside.submit(survey.remember, cache, lake, lake_now)
+
+        def commit_may_begin() -> None:
+            before_commit()
+            remembered.result()  # where the disk is full, no version is made
+
+        _refuse_lost(store, originals, lake_now.inspected)
+        removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s if sha256])
+        is_new, raw_images = _commit(
+            lake_now, store, cache, book, assign_splits, before_commit=commit_may_begin, before_version=before_version
+        )
     return _result(raw_images, lake_now.inspected, started, is_new=is_new)
 
 
@@ -146,7 +133,7 @@ def _refuse_lost(store: files.Store, originals: OriginalStore, inspected: pa.Tab
         )
 
 
-@_collecting_no_garbage()
+@collecting_no_garbage()
 def newest_if_unchanged(lake: Lake, store: files.Store, book: LabelBook, *, cache: Path) -> RawImages | None:
     """The newest version where a listing alone shows that it would be made again; None where more must be known."""
     return _find_unchanged(survey.list_lake(lake, cache), store, book)
@@ -213,7 +200,7 @@ def verify(store: files.Store, version: str) -> RawImages:
     return raw_images
 
 
-@_collecting_no_garbage()
+@collecting_no_garbage()
 def _commit(
     lake_now: Survey,
     store: files.Store,
@@ -238,17 +225,19 @@ def _commit(
         inputs = survey.inputs_digest(lake_now.objects, lake_now.sha256s, judgements, forgotten)
         finished = catalogue.finish(
             table,
-            num_ignored=lake_now.num_ignored,
+            num_ignored=len(lake_now.ignored),
             previous_manifest=None if newest is None else catalogue.manifest_sha256(store, newest),
             inputs=inputs,
         )
         before_version(inputs)
-        with ThreadPoolExecutor(1, thread_name_prefix="fold") as beside:  # both are Arrow's work
+        with ThreadPoolExecutor(2, thread_name_prefix="fold") as beside:  # all three are Arrow's work
             folding = beside.submit(history.fold, known, finished)
+            seen = beside.submit(sightings.with_next, store, cache, versions, finished)
             manifest = catalogue.write_manifest(store, version, finished)
         if manifest is not None:
-            # The next need not read it.
+            # The next ingestion, and whoever asks for a photo, need not read it.
             history.keep(cache, folding.result(), store, [*versions, version], manifest)
+            sightings.keep(cache, seen.result(), store, [*versions, version], manifest)
             return True, catalogue.raw_images(finished, version, manifest)
     raise TransientError(
         f"other ingestions took the next version {MAX_RACES} times in a row: run the same command again"

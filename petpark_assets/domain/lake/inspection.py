@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -241,10 +242,13 @@ def inspect(
 ) -> Iterator[pa.Table]:
     """Read objects in their order: tables of SCHEMA. Originals and pixels are stored, to last, when this ends."""
     known = pa.array(inspector.known, pa.string())
+    tables = inspector.originals.stored, partial(inspector.pixels.stored, inspector.resolution_px)
+    with ThreadPoolExecutor(len(tables), thread_name_prefix="stored") as pool:
+        kept, drawn = pool.map(lambda stored: _unknown(stored(), known), tables)
     inspector = dataclasses.replace(
         inspector,
-        kept=_unknown(inspector.originals.stored(), known),
-        drawn=_unknown(inspector.pixels.stored(inspector.resolution_px), known),
+        kept=kept,
+        drawn=drawn,
         by_torch=is_torch_worth_it(len(objects)),
         taken=set(),
     )

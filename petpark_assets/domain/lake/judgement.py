@@ -174,10 +174,12 @@ def _settle_copies(keys: pa.Array, contents: npt.NDArray[np.int64], verdicts: _V
     """Of photos with the same bytes, which have one number, the first key is accepted; under two labels none is."""
     copies: dict[int, list[int]] = {}
     shared = _rows_of_the_same(contents)
-    contested = {content for row, content in shared if verdicts.reason[row] == "conflicting_label"}
+    contested = {content: row for row, content in reversed(shared) if verdicts.reason[row] == "conflicting_label"}
     for row, content in shared:
         if verdicts.state[row] == ACCEPTED and content in contested:
-            verdicts.quarantine(row, "conflicting_label", "the same bytes have two labels of equal rank elsewhere")
+            other = contested[content]
+            words = f"the same photo as {keys[other].as_py()}, of which is said: {verdicts.detail[other]}"
+            verdicts.quarantine(row, "conflicting_label", words)
         elif verdicts.state[row] == ACCEPTED:
             copies.setdefault(content, []).append(row)
     for first, *others in (rows for rows in copies.values() if len(rows) > 1):
@@ -218,7 +220,7 @@ def _place_groups(
     accepted = pa.array(verdicts.accepted())
     new = accepted.filter(pc.is_null(before.take(accepted)))
     new = new.take(pc.sort_indices(sha256s.take(new)))
-    stack = np.concatenate([_stack(settled["signature"]), _stack(signatures.take(new))])
+    stack = np.concatenate([history.stack(settled["signature"]), history.stack(signatures.take(new))])
     pairs = likeness.near_duplicates(stack, np.arange(len(stack)) >= settled.num_rows)
     group_of, bridged = regroup(settled, sha256s.take(new), pairs)
     names, now = pa.array(group_of.keys(), pa.string()), pa.array(group_of.values(), pa.string())
@@ -255,17 +257,6 @@ def _describe_bridges(
             if one in copies:
                 copies[one].append(f"{other[:12]} ({sides.get(other, 'new')})")
     return {sha256: f"a copy of {', '.join(sorted(others)[:6])}" for sha256, others in copies.items()}
-
-
-def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
-    """uint8 [N, bytes] of binary values of one length."""
-    from petpark_assets.domain.lake.signatures import SIGNATURE_BYTES
-
-    fixed = signatures.combine_chunks().cast(pa.binary(SIGNATURE_BYTES))
-    if not len(fixed):
-        return np.empty((0, SIGNATURE_BYTES), np.uint8)
-    data = np.frombuffer(fixed.buffers()[1], np.uint8).reshape(-1, SIGNATURE_BYTES)
-    return data[fixed.offset : fixed.offset + len(fixed)]
 
 
 def _assign_sides(sha256s: pa.Array, history_sides: pa.Table, verdicts: _Verdicts, assign_splits: AssignSplits) -> None:

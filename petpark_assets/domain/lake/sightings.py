@@ -27,12 +27,28 @@ SCHEMA = pa.schema([
 def read_sightings(store: files.Store, cache: Path) -> tuple[pa.Table, list[str]]:
     """A table of SCHEMA, and the versions that first and last count; only what the cache has not seen is read."""
     versions = catalogue.list_versions(store)
+    known, num_known = _read(store, cache, versions)
+    if num_known < len(versions):
+        keep(cache, known, store, versions)
+    return known, versions
+
+
+def with_next(store: files.Store, cache: Path, versions: list[str], manifest: pa.Table) -> pa.Table:
+    """What these versions, which must be the store's first, say, and one after them, which need not be stored yet."""
+    return fold(_read(store, cache, versions)[0], manifest.select(COLUMNS), len(versions))
+
+
+def keep(cache: Path, known: pa.Table, store: files.Store, versions: list[str], manifest: str | None = None) -> None:
+    """Save what these versions, which must be the first of the store's, say; manifest_cache.keep."""
+    manifest_cache.keep(cache / FILE_NAME, known, store, versions, manifest)
+
+
+def _read(store: files.Store, cache: Path, versions: list[str]) -> tuple[pa.Table, int]:
+    """What these versions say, and how many of them the cache knew."""
     known, num_known = manifest_cache.load(cache / FILE_NAME, SCHEMA, store, versions, memory_map=True)
     for number, version in enumerate(versions[num_known:], start=num_known):
         known = fold(known, catalogue.read_manifest(store, version, columns=COLUMNS), number)
-    if num_known < len(versions):
-        manifest_cache.keep(cache / FILE_NAME, known, store, versions)
-    return known, versions
+    return known, num_known
 
 
 def fold(known: pa.Table, manifest: pa.Table, number: int) -> pa.Table:

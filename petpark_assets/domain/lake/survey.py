@@ -52,7 +52,7 @@ class Survey:
     """Theirs."""
     sha256s: Sequence[str | None]
     """Theirs; None where an object could not be read."""
-    num_ignored: int
+    ignored: Sequence[LakeObject]
     inspected: pa.Table
     """What was read now: inspection.SCHEMA."""
 
@@ -117,13 +117,13 @@ def read_new(
     listing: Listing,
     needless: frozenset[str],
     *,
-    cache: Path,
     map_shards: MapShards,
     on_progress: Callable[[int, int], None],
 ) -> Survey:
     """Read what must be read; new photos have pixels and originals when this returns.
 
-    `needless` are the sha256s of bytes that need no decoding: their facts are known, or they must be forgotten.
+    `needless` are the sha256s of bytes that need no decoding: their facts are known, or they must be forgotten. What$
+    read is not remembered yet (`remember`).
     """
     todo = [item for item in listing.objects if listing.known.get(item.key) not in needless]  # None never is
     inspector = dataclasses.replace(inspector, known=needless)
@@ -133,10 +133,12 @@ def read_new(
     known = {**listing.known, **read}
     keys = [item.key for item in listing.objects]
     sha256s = [known[key] for key in keys]
-    fingerprints.remember(cache, inspector.lake, listing.objects, sha256s, listing.ignored)
-    return Survey(
-        objects=listing.objects, keys=keys, sha256s=sha256s, num_ignored=len(listing.ignored), inspected=inspected
-    )
+    return Survey(objects=listing.objects, keys=keys, sha256s=sha256s, ignored=listing.ignored, inspected=inspected)
+
+
+def remember(cache: Path, lake: Lake, lake_now: Survey) -> None:
+    """Keep what was read of each file, so that no other look reads it again while it stays as it is."""
+    fingerprints.remember(cache, lake, lake_now.objects, lake_now.sha256s, lake_now.ignored)
 
 
 def _sort_out(

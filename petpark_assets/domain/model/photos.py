@@ -84,7 +84,7 @@ class Photos:
 
         The device is never waited for.
         """
-        on_device = torch.from_numpy(order).to(self.device)
+        on_device = _sent(order, self.device)
         labels = torch.split(self.labels[on_device], batch_size)
         if self.resident is not None:
             for indices, some in zip(torch.split(on_device, batch_size), labels, strict=True):
@@ -124,6 +124,12 @@ class Photos:
             computing.wait_event(complete)
             photos.record_stream(computing)
         return photos
+
+
+def _sent(order: Indices, device: torch.device) -> Tensor:
+    """On the device, without waiting for what it still computes: to a GPU from pinned memory."""
+    indices = torch.from_numpy(order)
+    return (indices.pin_memory() if device.type == "cuda" else indices).to(device, non_blocking=True)
 
 
 def _new_stream(device: torch.device) -> torch.cuda.Stream:

@@ -24,7 +24,7 @@ from petpark_assets.domain.attempts import find_attempt
 from petpark_assets.domain.errors import InvalidInput, PermanentError
 from petpark_assets.domain.files import Store, has_record, list_attempts, read_record, real_address
 from petpark_assets.domain.home import Home
-from petpark_assets.domain.lake import catalogue, contact_sheets, tombstones
+from petpark_assets.domain.lake import catalogue, contact_sheets, history, tombstones
 from petpark_assets.domain.lake.tombstones import Tombstone
 from petpark_assets.domain.records import EvaluationReport, RegisteredModel, TrainedCnn
 from petpark_assets.domain.s3.store import S3Store
@@ -40,7 +40,8 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
         still_in_lake: keys of the newest version under which a person must delete it.
         dataset_versions: each that saw it, with key, label, state and split.
         models: each that learned from it or was examined on it, with its side.
-        near_duplicates: photos that share its group in any version; they were not forgotten.
+        near_duplicates: photos of its group in any version, and others that are like it, also ones that were set aside;
+            they were not forgotten.
         pages_not_drawn: versions whose pages could not be drawn again without it, and why.
         backups: places whose backups hold it until `petpark backup` to each is run again, which removes it there.
 
@@ -67,7 +68,7 @@ def forget(home: Home, photo: str, reason: str) -> dict[str, Any]:
         "still_in_lake": _keys_in_newest(home.store, seen),
         "dataset_versions": seen.drop_columns(["sha256", "group"]).to_pylist(),
         "models": _models(home, seen, sha256),
-        "near_duplicates": _near_duplicates(home.store, seen, sha256),
+        "near_duplicates": _near_duplicates(home, seen, sha256),
         "pages_not_drawn": failures,
         "backups": _backups_with(home, sha256),
     }
@@ -165,11 +166,19 @@ def _model_version(home: Home, version: str, attempt: str) -> int | None:
     return read_record(home.store, RegisteredModel, version, attempt).model_version
 
 
-def _near_duplicates(store: Store, seen: pa.Table, sha256: str) -> list[dict[str, Any]]:
-    """Other photos of its group, a row each: the newest key and label, the first and the last version."""
+def _near_duplicates(home: Home, seen: pa.Table, sha256: str) -> list[dict[str, Any]]:
+    """Others of its group, and copies in none, a row each: the newest key and label, the first and the last version.
+
+    What is quarantined is in no group: a bridge, or a copy that nobody labelled.
+    """
     groups = pa.array(sorted(set(seen["group"].drop_null().to_pylist())), pa.string())
+    alike = pa.array(history.copies_of(history.read_history(home.store, home.cache), sha256), pa.string())
     rows = find_rows(
-        store, lambda table: pc.and_(pc.is_in(table["group"], groups), pc.not_equal(table["sha256"], sha256))
+        home.store,
+        lambda table: pc.and_(
+            pc.or_(pc.is_in(table["group"], groups), pc.is_in(table["sha256"], alike)),
+            pc.not_equal(table["sha256"], sha256),
+        ),
     )
     photos: dict[str, dict[str, Any]] = {}
     for row in rows.to_pylist():

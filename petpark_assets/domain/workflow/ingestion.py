@@ -32,7 +32,6 @@ from petpark_assets.domain.lake import (
     ingest,
     leakage,
     ownership,
-    sightings,
 )
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, LabelBook, open_labels, settled
 from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
@@ -95,7 +94,6 @@ def new_dataset_version(
             home.ledger.append("dataset_version_made", asdict(record))
             write_record(home.store, record, {**source, **circumstances()})
             _describe(home, record)
-            sightings.read_sightings(home.store, home.cache)  # so that whoever asks for a photo need not wait
     return result
 
 
@@ -103,7 +101,7 @@ def newest_if_unchanged(home: Home, lake_uri: str, labels: Sequence[str] = ()) -
     """The newest version where a look at the lake's names shows that it would be made again: seconds, and no run."""
     lake, book = look_at(home, lake_uri, labels)
     record = ingest.newest_if_unchanged(lake, home.store, book, cache=home.cache)
-    return record.dataset_version if record is not None and not _unrecorded(home) else None
+    return record.dataset_version if record is not None and not any(_left_undone(home)) else None
 
 
 def look_at(home: Home, lake_uri: str, labels: Sequence[str] = ()) -> tuple[Lake, LabelBook]:
@@ -136,8 +134,11 @@ def _newest_noted(home: Home, name: str) -> Any:
 
 
 def _complete_versions(home: Home, circumstances: Callable[[], dict[str, Any]], *, besides: str | None = None) -> None:
-    """Record what was stopped between its manifest and its record: also versions that others have overtaken since."""
-    left = [version for version in _unrecorded(home) if version != besides]
+    """Record and describe what was stopped after its manifest: also versions that others have overtaken since."""
+    unrecorded, undescribed = _left_undone(home)
+    for version in undescribed:
+        _describe(home, read_record(home.store, RawImages, version))
+    left = [version for version in unrecorded if version != besides]
     if not left:
         return
     made = [event.subject for event in home.ledger.events() if event.event == "dataset_version_made"]
@@ -158,11 +159,13 @@ def _noted_source(home: Home, version: str) -> Mapping[str, Any]:
     return {name: last[name] for name in ("lake", "labels") if name in last}
 
 
-def _unrecorded(home: Home) -> list[str]:
-    """The versions without a record, by a listing."""
+def _left_undone(home: Home) -> tuple[list[str], list[str]]:
+    """The versions without a record, and others without their description, by a listing."""
     versions = catalogue.list_versions(home.store)
     keys = set(home.store.list_keys(RawImages.asset))
-    return [version for version in versions if record_key(RawImages, version, None) not in keys]
+    unrecorded = [version for version in versions if record_key(RawImages, version, None) not in keys]
+    recorded = [version for version in versions if version not in unrecorded]
+    return unrecorded, [version for version in recorded if croissant_key(version) not in keys]
 
 
 def _open_book(home: Home, lake: Lake, labels: Sequence[str]) -> LabelBook:

@@ -88,6 +88,19 @@ def against_earlier(members: pa.Table, version: str, manifest: pa.Table) -> Iter
             )  # fmt: skip
 
 
+def assigned_otherwise(members: pa.Table, version: str, manifest: pa.Table) -> Iterator[Finding]:
+    """Photos on another side than the rule gives them, worked out again from this version and all before it."""
+    accepted = manifest.filter(pc.is_valid(manifest["split"]))
+    sides = splits.assign(accepted.select(["sha256", "label", "group"]), members.select(["sha256", "split"]))
+    is_other = pc.not_equal(accepted["split"], sides)
+    found = accepted.filter(is_other).append_column("ruled", sides.filter(is_other))
+    for row in found.select(["sha256", "key", "split", "ruled"]).to_pylist():
+        yield Finding(
+            claim="sides_are_as_ruled", dataset_version=version, sha256=row["sha256"], key=row["key"],
+            detail=f"on the {row['split']} side, the rule gives it the {row['ruled']} side",
+        )  # fmt: skip
+
+
 def unbalanced(members: pa.Table, version: str, manifest: pa.Table) -> Iterator[dict[str, Any]]:
     """The classes that are off 80/20, with `is_reachable`: whether the groups that were new could have mended it."""
     for label, found in splits.balance(manifest).items():

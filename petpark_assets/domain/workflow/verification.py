@@ -17,7 +17,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,6 +39,7 @@ CLAIMS: Mapping[str, str] = MappingProxyType({
     "every_photo_is_counted_once": "each row has one state, and what belongs to it; no bytes are accepted twice",
     "groups_stay_together": "no group of near-duplicates is on both sides, within a version or over versions",
     "photos_keep_their_side": "no photo is on different sides in any two versions",
+    "sides_are_as_ruled": "each photo has the side that the rule gives it, from its version and those before alone",
     "copies_keep_one_side": "no two near-duplicates, by the rule of the grouping, are on different sides",
     "no_leak_by_another_signature": "nor are any two that the independent check verifies as copies",
     "split_is_80_to_20": "each class is within tolerance, or removals have put that out of reach",
@@ -123,6 +123,7 @@ def _read_versions(
     findings: list[Finding] = []
     out_of_reach = []
     previous: str | None = None
+    is_all_read = True
     for version in catalogue.list_versions(store):
         digest, previous = previous, catalogue.manifest_sha256(store, version)
         about = {"claim": "manifests_are_as_recorded", "dataset_version": version}
@@ -131,11 +132,14 @@ def _read_versions(
             manifest = catalogue.read_manifest(store, version, record.manifest, columns=_COLUMNS)
         except PermanentError as error:
             findings.append(Finding(**about, detail=str(error)))
+            is_all_read = False
             continue
         if record.previous_manifest != digest:
             findings.append(Finding(**about, detail=_gap(record.previous_manifest, digest)))
         findings += invariants.within(version, manifest)
         findings += invariants.against_earlier(members, version, manifest)
+        if is_all_read:  # else nobody knows what it followed from
+            findings += invariants.assigned_otherwise(members, version, manifest)
         findings += _accepted_again(store, version, manifest, gone)
         for found in invariants.unbalanced(members, version, manifest):
             if found.pop("is_reachable"):
@@ -171,18 +175,12 @@ def _copies_across(members: pa.Table, signed: pa.Table) -> Iterator[Finding]:
             detail="no manifest has its signature, so its copies cannot be found",
         )  # fmt: skip
     known = members.filter(pc.is_valid(places))
-    signatures = _stack(signed["signature"].take(places.drop_null()))
+    signatures = history.stack(signed["signature"].take(places.drop_null()))
     pairs = likeness.near_duplicates(signatures, np.ones(len(signatures), dtype=bool))
     is_test = np.asarray(pc.equal(known["split"], "test"))
     for one, other in pairs[is_test[pairs[:, 0]] != is_test[pairs[:, 1]]].tolist():
         train, test = (other, one) if is_test[one] else (one, other)
         yield pair(claim, known, known, (train, test), "near-duplicates")
-
-
-def _stack(signatures: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
-    """uint8 [N, bytes] of binary values of one length."""
-    data = np.frombuffer(b"".join(signatures.to_pylist()), np.uint8)
-    return data.reshape(len(signatures), -1) if len(signatures) else data.reshape(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

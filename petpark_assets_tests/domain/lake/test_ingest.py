@@ -16,7 +16,16 @@ from PIL import Image
 
 from petpark_assets.domain import files, images, splits
 from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
-from petpark_assets.domain.lake import catalogue, corrections, fingerprints, ingest, inspection, sources
+from petpark_assets.domain.lake import (
+    catalogue,
+    corrections,
+    fingerprints,
+    ingest,
+    inspection,
+    manifest_cache,
+    sightings,
+    sources,
+)
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.lake.labels import DEFAULT_LABELS, open_labels
 from petpark_assets.domain.lake.mapping import map_in_threads
@@ -100,6 +109,19 @@ def test_every_object_seen_is_accepted_a_duplicate_or_quarantined(tmp_path):
     assert (counted["accepted"], counted["ignored"]) == (20, 1)
     assert sum(result.raw_images.quarantined_by_reason.values()) == counted["quarantined"] > 0
     assert result.raw_images.accepted_by_label == {"cat": 10, "dog": 10}
+
+
+def test_whoever_asks_for_a_photo_need_not_read_what_an_ingestion_made(lake, tmp_path):
+    """The index of sightings is written beside each version, and says what a reading of all manifests says."""
+    run(lake, tmp_path / "home")
+    put(lake, "cat/again.png", photo(1))
+    (lake / "dog/0.png").unlink()
+    run(lake, tmp_path / "home")
+    store = files.LocalStore(tmp_path / "home/store")
+    names, path = ["v0001", "v0002"], tmp_path / "home/cache" / sightings.FILE_NAME
+    kept, num_versions = manifest_cache.load(path, sightings.SCHEMA, store, names)
+    assert num_versions == 2
+    assert (kept, names) == sightings.read_sightings(store, tmp_path / "empty")
 
 
 def test_copies_of_known_and_of_new_photos_are_each_known(lake, tmp_path):

@@ -1,6 +1,7 @@
 """Claims about a lake and a store in a bucket: the same catalogue as from a folder, whatever the network does."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 
@@ -56,7 +57,8 @@ def test_failing_slow_and_cut_requests_change_nothing(quiet, lake_uri, s3_server
     uri, access = f"s3://{new_bucket(s3_server)}/store", s3_server.access()
     with spoiling(s3_server.endpoint_url, one_in=20, seed=seed) as proxy:
         spoilt_access = dataclasses.replace(access, endpoint_url=proxy.endpoint_url)
-        num_runs = local.run_until_done(lake_uri, uri, spoilt_access, tmp_path / "cache")
+        look = partial(local.open_bucket, uri, access, tmp_path / "look")
+        num_runs = local.run_until_done(lake_uri, uri, spoilt_access, tmp_path / "cache", look)
         assert proxy.num_requests > 100
         assert len(proxy.spoilt) > 2
     assert local.contents(local.open_bucket(uri, access, tmp_path / "quiet")) == quiet

@@ -175,8 +175,10 @@ def test_a_copy_of_a_contested_photo_does_not_get_round_the_conflict(lake, tmp_p
     put(lake, "cat/dog.77.png", contested)
     put(lake, "cat/also.png", contested)
     run(lake, tmp_path / "home")
-    found = {key: rows(tmp_path / "home")[key]["reason"] for key in ("cat/dog.77.png", "cat/also.png")}
-    assert set(found.values()) == {"conflicting_label"}
+    contested, copy = (rows(tmp_path / "home")[key] for key in ("cat/dog.77.png", "cat/also.png"))
+    assert contested["reason"] == copy["reason"] == "conflicting_label"
+    assert copy["detail"] == f"the same photo as cat/dog.77.png, of which is said: {contested['detail']}"
+    assert all(claim in copy["detail"] for claim in contested["claims"])
 
 
 def test_what_is_larger_than_any_photo_is_set_aside_unread(lake, tmp_path):

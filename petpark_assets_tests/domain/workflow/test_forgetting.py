@@ -58,7 +58,10 @@ def put(lake, key, data):
 
 @pytest.fixture(scope="module")
 def first_home(tmp_path_factory):
-    """A lake of 24 photos, a copy and a brightened copy of one of them and one without a class, in two versions."""
+    """24 photos, copies of one of them, and one without a class, in two versions.
+
+    A copy is the same bytes, two are of other brightness, one of these without a class.
+    """
     folder = tmp_path_factory.mktemp("forgetting")
     lake = folder / "lake"
     for number in range(24):
@@ -66,6 +69,7 @@ def first_home(tmp_path_factory):
     put(lake, "cat/copy-of-1.png", png(picture(1)))
     put(lake, "cat/like-1.png", png(ImageEnhance.Brightness(picture(1)).enhance(0.9)))
     put(lake, "nobody-knows.png", png(picture(100)))
+    put(lake, "like-1-too.png", png(ImageEnhance.Brightness(picture(1)).enhance(1.1)))
     home = open_home(folder / "home", actor="Kim")
     for version in ("v0001", "v0002"):
         ingestion.new_dataset_version(home, str(lake), SIDE)
@@ -103,6 +107,11 @@ def home(folder):
     return open_home(folder / "home", actor="Kim")
 
 
+def in_lake(home, key):
+    """The sha256 of a file of the lake."""
+    return files.sha256((home.root.parent / "lake" / key).read_bytes())
+
+
 def left(home, wanted):
     """Where something of a photo is left, as paths below the home."""
     return [path.removeprefix(f"{home.root}/") for path in scan.files_with(wanted, [home.root])]
@@ -133,7 +142,7 @@ def test_a_quarantined_photo_goes_from_the_contact_sheets_too(home):
 def test_all_that_the_photo_touched_is_named(home):
     """Who asks to be forgotten is owed the answer where their photo was; near-duplicates are a person's decision."""
     document = json.loads(json.dumps(forgetting.forget(home, "cat/1.png", f"  {REASON}\n")))
-    sha256, like = files.sha256(png(picture(1))), files.sha256((home.root.parent / "lake/cat/like-1.png").read_bytes())
+    sha256 = files.sha256(png(picture(1)))
     assert (document["sha256"], document["reason"], document["who"]) == (sha256, REASON, "Kim")
     assert document["is_new"]
     assert document["keys"] == document["still_in_lake"] == ["cat/1.png", "cat/copy-of-1.png"]
@@ -142,13 +151,22 @@ def test_all_that_the_photo_touched_is_named(home):
         ("v0001", "cat/1.png", "accepted"), ("v0001", "cat/copy-of-1.png", "duplicate"),
         ("v0002", "cat/1.png", "accepted"), ("v0002", "cat/copy-of-1.png", "duplicate"),
     ]  # fmt: skip
-    assert document["near_duplicates"] == [
-        {"sha256": like, "first_version": "v0001", "last_version": "v0002", "key": "cat/like-1.png", "label": "cat"}
+    since = {"first_version": "v0001", "last_version": "v0002"}
+    copies = [("cat/like-1.png", "cat"), ("like-1-too.png", None)]
+    assert sorted(document["near_duplicates"], key=lambda found: found["key"]) == [
+        {"sha256": in_lake(home, key), **since, "key": key, "label": label} for key, label in copies
     ]
     assert (document["models"], document["pages_not_drawn"]) == ([], [])
     assert tombstones.read(home.store, sha256).keys == ("cat/1.png", "cat/copy-of-1.png")
     (event,) = [event for event in home.ledger.events() if event.event == "photo_forgotten"]
     assert (event.subject["sha256"], event.subject["reason"], event.actor) == (sha256, REASON, "Kim")
+
+
+def test_the_copies_of_a_quarantined_photo_are_named_too(home):
+    """It is in no group: whoever asks for it to be forgotten is owed those as well."""
+    found = forgetting.forget(home, "like-1-too.png", REASON)["near_duplicates"]
+    assert {copy["key"] for copy in found} == {"cat/copy-of-1.png", "cat/like-1.png"}
+    assert forgetting.forget(home, "nobody-knows.png", REASON)["near_duplicates"] == []
 
 
 @pytest.mark.debian

@@ -97,6 +97,22 @@ def test_a_version_that_overtakes_another_records_it_first(home, lake):
     assert proof.verify(home)["is_sound"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # see test_croissant.py
+def test_a_description_that_a_kill_kept_back_comes_with_the_next_look(home, lake, monkeypatch):
+    """The record was written, and the lake has not changed since; what is stored is Croissant to its own library."""
+    monkeypatch.setattr(sources, "SETTLED_AFTER_S", -10)
+    ingest(home, lake)
+    home.store.delete(ingestion.croissant_key("v0001"))
+    assert ingestion.newest_if_unchanged(home, str(lake)) is None
+    assert ingest(home, lake) == "v0001"
+    assert recorded(home) == told(home) == ["v0001"]
+    assert ingestion.newest_if_unchanged(home, str(lake)) == "v0001"
+    import mlcroissant  # seconds
+
+    path = home.store.local_path(ingestion.croissant_key("v0001"))
+    assert mlcroissant.Dataset(jsonld=str(path)).metadata.name == "pet-park-photos-v0001"
+
+
 def test_label_sources_outlive_a_version_that_others_recorded(home, lake):
     """Who records another's version does not know them; the next look that names none must not take labels back."""
     ingest(home, lake, labels=LABELS)

@@ -149,6 +149,28 @@ def test_a_photo_that_changes_sides_is_named_with_its_key(home):
     assert (row["dataset_version"], row["key"], row["sha256"]) == ("v0004", photo["key"], photo["sha256"])
 
 
+def test_sides_that_somebody_chose_are_named(home):
+    """Balanced, kept for ever and without a copy across: only the rule, applied again, tells that nobody drew lots."""
+    shutil.rmtree(home.store.root)
+    (home.root / "ledger.jsonl").unlink()
+    lake = home.root.parent / "lake"
+    draw_lake(lake, num_images=40, num_broken=0)
+    ingestion.new_dataset_version(home, str(lake), SIDE)
+    rows = catalogue.read_manifest(home.store, "v0001").to_pylist()
+    for side in ("train", "test"):  # both of one class
+        photo = next(row for row in rows if row["label"] == "cat" and row["split"] == side and "swapped" not in row)
+        photo |= {"split": {"train": "test", "test": "train"}[side], "swapped": True}
+    swapped = {row["key"] for row in rows if row.pop("swapped", False)}
+    home.store.delete(catalogue.manifest_key("v0001"))
+    home.store.delete("raw_images/v0001.json")
+    table = catalogue.build_table(rows, num_ignored=1, previous_manifest=None)
+    catalogue.write_manifest(home.store, "v0001", table)
+    (home.root / "ledger.jsonl").unlink()
+    claims, found = offending(home)
+    assert claims == {"sides_are_as_ruled"}
+    assert {row["key"] for row in found} == swapped
+
+
 BY_BOTH_SIGNATURES = {"copies_keep_one_side", "no_leak_by_another_signature"}
 
 
