@@ -24,7 +24,7 @@ install: $(STAMP) ## .venv with everything pinned, and the petpark command in it
 demo: $(STAMP) ## the whole graph on a small drawn lake, in .petpark-demo/
 	@$(BIN)/petpark demo
 
-test: $(STAMP) ## every test that needs only pip; the others skip and name the program they miss
+test: $(STAMP) ## the tests that need only pip, but those of minutes (`make prove`); others skip and name what they miss
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 prove: $(STAMP) ## the proofs that take minutes each: whole processes killed while they work, and the production profile
@@ -45,7 +45,7 @@ dev: $(STAMP) ## the Dagster UI with its daemon
 production: $(STAMP) ## the production profile on this machine, on loopback: PostgreSQL, S3, MLflow, two Ray nodes, Dagster, the login proxy
 	@$(BIN)/python -m infra.production
 
-bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, builds in production, grouping, arrivals, faults, crashes, memory, inference, audit, backups, the recipe laptop; hours
+bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, builds in production, grouping, arrivals, faults, crashes, memory, inference, audit, backups, the demo, the speed of training, the recipe laptop; hours
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.ingestion_on_s3
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.build_on_s3
@@ -58,10 +58,13 @@ bench: $(STAMP) ## the measured claims, on PETPARK_PHOTOS: ingestion, builds in 
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.inference
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.audit
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.backups
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.demo
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.training_speed_cpu
 	@$(BIN)/python -m petpark_assets_tests.benchmarks.laptop
 
 bench-gpu: $(STAMP) ## the recipe gpu on one GPU, on PETPARK_PHOTOS: accuracy of 5 seeds, seconds to 0.97, photos a second
-	@$(BIN)/python -m petpark_assets_tests.benchmarks.gpu_training --photos "$${PETPARK_PHOTOS:?set it to a folder of real photos}"
+	@$(BIN)/python -m petpark_assets_tests.benchmarks.gpu_training --commit "$$(git rev-parse HEAD)" \
+	  --photos "$${PETPARK_PHOTOS:?set it to a folder of real photos}"
 
 audit: $(STAMP) ## the pinned packages against databases of known holes; fails saying "not audited" where none can be believed
 	@$(BIN)/python -m petpark_assets_tests.security.dependency_audit
