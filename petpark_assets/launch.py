@@ -3,27 +3,32 @@
 The runs are the same as those from the UI and are seen there. Not here: what a person types and reads (cli.py).
 """
 
+import contextlib
 import logging
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, cast
 
 import dagster as dg
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.checks.report import model_satisfies
 from petpark_assets.definitions import build_defs
 from petpark_assets.domain.attempts import Attempt, new_attempt
-from petpark_assets.domain.errors import PermanentError, PetparkError
-from petpark_assets.domain.files import has_record
+from petpark_assets.domain.errors import PermanentError, PetparkError, refused_by_disk
+from petpark_assets.domain.files import has_record, named_disk_errors
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake.labels import settled
 from petpark_assets.domain.lake.sources import open_lake
 from petpark_assets.domain.recipes import find_recipe
 from petpark_assets.domain.records import EvaluationReport, RegisteredModel
 from petpark_assets.domain.workflow import summary
-from petpark_assets.resources.environments import Environment, open_here
+from petpark_assets.resources.environments import PRODUCTION, Environment, open_here
 from petpark_assets.resources.runs import HOST_TAG, IN_PROCESS, find_failure, lost_process, this_machine
 
 Show = Callable[[str], None]
@@ -32,6 +37,8 @@ MOST_RUNS = 100
 """The newest of a version that are looked through for an attempt's; one more of an older one does no harm."""
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
 """At most: those of the machines, and of PostgreSQL's."""
+NOT_LOGGED = "Exception while writing logger call to event log"
+"""What Dagster prints of an event that it cannot write; then it raises the same error."""
 
 
 def build_lake(
@@ -95,7 +102,8 @@ def _is_shown(home: Home, attempt: Attempt) -> bool:
     is_registered = has_record(home.store, RegisteredModel, attempt.dataset_version, attempt.id)
     last = dg.AssetKey((RegisteredModel if is_registered else EvaluationReport).asset)
     wanted = dg.AssetRecordsFilter(asset_key=last, asset_partitions=[attempt.dataset_version])
-    seen = dg.DagsterInstance.get().fetch_materializations(wanted, limit=MOST_RUNS).records
+    with _clear_disk_errors(home.root):
+        seen = dg.DagsterInstance.get().fetch_materializations(wanted, limit=MOST_RUNS).records
     found = (each.asset_materialization for each in seen)
     return any(each.metadata["attempt"].value == attempt.id for each in found if each and "attempt" in each.metadata)
 
@@ -121,7 +129,7 @@ def _run_job(
 ) -> dg.ExecuteInProcessResult:
     definitions = build_defs(environment, loggers={"terminal": _shown_by(show)})
     config = {"resources": {"recipe": {"config": {"recipe": recipe_name}}}, "loggers": {"terminal": {}}}
-    with _alone(environment) as instance:
+    with _clear_disk_errors(environment.home), _alone(environment) as instance:
         result = definitions.resolve_job_def(name).execute_in_process(
             instance=instance,
             run_config={**(run_config or {}), **config},
@@ -135,6 +143,34 @@ def _run_job(
 
 
 @contextmanager
+def _clear_disk_errors(home: Path) -> Iterator[None]:
+    """What the disk with Dagster's databases refuses, in one line."""
+    folder = home / "dagster"
+    with named_disk_errors(folder), contextlib.redirect_stderr(cast("IO[str]", _SayingOnce(sys.stderr))):
+        try:
+            yield
+        except Exception as error:
+            refusal = refused_by_disk(error, folder)
+            if refusal is None:
+                raise
+            raise refusal from error
+
+
+class _SayingOnce:
+    """A stream without what Dagster prints of errors that it raises too, some lines and a whole query each."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """See IO."""
+        return len(text) if text.startswith(NOT_LOGGED) else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
 def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
     """The home's Dagster instance, for one such process at a time, on one machine or on several that share a ledger.
 
@@ -145,12 +181,34 @@ def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
     """
     busy = f"another petpark builds in the home {environment.home}: wait for its end"
     with open_here(environment).alone("launch", busy) as locks_since:
+        if environment.name != PRODUCTION:
+            _make_databases(environment.home / "dagster")
         instance = dg.DagsterInstance.get()
         for run in instance.get_runs(dg.RunsFilter(tags=IN_PROCESS, statuses=[dg.DagsterRunStatus.STARTED])):
             if _is_lost(instance, run, locks_since):
                 instance.report_run_failed(run, "the process that ran it is gone")
                 instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         yield instance
+
+
+def _make_databases(folder: Path) -> None:
+    """Make Dagster's where there are none: beside their place, then renamed.
+
+    One that a full disk or a kill left without some of its tables Dagster fills up as it would an old one: indexes are
+    missing for good, and a later upgrade would move data that is not there.
+    """
+    if folder.exists():
+        return
+    begun = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(begun, ignore_errors=True)
+    try:
+        DagsterSqliteStorage.from_local(str(begun)).dispose()
+        begun.rename(folder)
+    except OSError:
+        if not folder.exists():  # otherwise `petpark dev` has just made its own
+            raise
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
 
 
 def _is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun, locks_since: datetime | None) -> bool:

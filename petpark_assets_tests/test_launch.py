@@ -2,20 +2,25 @@
 
 import dataclasses
 import errno
+import sqlite3
+import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from petpark_assets import launch
+from petpark_assets import cli, launch
 from petpark_assets.assets.versions import ATTEMPT_TAG
 from petpark_assets.domain.attempts import new_attempt
 from petpark_assets.domain.errors import PermanentError
 from petpark_assets.domain.home import open_home
+from petpark_assets.domain.lake.catalogue import list_versions
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.domain.recipes import RECIPES, override
 from petpark_assets.domain.workflow import retraining, summary, testing
 from petpark_assets.resources.environments import Environment, enter_home
+from petpark_assets_tests.benchmarks.crash_reader import assert_nothing_half_made
 
 HOPELESS = dataclasses.replace(
     override(
@@ -38,11 +43,16 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def forget_the_home_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what enter_home sets, all that would lead another test to a home that is gone."""
+    for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, "set by enter_home, and again what it was after the test")
+
+
 @pytest.fixture
 def build(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`petpark build` on a home of its own with a recipe that no model satisfies."""
-    for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
-        monkeypatch.setenv(name, "set by enter_home, and again what it was after the test")
+    forget_the_home_afterwards(monkeypatch)
     enter_home(tmp_path / "home")
     monkeypatch.setitem(RECIPES, HOPELESS.name, HOPELESS)
     environment = Environment(
@@ -81,3 +91,61 @@ def test_a_rejection_that_a_full_disk_kept_from_being_shown_is_told_and_then_com
     monkeypatch.setattr(launch, "_is_shown", lambda *_: False)  # as after a kill before Dagster noted the step's end
     assert build() == again
     assert len(instance.get_runs(runs)) == 3
+
+
+SIZES_KB = (64, 120, 300, 500, 800)
+"""Of a disk that is full while the first of Dagster's databases is made, at its end, among the others, in the run."""
+
+
+@pytest.fixture
+def small_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A home on a disk of its own, and what gives that another size."""
+    forget_the_home_afterwards(monkeypatch)
+    home = tmp_path / "home"
+    home.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", home], capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"needs the right to mount a small disk (root): {made.stderr.decode().strip()}")
+    yield home, lambda size_kb: subprocess.run(["mount", "-o", f"remount,size={size_kb}k", home], check=True)
+    subprocess.run(["umount", "--lazy", home], check=True)
+
+
+def schemas(folder: Path) -> dict[str, list]:
+    """What each of Dagster's databases is made of: tables, indexes, its version, and what Dagster has moved in it."""
+    found = {}
+    for name in ("history/runs.db", "history/runs/index.db", "schedules/schedules.db"):
+        with closing(sqlite3.connect(folder / name)) as database:
+            queries = ("SELECT sql FROM sqlite_master", "SELECT * FROM alembic_version")
+            moved = "SELECT name FROM secondary_indexes WHERE migration_completed IS NOT NULL"
+            found[name] = [sorted(database.execute(query).fetchall(), key=str) for query in (*queries, moved)]
+    return found
+
+
+def test_a_full_disk_is_one_line_and_with_room_the_same_command_goes_on(
+    lake: Path, small_home, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Dagster's SQLite lies on the home's disk, and its errors, with whole queries in them, come from anywhere.
+
+    Databases that it had begun it would complete as if they were old ones, without some indexes, for ever.
+    """
+    home, resize = small_home
+
+    def ingest() -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.app(["lake", "ingest", "--lake", str(lake), "--home", str(home)], prog_name="petpark")
+        return ended.value.code, capfd.readouterr().err
+
+    for size_kb in SIZES_KB:
+        resize(size_kb)
+        code, told = ingest()
+        refused = f"petpark: no space left on the disk while writing {home}/"
+        assert (code, [line for line in told.splitlines() if "sql" in line.lower()]) == (1, [])
+        assert told.splitlines()[-1].startswith(refused)
+        assert told.count("no space left") == 1
+        assert_nothing_half_made(open_home(home, actor="reader"))
+    assert not [path.name for path in home.iterdir() if path.name in {"errors.log", ".dagster.part"}]
+    resize(100_000)
+    assert ingest()[0] == 0
+    assert list_versions(open_home(home, actor="reader").store) == ["v0001"]
+    launch._make_databases(tmp_path / "undisturbed")
+    assert schemas(home / "dagster") == schemas(tmp_path / "undisturbed")

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import pytest
 
 from petpark_assets.domain.lake.drawn import draw_lake
+from petpark_assets.resources.environments import PROJECT_FOLDER
 from petpark_assets_tests.conftest import TEST_FOLDER
 
 pytestmark = pytest.mark.timeout(700)
@@ -31,6 +32,13 @@ ASSETS_BY_GROUP = {
     "registration": {"registered_model"},
 }
 NINE_ASSETS = set().union(*ASSETS_BY_GROUP.values())
+CHECKS_BY_ASSET = {
+    "raw_images": {"every_photo_is_counted_once"},
+    "test_split": {"no_photo_on_both_sides", "no_near_duplicate_on_both_sides", "split_is_80_to_20"},
+    "evaluation_report": {"model_satisfies"},
+    "onnx_package": {"package_is_whole"},
+    "registered_model": {"version_can_be_downloaded"},
+}
 
 LOADED_S = 500
 """Until the code is loaded: 30 s on idle cores, several times that on busy ones."""
@@ -43,6 +51,11 @@ LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $p
 RUN = (
     "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status assetMaterializations { assetKey { path } } } } }"
 )
+CHECKS = """{ assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
+    name executionForLatestMaterialization { status partition } } } } } }"""
+ATTEMPTS = "{ runsOrError { ... on Runs { results { pipelineName tags { key value } } } } }"
+MATERIALIZE = "__ASSET_JOB"
+"""The job of Dagster's that the UI's button Materialize launches, with the assets and checks that are selected."""
 SMALL = {
     "recipe": "demo",
     "hyperparameters": {"epochs": 1, "width": 4},
@@ -103,8 +116,15 @@ def stop(process, home):
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory):
+def checkout():
+    """What is in the project's folder before anything is started."""
+    return set(PROJECT_FOLDER.iterdir())
+
+
+@pytest.fixture(scope="module")
+def ui(checkout, tmp_path_factory):
     """The address of `petpark dev` on an empty home, once it knows our assets."""
+    assert checkout
     home, port = tmp_path_factory.mktemp("dev") / "home", free_port()
     log = home.parent / "dev.log"
     command = [
@@ -160,9 +180,17 @@ def test_server_knows_every_asset_in_its_step(ui):
     assert found >= {(group, name) for group, names in ASSETS_BY_GROUP.items() for name in names}
 
 
-def launch(url, job, run_config, **tags):
-    """Launch a job as the UI does and wait for its end; the names of the assets it materialized."""
+def launch(url, job, run_config, *, assets=(), **tags):
+    """Launch a job, or Materialize of assets with their checks, as the UI does, and wait for its end.
+
+    The names of the assets it materialized.
+    """
     selector = {"repositoryLocationName": "petpark_assets", "repositoryName": "__repository__", "jobName": job}
+    if assets:
+        selector["assetSelection"] = [{"path": [name]} for name in assets]
+        selector["assetCheckSelection"] = [
+            {"assetKey": {"path": [asset]}, "name": name} for asset in assets for name in CHECKS_BY_ASSET.get(asset, ())
+        ]
     params = {
         "selector": selector,
         "runConfigData": run_config,
@@ -180,14 +208,48 @@ def launch(url, job, run_config, **tags):
     pytest.fail(f"{job} is not done after {BUILT_S} s")
 
 
+def checks(url):
+    """How each check ended, and of which version, by its asset and name; None where it was not made yet."""
+    return {
+        (node["assetKey"]["path"][-1], check["name"]): check["executionForLatestMaterialization"]
+        for node in ask(url, CHECKS)["assetNodes"]
+        for check in node["assetChecksOrError"].get("checks", ())
+    }
+
+
+RECIPE = {"resources": {"recipe": {"config": SMALL}}}
+
+
+@pytest.fixture(scope="module")
+def built(ui, tmp_path_factory):
+    """What Materialize made of the nine assets of v0001, once its job had made that version."""
+    lake = tmp_path_factory.mktemp("lake") / "photos"
+    draw_lake(lake, num_images=40)
+    told = {"ops": {"look_at_the_lake": {"config": {"lake": str(lake)}}}}
+    launch(ui, "new_dataset_version", {**RECIPE, **told})
+    return launch(ui, MATERIALIZE, RECIPE, assets=sorted(NINE_ASSETS), partition="v0001")
+
+
 @pytest.mark.slow
-def test_one_version_is_built_from_the_ui(ui, tmp_path):
-    """Look at the lake, then materialize its version: the daemon starts a process for each step of the whole flow."""
-    draw_lake(tmp_path / "lake", num_images=40)
-    recipe = {"resources": {"recipe": {"config": SMALL}}}
-    lake = {"ops": {"look_at_the_lake": {"config": {"lake": str(tmp_path / "lake")}}}}
-    launch(ui, "new_dataset_version", {**recipe, **lake})
-    assert launch(ui, "build", recipe, partition="v0001") == NINE_ASSETS
+def test_one_version_is_built_from_the_ui(ui, built):
+    """Look at the lake, then Materialize its version: the daemon starts a process for each step of the whole flow."""
+    assert built == NINE_ASSETS
+    assert checks(ui) == {
+        (asset, name): {"status": "SUCCEEDED", "partition": "v0001"}
+        for asset, names in CHECKS_BY_ASSET.items()
+        for name in names
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("built")
+def test_materialize_of_one_asset_goes_on_with_the_attempt(ui):
+    """A person selects trained_cnn alone and presses the same button: no second attempt is begun."""
+    assert launch(ui, MATERIALIZE, RECIPE, assets=["trained_cnn"], partition="v0001") == {"trained_cnn"}
+    runs = ask(ui, ATTEMPTS)["runsOrError"]["results"]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs if run["pipelineName"] == MATERIALIZE]
+    assert len(tags) == 2
+    assert len({run["petpark/attempt"] for run in tags}) == 1
 
 
 @pytest.mark.debian
@@ -202,3 +264,23 @@ def test_browser_shows_the_graph_with_all_nine_assets(ui, page, request):
     picture.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=picture, clip=page.locator("svg:has(foreignObject)").first.bounding_box())
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.debian
+@pytest.mark.slow
+@pytest.mark.usefixtures("built")
+def test_browser_draws_the_pictures_of_a_report(ui, page):
+    """Pictures are links with their bytes in them, which a server's policy or the UI's Markdown may refuse to draw."""
+    page.goto(f"{ui}/assets/evaluation_report?view=overview")
+    row = page.locator("tr").filter(has=page.get_by_text("confusion", exact=True))
+    row.get_by_text("Show Markdown").click(timeout=120_000)
+    picture = page.locator("img[src^='data:image/png']").first
+    picture.wait_for(timeout=60_000)
+    assert picture.evaluate("img => img.decode().then(() => img.naturalWidth)") > 200
+
+
+def test_services_leave_nothing_in_the_project_folder(checkout, ui):
+    """It is a person's checkout, or a container's read-only folder."""
+    assert ask(ui, GRAPH)["assetNodes"]
+    new = {path.name for path in set(PROJECT_FOLDER.iterdir()) - checkout}
+    assert {name for name in new if not name.endswith("_cache")} <= {TEST_FOLDER.name}

@@ -324,6 +324,7 @@ def enter_home(home: Path, *, reports_url: str | None = None, ui_url: str | None
     os.environ["PETPARK_HOME"] = str(home.absolute())
     os.environ["DAGSTER_HOME"] = str(instance_folder(os.environ.get("PETPARK_ENV")))
     os.environ["PETPARK_DAGSTER"] = str(home.absolute() / "dagster")  # dagster.yaml cannot join a folder to a variable
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "true"  # it is off; Dagster's services make folders for it all the same
 
 
 def enter_profile(home: Path | None = None) -> Environment:

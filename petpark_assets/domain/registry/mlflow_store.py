@@ -7,6 +7,7 @@ Not here: any rule about versions and aliases (versions.py).
 
 import logging
 import os
+import secrets
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
+from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError, refused_by_disk
 from petpark_assets.domain.files import alone, digest, named_disk_errors
 from petpark_assets.domain.records import HyperparameterSearch
 
@@ -215,6 +216,7 @@ class MlflowStore:
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)  # when somebody else imported it first, as Ray Tune does
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # whole stacks of what we say in a line
 
         with alone(self._folder / "opening.lock"):  # two processes must not make the tables of a new database at once
             if self.is_empty():
@@ -227,11 +229,18 @@ class MlflowStore:
         from mlflow import MlflowClient
 
         assert self._database is not None
+        self._remove_begun()
+        begun = self._folder / f"{_BEGUN}.{secrets.token_hex(4)}"  # MLflow keeps what it opened of a name, also in vain
+        try:
+            MlflowClient(tracking_uri=f"sqlite:///{begun}").search_experiments(max_results=1)
+            begun.replace(self._database)
+        except BaseException:
+            self._remove_begun()
+            raise
+
+    def _remove_begun(self) -> None:
         for left in self._folder.glob(f"{_BEGUN}*"):  # with SQLite's journal
             left.unlink()
-        begun = self._folder / _BEGUN
-        MlflowClient(tracking_uri=f"sqlite:///{begun}").search_experiments(max_results=1)
-        begun.replace(self._database)
 
     def _check_database(self) -> None:
         """MLflow would try for 95 s to open a file that is no database, and then print its stack."""
@@ -241,19 +250,27 @@ class MlflowStore:
             with closing(sqlite3.connect(self._database)) as connection:
                 connection.execute("PRAGMA schema_version")
         except sqlite3.OperationalError as error:
+            if refused_by_disk(error, self._folder):
+                raise
             raise InvalidInput(f"the model registry {self._database} cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
             raise CorruptData(f"{self._database} is not a database any more: restore it from a backup") from error
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
-        """MLflow's refusals in one line."""
+        """MLflow's refusals in one line, and those of the disk that its database is on."""
         be_quiet()
         from mlflow.exceptions import MlflowException
 
         try:
             yield
-        except MlflowException as error:
+        except Exception as error:
+            refusal = refused_by_disk(error, self._folder)
+            if refusal is not None:
+                with named_disk_errors(self._folder):
+                    raise refusal from error
+            if not isinstance(error, MlflowException):
+                raise
             words = " ".join(str(error).split())[:200]
             raise TransientError(f"the model registry {self.where} did not answer: {words}: try again") from error
 

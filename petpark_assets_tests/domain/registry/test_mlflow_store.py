@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from petpark_assets.domain.errors import CorruptData, InvalidInput
+from petpark_assets.domain.errors import CorruptData, InvalidInput, TransientError
 from petpark_assets.domain.package.contents import verify_folder
 from petpark_assets.domain.registry.versions import Registry
 from petpark_assets_tests.domain.package import toys
@@ -110,3 +110,49 @@ def test_a_home_that_may_not_be_written_says_so(tmp_path):
     refused = Registry(tmp_path / "mlflow", "pets", record_event=lambda _event, _subject: "")
     with pytest.raises(InvalidInput, match="cannot be opened"):
         refused.list_versions()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own, and what gives that another size; 0 is as much as is used."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"needs the right to mount a small disk (root): {made.stderr.decode().strip()}")
+
+    def resize(size_kb):
+        used = shutil.disk_usage(folder).used // 1024
+        subprocess.run(["mount", "-o", f"remount,size={size_kb or used}k", folder], check=True)
+
+    yield folder, resize
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_one_line_and_with_room_the_same_package_is_registered(small_disk, new_package, capfd):
+    """A server's trouble looks otherwise, and nobody frees space who is told to try again.
+
+    MLflow itself prints its stack. What it had made of a database it would never open again, nor give the space back.
+    """
+    disk, resize = small_disk
+    registry = Registry(disk / "mlflow", "pets", record_event=lambda _event, _subject: "0" * 64)
+    package = new_package()
+    refusal = f"^no space left on the disk while writing {disk}/mlflow.*; nothing half-written remains: [^\n]*$"
+    resize(200)  # half of its tables
+    with pytest.raises(TransientError, match=refusal):
+        registry.register(package, tags={})
+    assert sorted(path.name for path in (disk / "mlflow").iterdir()) == ["opening.lock", "writing.lock"]
+    resize(100_000)
+    assert registry.register(package, tags={}) == 1
+    resize(0)
+    for refused in (
+        lambda: registry.register(new_package(), tags={}),
+        lambda: registry._store.set_alias("champion", 1),
+    ):
+        with pytest.raises(TransientError, match=refusal):
+            refused()
+    assert [version.aliases for version in registry.list_versions()] == [()]
+    resize(100_000)
+    registry._store.set_alias("champion", 1)
+    assert registry.resolve("champion") == 1
+    assert capfd.readouterr().err == ""
