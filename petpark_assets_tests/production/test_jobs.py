@@ -63,10 +63,11 @@ def test_a_cancelled_run_stops_its_job(ready):
     wait_until(lambda: epochs_said(ready, run), "an epoch")
     (name,) = [name for name, job in ready.jobs().items() if job["status"] == "RUNNING"]
     assert any(name in line for line in said(ready, run))
+    assert len(searching(ready)) > 1  # a driver and a trial at least
     assert ready.ask(TERMINATE, id=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
-    wait_until(lambda: ready.jobs()[name]["status"] == "STOPPED", "the job's end", 60)
+    wait_until(lambda: ready.jobs()[name]["status"] == "STOPPED" and not searching(ready), "the search's end", 30)
     wait_until(lambda: ready.ask(STATUS, id=run)["runOrError"]["status"] == "CANCELED", "the run's end", 120)
-    assert [line for line in ready.processes().values() if "ray_job search" in line] == []
+    assert searching(ready) == []
 
 
 def test_a_lost_node_costs_only_its_running_trials(ready, tmp_path):
@@ -138,6 +139,11 @@ def test_an_operator_sees_the_jobs_in_the_browser(ready, browser):  # noqa: F811
 def login(park: Park, user: str, word: str | None = None) -> dict[str, str]:
     """The header of a person, by default with the right password."""
     return password(user, word or park.address(user))
+
+
+def searching(park: Park) -> list[str]:
+    """The processes of searches: their jobs' drivers and their trials, by their command lines."""
+    return [line for line in park.processes().values() if "ray_job search" in line or "ray::ImplicitFunc" in line]
 
 
 def wait_until(is_so, what: str, timeout_s: float = 180) -> None:

@@ -223,8 +223,7 @@ def test_a_job_ends_with_the_step_that_waits_for_it_and_goes_on_when_that_is_run
                 assert jobs_of(job_server)[-1].status == "RUNNING"
                 assert processes_of(attempt)
                 run.send_signal(number)
-                assert wait_for(lambda: jobs_of(job_server)[-1].status == "STOPPED", 60)
-                assert wait_for(lambda: not processes_of(attempt), 10)
+                assert wait_for(lambda: jobs_of(job_server)[-1].status == "STOPPED" and not processes_of(attempt), 30)
             finally:
                 run.kill()
     assert began[0] == 1

@@ -167,7 +167,7 @@ def _margins(
     classifier.to(target).to(memory_format=torch.channels_last).eval()
     margins = np.empty((len(chosen), 2))
     # Without TF32, as the answers are given.
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start in range(0, len(chosen), BATCH_SIZE):
             photos = torch.from_numpy(images[chosen[start : start + BATCH_SIZE]]).to(target)
             looks = classifier.looks(photos)

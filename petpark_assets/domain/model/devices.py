@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib.metadata
 import os
 import traceback
 from collections.abc import Iterator
@@ -39,7 +40,10 @@ def describe_environment(device: torch.device) -> dict[str, str]:
     if device.type != "cuda":
         return versions
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return versions | {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
+    versions |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # then nothing is compiled
+        versions["triton"] = importlib.metadata.version("triton")
+    return versions
 
 
 def half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -93,14 +93,17 @@ def _turn(rows: Tensor) -> Tensor:
     is_tall = num_rows > num_columns
     matrix = rows.mT if is_tall else rows
     matrix = matrix / (matrix.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    if matrix.is_cuda:
-        matrix = matrix.bfloat16()
+    matrix = matrix.to(_precision(rows))
     for _ in range(_ITERATIONS):
         square = matrix @ matrix.mT
         matrix = first * matrix + (third * square + fifth * square @ square) @ matrix
     scale = max(1.0, num_rows / num_columns) ** 0.5
     turned: Tensor = scale * (matrix.mT if is_tall else matrix).to(rows.dtype)
     return turned
+
+
+def _precision(rows: Tensor) -> torch.dtype:
+    return torch.bfloat16 if rows.is_cuda else rows.dtype
 
 
 def _last_channels(update: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def predict(
     classifier.to(target).to(memory_format=torch.channels_last).eval()
     probabilities = np.empty(len(images), dtype=np.float32)
     # TF32 would keep 10 bits of each factor: enough to move a label that the ONNX file gives on a CPU.
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start in range(0, len(images), batch_size):
             # A copy: the photos may be a read-only memory map, which torch does not take.
             photos = torch.from_numpy(np.array(images[start : start + batch_size])).to(target)

@@ -24,7 +24,7 @@ from torch.nn import functional
 from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.images import Preprocessing
 from petpark_assets.domain.model import checkpoints, workers
-from petpark_assets.domain.model.augmentation import augment, draw, hide, resolution_at
+from petpark_assets.domain.model.augmentation import Draws, augment, draw, hide, resolution_at
 from petpark_assets.domain.model.averaging import Average
 from petpark_assets.domain.model.checkpoints import Checkpoint
 from petpark_assets.domain.model.compiling import compiled
@@ -296,10 +296,11 @@ class Training:
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for step, ((photos, labels), some) in enumerate(batches, start=num_steps_done + 1):
             self._set_learning_rate(step / num_steps)
-            inputs = self.classifier.scale(augment(photos, some, resolution_px, told))
+            own = Draws(*map(workers.part, some))
+            inputs = self.classifier.scale(augment(workers.part(photos), own, resolution_px, told))
             if told.hidden_share_max > 0:
-                inputs = hide(inputs, some.boxes)
-            total += workers.mean(self.step(workers.part(inputs), workers.part(labels), step))
+                inputs = hide(inputs, own.boxes)
+            total += workers.mean(self.step(inputs, workers.part(labels), step))
         return total
 
     def step(self, inputs: Tensor, labels: Tensor, step: int) -> Tensor:

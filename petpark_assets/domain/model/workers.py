@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -137,9 +138,21 @@ def _await(sign: Connection) -> None:
 def _work(
     rank: int, num_workers: int, meeting: str, has_gpus: bool, train: Callable[[], Any], *, sign: Connection
 ) -> None:
+    threading.Thread(target=_end_with_the_first, name="first-watch", daemon=True).start()
     sign.send("here")
     with _member(rank, num_workers, meeting, has_gpus):
         train()
+
+
+def _end_with_the_first() -> None:
+    """In a thread: end this worker as soon as the process of the first has ended, killed or not.
+
+    Nobody is left to see to it then, and what waits for the first at an exchange would hold the GPU for MEETING_S.
+    """
+    first = multiprocessing.parent_process()
+    assert first is not None
+    first.join()
+    os._exit(1)
 
 
 @contextmanager

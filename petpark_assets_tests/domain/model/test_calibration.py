@@ -85,6 +85,14 @@ def test_calibration_looks_at_the_validation_part_alone(data, fitted):
     assert first.validation_nll_after <= first.validation_nll_before
 
 
+def test_looks_are_taken_as_answers_are_given(data, fitted):
+    """Repeatably and without TF32: the temperature is part of the weights' file, and its digest of the record."""
+    classifier, cudnn, seen = load_classifier(weights_bytes(fitted)), torch.backends.cudnn, set()
+    classifier.network.register_forward_hook(lambda *_: seen.add((cudnn.deterministic, cudnn.allow_tf32)))
+    calibrate(classifier, data, answered_accuracy=0.9, device="cpu")
+    assert seen == {(True, False)}
+
+
 def test_the_file_has_the_temperature_that_was_found(data, fitted):
     """A replay of the training must come to the same bytes."""
     told = fitted.weights, TINY, PREPROCESSING, data

@@ -1,5 +1,6 @@
 """Claims about compiled networks: they leave the weights alone, and a machine without a compiler trains too."""
 
+import copy
 import dataclasses
 import logging
 
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
+from torch._dynamo.utils import counters
+from torch._inductor import metrics
+from torch.nn import functional
 
 from petpark_assets.domain.model import workers
 from petpark_assets.domain.model.compiling import compiled
@@ -53,6 +57,31 @@ def test_all_resolutions_share_one_graph(network, monkeypatch):
     faster = compiled(network, SAMPLES)
     faster(torch.rand(4, 3, 80, 80))
     assert len(graphs) == 1
+
+
+@pytest.mark.long
+def test_torchs_own_compiler_makes_one_code_for_all_sides_with_eagers_gradients(
+    network, monkeypatch, tmp_path, debian_program
+):
+    """What a GPU's users get, by Inductor's code for CPUs: all else here is by backends that compile nothing."""
+    debian_program("g++")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # so that it does compile
+    plain, made = copy.deepcopy(network), metrics.ir_nodes_pre_fusion
+    graphs = counters["stats"]["unique_graphs"]  # of this process
+    with torch._inductor.config.patch(compile_threads=1):  # in this process, which leaves none behind
+        faster = compiled(network, SAMPLES)
+    assert faster is not None
+    assert counters["stats"]["unique_graphs"] == graphs + 1
+    assert metrics.ir_nodes_pre_fusion > made
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for sample in [*SAMPLES, *SAMPLES]:
+            labels = torch.arange(len(sample)) % 2
+            for each in (plain, faster):
+                each.zero_grad()
+                functional.cross_entropy(each(sample), labels).backward()
+            for expected, found in zip(plain.parameters(), network.parameters(), strict=True):
+                assert torch.allclose(found.grad, expected.grad, rtol=1e-3, atol=1e-5 * expected.grad.abs().max())
+    assert counters["stats"]["unique_graphs"] == graphs + 1
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import os
 import re
 import weakref
@@ -123,6 +124,31 @@ def test_on_a_cpu_the_switch_changes_no_bit(data, fitted):
     """Processors repeat themselves anyway: the same weights, with the switch in their notes alone."""
     freely = fit(data, PREPROCESSING, dataclasses.replace(TINY, is_deterministic=False), seed=0, device="cpu")
     assert weights_bytes(freely) == weights_bytes(fitted)
+
+
+@pytest.mark.parametrize(("is_there", "more"), [(True, {"triton": "9.9.9"}), (False, {})])
+def test_a_gpus_environment_names_all_that_writes_its_kernels(monkeypatch, is_there, more):
+    """A compiled network's are Triton's: a checkpoint of another one's is of another device class. The GPU is made up.
+
+    Where there is no Triton nothing is compiled.
+    """
+
+    def find(name):
+        assert name == "triton"
+        if is_there:
+            return "9.9.9"
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", find)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA H200")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    found = describe_environment(torch.device("cuda"))
+    plain = {"device", "torch", "numpy"}
+    assert {name: value for name, value in found.items() if name not in plain} == {
+        "cuda": "13.0", "cudnn": "91900", **more
+    }  # fmt: skip
+    assert found["device"] == "cuda NVIDIA H200"
 
 
 def test_an_environment_names_its_device_class():

@@ -4,14 +4,19 @@ import pytest
 import torch
 from torch import nn
 
+from petpark_assets.domain.model import optimiser as optimiser_module
 from petpark_assets.domain.model.optimiser import Muon, orthogonalise
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(32, 32), (16, 8, 3, 3), (64, 8), (8, 64)])
-def test_an_orthogonal_update_moves_all_directions_about_as_far(shape):
-    """That is Muon's whole idea: rare directions learn as fast as common ones."""
+def test_an_orthogonal_update_moves_all_directions_about_as_far(monkeypatch, shape, precision):
+    """That is Muon's whole idea: rare directions learn as fast as common ones. In a GPU's precision too, made here."""
+    monkeypatch.setattr(optimiser_module, "_precision", lambda _rows: precision)
     gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    rows = orthogonalise([gradient])[0].flatten(1)
+    (update,) = orthogonalise([gradient])
+    assert update.dtype == torch.float32  # as the weights that it changes
+    rows = update.flatten(1)
     scale = max(1.0, rows.shape[0] / rows.shape[1]) ** 0.5
     strengths = torch.linalg.svdvals(rows) / scale
     before = torch.linalg.svdvals(gradient.flatten(1))

@@ -1,6 +1,9 @@
 """Claims about batches: read ahead or kept on the device, they are the same photos in the same order."""
 
+import contextlib
 import dataclasses
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +27,71 @@ def test_batches_come_whole_and_in_order(data, monkeypatch, is_resident):
     assert [len(labels) for _, labels in found] == [7] * 13 + [5]
     assert np.array_equal(torch.cat([images for images, _ in found]).numpy(), data.images[order])
     assert np.array_equal(torch.cat([labels for _, labels in found]).numpy(), data.labels[order])
+
+
+class Card:
+    """Stands for a GPU, which is not here, that copies as late as it may: zeros, until an event is waited for."""
+
+    def __init__(self, monkeypatch):
+        self.log, self.pinned, self.thread = [], [], threading.local()
+        plain_empty, computing = torch.empty, SimpleNamespace(wait_event=self.wait)
+        monkeypatch.setattr(torch.cuda, "Stream", lambda _device: self)
+        monkeypatch.setattr(torch.cuda, "stream", self.in_stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: computing)
+        monkeypatch.setattr(torch.Tensor, "record_stream", lambda _photos, stream: self.keep(stream is computing))
+        monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+        monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: self.send(tensor))
+
+        def empty(shape, *, dtype, pin_memory):
+            self.pinned.append(pin_memory)
+            return plain_empty(shape, dtype=dtype)
+
+        monkeypatch.setattr(torch, "empty", empty)
+
+    @contextlib.contextmanager
+    def in_stream(self, stream):
+        """Copies of this thread are the copying stream's."""
+        assert stream is self
+        self.thread.copying = True
+        yield
+        self.thread.copying = False
+
+    def send(self, tensor):
+        """At once in the computing stream, which is the caller's."""
+        if not getattr(self.thread, "copying", False):
+            return tensor.clone()
+        late = torch.zeros_like(tensor)
+        self.thread.event = lambda: late.copy_(tensor)
+        return late
+
+    def record_event(self):
+        """What a copy that this thread began is complete with."""
+        return self.thread.event
+
+    def wait(self, event):
+        """In the computing stream."""
+        event()
+        self.log.append("waited for")
+
+    def keep(self, is_for_computing):
+        """Torch gives no other batch this memory before the stream has used it."""
+        self.log.append("kept" if is_for_computing else "kept for another stream")
+
+
+def test_a_batch_is_handed_out_when_its_copy_to_the_card_is_waited_for_and_its_memory_kept(data, monkeypatch):
+    """Else the card computes with what is not there yet, or is another batch's already; no error would say so.
+
+    By a fake card: streams, events and pinned memory of a real one are `make bench-gpu`'s.
+    """
+    order = np.random.default_rng(0).permutation(len(data.images))
+    card, taken = Card(monkeypatch), []
+    for batch in Photos(data, torch.device("cuda"), is_resident=False).batches(order, 7):
+        card.log.append("handed out")
+        taken.append(batch)
+    assert card.log == ["waited for", "kept", "handed out"] * 14
+    assert card.pinned == [True] * 14
+    assert np.array_equal(torch.cat([images for images, _ in taken]).numpy(), data.images[order])
+    assert np.array_equal(torch.cat([labels for _, labels in taken]).numpy(), data.labels[order])
 
 
 def test_a_side_that_does_not_fit_is_learnt_to_the_same_bits(data, fitted, monkeypatch):

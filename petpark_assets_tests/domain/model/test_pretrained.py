@@ -6,6 +6,7 @@ import pickle
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 
 from petpark_assets.domain.errors import InvalidInput, PetparkError, TransientError
 from petpark_assets.domain.files import sha256_file
@@ -90,6 +91,30 @@ def test_a_file_with_code_in_it_is_refused_and_its_code_not_run(tmp_path):
     assert not touched.exists()
     pickle.loads(pickle.dumps(Evil()))  # noqa: S301 - it would have been
     assert touched.exists()
+
+
+def test_torchvisions_weights_are_started_from_but_for_their_head(tmp_path, monkeypatch):
+    """By a digest of their tensors: the file is torchvision's, and may be packed otherwise tomorrow.
+
+    Random ones, from a folder in place of its server, checked by their file's name as those are.
+    """
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    told, kind = Hyperparameters(architecture="resnet18", weights="DEFAULT"), torchvision.models.ResNet18_Weights
+    state = torchvision.models.resnet18().state_dict()
+    backwards, other = dict(reversed(state.items())), state | {"bn1.weight": state["bn1.weight"] + 1}
+    networks, digests = [], []
+    for given in (state, backwards, other):
+        torch.save(given, tmp_path / "new")
+        served = (tmp_path / "new").rename(tmp_path / f"resnet18-{sha256_file(tmp_path / 'new')[:8]}.pth")
+        monkeypatch.setattr(kind, "url", served.as_uri())
+        networks.append(build_network(told))
+        head = {name: value.clone() for name, value in networks[-1].fc.state_dict().items()}
+        digests.append(load_start(networks[-1], told))
+        assert (tmp_path / "torch/hub/checkpoints" / served.name).exists()
+        assert all(torch.equal(value, head[name]) for name, value in networks[-1].fc.state_dict().items())
+    assert digests[0] == digests[1] != digests[2]
+    taken = networks[0].state_dict()
+    assert all(torch.equal(value, taken[name]) for name, value in state.items() if not name.startswith("fc."))
 
 
 def test_torchvisions_names_are_offered_and_a_missing_network_is_one_line(tmp_path, monkeypatch):

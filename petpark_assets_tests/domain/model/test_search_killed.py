@@ -8,6 +8,7 @@ from psutil import Process
 
 from petpark_assets.domain.model import trial
 from petpark_assets.domain.model.proposals import Tried, propose
+from petpark_assets.domain.model.space import num_trials
 from petpark_assets_tests.domain.model import searching
 from petpark_assets_tests.domain.model.squares import PREPROCESSING, draw_data
 
@@ -54,6 +55,7 @@ def trained(seen):
     ("algorithm", "lives"),
     [
         ("random", [{(2, 4): "trial", (4, 3): "raylet"}, {(6, 5): "driver"}]),
+        pytest.param("grid", [{(2, 4): "gcs_server"}, {(3, 3): "trial", (4, 5): "driver"}], marks=pytest.mark.long),
         pytest.param("tpe", [{(5, 5): "driver"}], marks=pytest.mark.long),
     ],
 )
@@ -70,11 +72,13 @@ def test_killed_anywhere_it_goes_on_and_comes_to_what_an_undisturbed_search_does
 
     assert codes[-1] == 0
     assert codes[-2] == -signal.SIGKILL
-    expected = undisturbed(tmp_path / "undisturbed", searching.toy(**settings))
+    recipe = searching.toy(**settings)
+    expected = undisturbed(tmp_path / "undisturbed", recipe)
     ended = {news["ended"]["number"]: news["ended"] for news in seen if "ended" in news}
     assert [(t["hyperparameters"]["learning_rate"], t["curve"]) for _, t in sorted(ended.items())] == expected
     assert seen[-1]["winner"]["learning_rate"] == max(expected, key=lambda each: each[1][-1]["validation_accuracy"])[0]
-    every = {(number, epoch) for number in range(1, 9) for epoch in range(1, searching.TRIAL_EPOCHS + 1)}
+    epochs = range(1, searching.TRIAL_EPOCHS + 1)
+    every = {(number, epoch) for number in range(1, num_trials(recipe) + 1) for epoch in epochs}
     assert set(trained(seen)) <= every
     assert len(every) - num_kills <= len(trained(seen)) <= len(every) + num_kills
     assert {path.name for path in (tmp_path / "search/trials/0003").iterdir()} == {"proposed.json", "ended.json"}

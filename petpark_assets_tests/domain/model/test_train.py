@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from petpark_assets.domain.errors import InvalidInput
-from petpark_assets.domain.model import train
+from petpark_assets.domain.model import optimiser, train
 from petpark_assets.domain.model.prediction import predict
 from petpark_assets.domain.model.train import TrainingData, fit
 from petpark_assets.domain.model.weights import load_classifier
@@ -19,6 +19,28 @@ def test_a_coloured_square_is_learnt(data):
     fitted = fit(data, PREPROCESSING, dataclasses.replace(TINY, epochs=8), seed=0, device="cpu")
     assert fitted.epochs[fitted.best_epoch - 1].validation_accuracy >= 0.95
     assert fitted.epochs[-1].train_loss < fitted.epochs[0].train_loss
+
+
+def test_a_gpus_half_precision_learns_it_as_well(data, fitted, monkeypatch):
+    """Of bfloat16's 8 bits neither the loss nor Muon may lose the way; the products are a CPU's, the format is a GPU's.
+
+    Bits that differ from float32's show that it was used, in the network and in Muon.
+    """
+    told = dataclasses.replace(TINY, epochs=8)
+    halves = {
+        "network": (train, "half_precision", lambda device: torch.autocast(device.type, torch.bfloat16)),
+        "muon": (optimiser, "_precision", lambda _rows: torch.bfloat16),
+    }
+    for name, half in halves.items():
+        with monkeypatch.context() as alone:
+            alone.setattr(*half)
+            assert weights_bytes(fit(data, PREPROCESSING, TINY, seed=0, device="cpu")) != weights_bytes(fitted), name
+    for half in halves.values():
+        monkeypatch.setattr(*half)
+    found = fit(data, PREPROCESSING, told, seed=0, device="cpu")
+    assert found.epochs[found.best_epoch - 1].validation_accuracy >= 0.95
+    assert found.epochs[-1].train_loss < found.epochs[0].train_loss
+    assert {value.dtype for value in found.weights.values() if value.is_floating_point()} == {torch.float32}
 
 
 def test_the_same_seed_gives_the_same_bits(data, fitted):

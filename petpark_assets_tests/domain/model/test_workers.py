@@ -1,8 +1,11 @@
 """Claims about workers that train one trial together: they learn what one alone learns, and go on after a kill."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,9 +13,9 @@ import pytest
 import torch
 
 from petpark_assets.domain.errors import ProcessLost
-from petpark_assets.domain.model import trial, workers
+from petpark_assets.domain.model import train, trial, workers
 from petpark_assets_tests.domain.model.searching import toy
-from petpark_assets_tests.domain.model.squares import PREPROCESSING, draw_data
+from petpark_assets_tests.domain.model.squares import PREPROCESSING, TINY, draw_data
 
 VALUES = {"learning_rate": 0.04}
 
@@ -77,6 +80,50 @@ def test_a_worker_that_dies_while_it_starts_is_noticed_too(tmp_path):
         trial.train(task(tmp_path, 2), 1, VALUES, lambda _: None)
     killer.join()
     assert multiprocessing.active_children() == []
+
+
+FIRST = """
+import time
+from functools import partial
+from petpark_assets.domain.model import workers
+
+with workers.together(2, partial(time.sleep, 60), has_gpus=False):
+    print("met", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_when_the_first_is_killed_the_others_go_with_it():
+    """At an exchange by NCCL they would wait for it for five minutes, and hold their cards; here the second sleeps.
+
+    Whoever lives holds the pipe that the first was given to speak into.
+    """
+    with subprocess.Popen([sys.executable, "-c", FIRST], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as first:
+        assert first.stdout.readline() == b"met\n"
+        first.kill()
+        first.communicate(timeout=10)
+
+
+def test_a_worker_crops_its_own_part_alone_and_to_the_same_bits(data, monkeypatch):
+    """Augmentation would not be halved by two cards; by chance of its own a worker would change what is learnt."""
+    told = dataclasses.replace(TINY, hidden_share_max=0.3, colour_jitter=0.3)
+    plainly, cropped = train.augment, []
+
+    def learn(part):
+        monkeypatch.setattr(workers, "part", part)
+        monkeypatch.setattr(train, "augment", lambda *given: (cropped.append(len(given[0])), plainly(*given))[1])
+        training, batches = train.Training(data, PREPROCESSING, told, 0, torch.device("cpu")), []
+        monkeypatch.setattr(training, "step", lambda *given: (batches.append(given[:2]), torch.zeros(()))[1])
+        training.learn(0, PREPROCESSING.resolution_px)
+        return batches
+
+    whole, *parts = (
+        learn(part) for part in (lambda b: b, lambda b: b.tensor_split(2)[0], lambda b: b.tensor_split(2)[1])
+    )
+    assert cropped == [16] * 4 + [8] * 8
+    for batch, *own in zip(whole, *parts, strict=True):
+        for together, *apart in zip(batch, *own, strict=True):
+            assert torch.equal(together, torch.cat(apart))
 
 
 @pytest.mark.parametrize(("has_gpus", "backend"), [(False, "gloo"), (True, "nccl")])
