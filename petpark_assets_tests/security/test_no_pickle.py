@@ -44,6 +44,9 @@ UNSAFE_CALLS = {
     "torch.jit.load", "torch.hub.load", "mlflow.pyfunc.load_model",
 }  # fmt: skip
 
+TORCH_LOADERS = (".get_state_dict", ".load_state_dict_from_url")
+"""Of whatever object, which take `weights_only` too."""
+
 
 class Bomb:
     """Makes a file when it is unpickled."""
@@ -68,7 +71,8 @@ def unsafe_lines(source):
             first, *rest = ast.unparse(node.func).split(".")
             name = ".".join([meant.get(first, first), *rest])
             told = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            is_blind_torch = name == "torch.load" and told.get("weights_only") != "True"
+            is_torch = name == "torch.load" or name.endswith(TORCH_LOADERS)
+            is_blind_torch = is_torch and told.get("weights_only") != "True"
             is_blind_numpy = "allow_pickle" in told or (name == "numpy.load" and len(node.args) > 2)
             if name in UNSAFE_CALLS or is_blind_torch or is_blind_numpy or name.endswith(".read_pickle"):
                 found.append(node.lineno)
@@ -98,6 +102,7 @@ def test_no_line_of_ours_loads_one():
         "import joblib",
         "from ray import cloudpickle",
         "import pickle; pickle.loads(b'')",
+        "models.ResNet18_Weights.DEFAULT.get_state_dict(check_hash=True)",
         "torch.load('x')",
         "torch.load('x', weights_only=False)",
         "import torch as t; t.load('x')",

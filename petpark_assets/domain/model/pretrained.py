@@ -19,6 +19,14 @@ from petpark_assets.domain.errors import InvalidInput, TransientError
 from petpark_assets.domain.files import sha256
 from petpark_assets.domain.recipes import WEIGHTS_SUFFIXES, Hyperparameters
 
+_NO_TENSORS = (
+    safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError,
+    AttributeError,
+)  # fmt: skip
+"""What a torn or hostile file makes its reader raise."""
+_WRONG_HASH = "invalid hash value"
+"""How torch begins to tell that a download is not what its name says; it keeps nothing of it."""
+
 
 def load_start(network: nn.Module, hyperparameters: Hyperparameters) -> str | None:
     """Put the weights that the hyperparameters name into a network, save for its last linear layer.
@@ -27,8 +35,8 @@ def load_start(network: nn.Module, hyperparameters: Hyperparameters) -> str | No
         Their sha256: of the file, or of all tensors that torchvision gave; None where none are named.
 
     Raises:
-        InvalidInput: there is no such file or name, or the weights are those of another network.
-        TransientError: torchvision's weights could not be downloaded.
+        InvalidInput: there is no such file or name, it holds more than tensors, or those of another network.
+        TransientError: torchvision's weights could not be downloaded, or arrived damaged.
     """
     if not hyperparameters.weights:
         return None
@@ -57,7 +65,7 @@ def _read_file(path: Path) -> tuple[Mapping[str, Tensor], str]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InvalidInput(f"weights is {str(path)!r}: it cannot be read ({error.strerror})") from error
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except _NO_TENSORS as error:
         reason = " ".join(str(error).split())[:120]
         raise InvalidInput(f"weights is {str(path)!r}: it is no file of tensors alone ({reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -75,13 +83,20 @@ def _download(hyperparameters: Hyperparameters) -> tuple[Mapping[str, Tensor], s
             f"weights is {hyperparameters.weights!r}: it must be a file ({', '.join(WEIGHTS_SUFFIXES)})"
             + (f", or for {name} one of {', '.join(choices)}" if choices else f"; torchvision has none for {name}")
         )
+    weights, folder = choices[hyperparameters.weights], os.path.join(torch.hub.get_dir(), "checkpoints")  # noqa: PTH118
+    about = f"torchvision's weights {hyperparameters.weights} of {name}"
     try:
-        state: Mapping[str, Tensor] = choices[hyperparameters.weights].get_state_dict(progress=False, check_hash=True)
+        # Only what is downloaded has its hash checked: a file that lies there already may be anybody's.
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (URLError, OSError) as error:
         raise TransientError(
-            f"torchvision's weights {hyperparameters.weights} of {name} could not be downloaded ({error}): "
-            f"give a file of them (.pth), or put it into {os.path.join(torch.hub.get_dir(), 'checkpoints')}"  # noqa: PTH118
+            f"{about} could not be downloaded ({error}): give a file of them (.pth), or put it into {folder}"
         ) from error
+    except _NO_TENSORS as error:
+        reason = " ".join(str(error).split())[:120]
+        if reason.startswith(_WRONG_HASH):
+            raise TransientError(f"{about} arrived damaged ({reason}): run the same command again") from error
+        raise InvalidInput(f"{about} in {folder} are no file of tensors alone ({reason}): delete it there") from error
     found = hashlib.sha256()
     for key in sorted(state):
         found.update(key.encode() + state[key].contiguous().numpy().tobytes())

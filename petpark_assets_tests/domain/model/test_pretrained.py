@@ -63,12 +63,14 @@ def test_weights_that_cannot_be_used_are_refused_in_one_line(tmp_path):
     safetensors.torch.save_file(build_network(dataclasses.replace(TINY, width=16)).state_dict(), wide)
     (tmp_path / "torn.safetensors").write_bytes(b"no tensors")
     (tmp_path / "torn.pth").write_bytes(b"no tensors")
+    (tmp_path / "word.pth").write_bytes(b"torn")  # an IndexError in its reader
     torch.save([1, 2], tmp_path / "list.pth")
     for weights, words in {
         str(wide): "not those of petnet: .* tensors differ, the first is",
         str(tmp_path / "none.pth"): "cannot be read",
         str(tmp_path / "torn.safetensors"): "no file of tensors",
         str(tmp_path / "torn.pth"): "no file of tensors",
+        str(tmp_path / "word.pth"): "no file of tensors",
         str(tmp_path / "list.pth"): "must hold tensors by name",
         "DEFAULT": "torchvision has none for petnet",
     }.items():
@@ -115,6 +117,29 @@ def test_torchvisions_weights_are_started_from_but_for_their_head(tmp_path, monk
     assert digests[0] == digests[1] != digests[2]
     taken = networks[0].state_dict()
     assert all(torch.equal(value, taken[name]) for name, value in state.items() if not name.startswith("fc."))
+
+
+def test_what_lies_in_place_of_torchvisions_weights_is_refused_and_not_run(tmp_path, monkeypatch):
+    """Whoever puts a file there is not torchvision, and torch checks the hash of what it downloads alone."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    told, touched = Hyperparameters(architecture="resnet18", weights="DEFAULT"), tmp_path / "touched"
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "url", (tmp_path / "resnet18-0badc0de.pth").as_uri())
+    there = tmp_path / "torch/hub/checkpoints/resnet18-0badc0de.pth"
+
+    class Evil:
+        def __reduce__(self):
+            return touched.touch, ()
+
+    (tmp_path / there.name).write_bytes(b"damaged on the way")
+    with pytest.raises(TransientError, match=r"arrived damaged \(.*\): run the same command again"):
+        load_start(build_network(told), told)
+    assert not there.exists()
+    for content in ({"conv1.weight": Evil()}, None):
+        torch.save(content, there) if content else there.write_bytes(b"torn")
+        with pytest.raises(InvalidInput, match=r"no file of tensors alone \(.*\): delete it there") as refused:
+            load_start(build_network(told), told)
+        assert "\n" not in str(refused.value)
+    assert not touched.exists()
 
 
 def test_torchvisions_names_are_offered_and_a_missing_network_is_one_line(tmp_path, monkeypatch):
