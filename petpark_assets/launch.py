@@ -146,14 +146,15 @@ def _run_job(
 def _clear_disk_errors(home: Path) -> Iterator[None]:
     """What the disk with Dagster's databases refuses, in one line."""
     folder = home / "dagster"
-    with named_disk_errors(folder), contextlib.redirect_stderr(cast("IO[str]", _SayingOnce(sys.stderr))):
+    with contextlib.redirect_stderr(cast("IO[str]", _SayingOnce(sys.stderr))):
         try:
             yield
         except Exception as error:
             refusal = refused_by_disk(error, folder)
-            if refusal is None:
+            if refusal is None:  # what refused may be anything else
                 raise
-            raise refusal from error
+            with named_disk_errors(folder):
+                raise refusal from error
 
 
 class _SayingOnce:
