@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from petpark_assets.domain.lake.drawn import draw_lake
@@ -48,6 +49,8 @@ GRAPH = "{ assetNodes { assetKey { path } groupName } }"
 LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
     ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
     ... on RunConfigValidationInvalid { errors { message } } } }"""
+REEXECUTE = """mutation ($params: ReexecutionParams!) { launchPipelineReexecution(reexecutionParams: $params) {
+    ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 RUN = (
     "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status assetMaterializations { assetKey { path } } } } }"
 )
@@ -122,10 +125,16 @@ def checkout():
 
 
 @pytest.fixture(scope="module")
-def ui(checkout, tmp_path_factory):
+def home(tmp_path_factory):
+    """Where the UI's home will be."""
+    return tmp_path_factory.mktemp("dev") / "home"
+
+
+@pytest.fixture(scope="module")
+def ui(checkout, home):
     """The address of `petpark dev` on an empty home, once it knows our assets."""
     assert checkout
-    home, port = tmp_path_factory.mktemp("dev") / "home", free_port()
+    port = free_port()
     log = home.parent / "dev.log"
     command = [
         sys.executable, "-m", "petpark_assets.cli",
@@ -181,10 +190,12 @@ def test_server_knows_every_asset_in_its_step(ui):
 
 
 def launch(url, job, run_config, *, assets=(), **tags):
-    """Launch a job, or Materialize of assets with their checks, as the UI does, and wait for its end.
+    """Begin it, and wait for its end: the names of the assets it materialized."""
+    return end(url, begin(url, job, run_config, assets=assets, **tags))
 
-    The names of the assets it materialized.
-    """
+
+def begin(url, job, run_config, *, assets=(), **tags):
+    """Launch a job, or Materialize of assets with their checks, as the UI does: the run's id."""
     selector = {"repositoryLocationName": "petpark_assets", "repositoryName": "__repository__", "jobName": job}
     if assets:
         selector["assetSelection"] = [{"path": [name]} for name in assets]
@@ -198,14 +209,30 @@ def launch(url, job, run_config, *, assets=(), **tags):
     }
     launched = ask(url, LAUNCH, params=params)["launchRun"]
     assert "run" in launched, launched
+    return launched["run"]["runId"]
+
+
+def end(url, run_id, status="SUCCESS"):
+    """Wait for a run's end, which must be this one: the names of the assets it materialized."""
+    run = wait_for(lambda: ended(url, run_id), f"the end of run {run_id}")
+    assert run["status"] == status
+    return {event["assetKey"]["path"][-1] for event in run["assetMaterializations"]}
+
+
+def ended(url, run_id):
+    """A run that has ended; None while it has not."""
+    run = ask(url, RUN, id=run_id).get("runOrError", {})
+    return run if run.get("status") in {"SUCCESS", "FAILURE", "CANCELED"} else None
+
+
+def wait_for(find, what):
+    """What was found once there was something."""
     deadline = time.monotonic() + BUILT_S
     while time.monotonic() < deadline:
-        run = ask(url, RUN, id=launched["run"]["runId"]).get("runOrError", {})
-        if run.get("status") in {"SUCCESS", "FAILURE", "CANCELED"}:
-            assert run["status"] == "SUCCESS"
-            return {event["assetKey"]["path"][-1] for event in run["assetMaterializations"]}
-        time.sleep(1)
-    pytest.fail(f"{job} is not done after {BUILT_S} s")
+        if found := find():
+            return found
+        time.sleep(0.2)
+    pytest.fail(f"{what} has not come after {BUILT_S} s")
 
 
 def checks(url):
@@ -250,6 +277,26 @@ def test_materialize_of_one_asset_goes_on_with_the_attempt(ui):
     tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs if run["pipelineName"] == MATERIALIZE]
     assert len(tags) == 2
     assert len({run["petpark/attempt"] for run in tags}) == 1
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("built")
+def test_reexecute_goes_on_with_a_search_whose_step_was_killed(ui, home):
+    """A person presses Re-execute from failure: of four trials the two that had ended are not run again."""
+    told = {**SMALL, "seed": 1, "search": {"algorithm": "random", "num_trials": 4, "trial_epochs": 60}}
+    config, parts = {"resources": {"recipe": {"config": told}}}, ["feature_scaling", "hyperparameter_search"]
+    run = begin(ui, MATERIALIZE, config, assets=parts, partition="v0001")
+    second = wait_for(lambda: next(home.glob("cache/search/*/trials/0002/ended.json"), None), "the second trial's end")
+    (raylet,) = (pid for pid in processes_of(home) if psutil.Process(pid).name() == "raylet")
+    os.kill(psutil.Process(raylet).ppid(), signal.SIGKILL)  # the step, which started Ray
+    assert end(ui, run, "FAILURE") == {"feature_scaling"}
+    trials = second.parents[1]
+    assert not (trials / "0004/ended.json").exists()
+    before = {number: (trials / number / "ended.json").stat().st_mtime_ns for number in ("0001", "0002")}
+    again = ask(ui, REEXECUTE, params={"parentRunId": run, "strategy": "FROM_FAILURE"})["launchPipelineReexecution"]
+    assert end(ui, again["run"]["runId"]) == {"hyperparameter_search"}
+    assert {number: (trials / number / "ended.json").stat().st_mtime_ns for number in before} == before
+    assert (trials / "0004/ended.json").exists()
 
 
 @pytest.mark.debian

@@ -1,5 +1,6 @@
 """What is shipped must answer like what was examined; the same weights must give the same file."""
 
+import dataclasses
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 from petpark_assets.domain.errors import ModelRejected
 from petpark_assets.domain.package.export import check_bytes, check_parity, export_onnx
 from petpark_assets.domain.package.predictor import Predictor
+from petpark_assets.domain.recipes import ARCHITECTURES, Hyperparameters
 from petpark_assets_tests.domain.package import toys
 
 if TYPE_CHECKING:
@@ -45,6 +47,28 @@ def test_photos_of_any_size_and_number_are_answered_like_the_network_does(shape,
     """The preprocessing is inside the graph: whoever has the file needs nothing else."""
     images = _noise(*shape)
     assert predictor.probabilities(images)[:, 1] == pytest.approx(_network(classifier)(images), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param(name, marks=[] if name in {"petnet", "mobilenet_v3_small"} else pytest.mark.long)
+        for name in ARCHITECTURES
+    ],
+)
+def test_every_architecture_answers_alike_as_onnx(architecture):
+    """What a recipe may name must be shippable: an operation that ONNX lacks would show after hours of training."""
+    import torch
+
+    from petpark_assets.domain.model.network import Classifier, build_network
+
+    torch.manual_seed(0)
+    network = build_network(Hyperparameters(architecture=architecture, width=8))
+    preprocessing = dataclasses.replace(toys.PREPROCESSING, resolution_px=64)
+    classifier = Classifier(network, preprocessing).eval()
+    images = _noise(3, 70, 90)
+    answers = Predictor(export_onnx(classifier, preprocessing), num_threads=1).probabilities(images)[:, 1]
+    assert answers == pytest.approx(_network(classifier)(images), abs=1e-4)
 
 
 def test_the_file_declares_what_it_takes_and_gives(onnx_model):
