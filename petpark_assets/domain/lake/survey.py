@@ -122,8 +122,8 @@ def read_new(
 ) -> Survey:
     """Read what must be read; new photos have pixels and originals when this returns.
 
-    `needless` are the sha256s of bytes that need no decoding: their facts are known, or they must be forgotten. What$
-    read is not remembered yet (`remember`).
+    `needless` are the sha256s of bytes that need no decoding: their facts are known, or they must be forgotten.
+    What was read is not remembered yet (`remember`).
     """
     todo = [item for item in listing.objects if listing.known.get(item.key) not in needless]  # None never is
     inspector = dataclasses.replace(inspector, known=needless)
