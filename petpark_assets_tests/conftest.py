@@ -26,6 +26,12 @@ LEAKING_PREFIXES = ("PETPARK_", "DAGSTER_", "MLFLOW_", "RAY_", "AWS_", "PG")
 TEST_FOLDER = Path(__file__).parents[1] / ".petpark-test"
 """Kept between runs and ignored by git: the browser's last screenshot, caches worth keeping."""
 
+WRITTEN_BY_VERBS = (
+    "PETPARK_HOME", "DAGSTER_HOME", "PETPARK_DAGSTER", "DAGSTER_DISABLE_TELEMETRY", "PETPARK_REPORTS_URL",
+    "PETPARK_UI_URL",
+)  # fmt: skip
+"""What `enter_home` sets for its process, which here is that of all tests."""
+
 _SCRATCH = pytest.StashKey[Path]()
 
 
@@ -98,6 +104,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome, report.longrepr = "failed", f"no skip is allowed under --debian: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _own_home() -> Iterator[None]:
+    """A verb that was tried in this process must not lead the next test to its home, nor Dagster to our own folder.
+
+    Name by name: gRPC's threads, which tests leave behind, read the environment, and to clear it crashes them.
+    """
+    before = {name: os.environ.get(name) for name in WRITTEN_BY_VERBS}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @pytest.fixture(autouse=True)

@@ -43,16 +43,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def forget_the_home_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what enter_home sets, all that would lead another test to a home that is gone."""
-    for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
-        monkeypatch.setenv(name, "set by enter_home, and again what it was after the test")
-
-
 @pytest.fixture
 def build(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`petpark build` on a home of its own with a recipe that no model satisfies."""
-    forget_the_home_afterwards(monkeypatch)
     enter_home(tmp_path / "home")
     monkeypatch.setitem(RECIPES, HOPELESS.name, HOPELESS)
     environment = Environment(
@@ -98,9 +91,8 @@ SIZES_KB = (64, 120, 300, 500, 800)
 
 
 @pytest.fixture
-def small_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def small_home(tmp_path: Path):
     """A home on a disk of its own, and what gives that another size."""
-    forget_the_home_afterwards(monkeypatch)
     home = tmp_path / "home"
     home.mkdir()
     made = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", home], capture_output=True, check=False)

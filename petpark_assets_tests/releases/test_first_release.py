@@ -104,10 +104,8 @@ def test_the_auditors_questions_are_answered(home, tmp_path):
     assert testing.draw_page(home, find_attempt(home.store, *ACCEPTED)).is_file()
 
 
-def test_its_runs_are_seen_in_dagster(folder, monkeypatch):
+def test_its_runs_are_seen_in_dagster(folder):
     """Dagster's databases of then open in the Dagster of now; otherwise a migration must be told of."""
-    for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
-        monkeypatch.setenv(name, "set by enter_home, and put back afterwards")
     enter_home(folder / "home")
     with dg.DagsterInstance.get() as instance:
         assert sorted(run.job_name for run in instance.get_runs()) == ["build", "build", *["new_dataset_version"] * 2]

@@ -21,8 +21,6 @@ PATIENCE_S = 200
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A home of twenty photos, with the sensor on."""
-    for name in ("PETPARK_HOME", "PETPARK_DAGSTER", "DAGSTER_HOME"):
-        monkeypatch.setenv(name, "set by enter_home, and put back afterwards")
     enter_home(tmp_path / "home")
     monkeypatch.setenv("PETPARK_LAKE", str(make_lake(tmp_path / "lake")))
     monkeypatch.setenv("PETPARK_ARRIVALS", "1")

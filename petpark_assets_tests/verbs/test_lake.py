@@ -23,16 +23,6 @@ def drawn_home(tmp_path_factory):
     return doctored.drawn(tmp_path_factory.mktemp("drawn"))
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch):
-    """Verbs point their process at their home, which is the tests' own: it goes back afterwards.
-
-    Name by name: gRPC's threads, which other tests leave behind, read the environment, and to clear it crashes them.
-    """
-    for name in ("PETPARK_HOME", "DAGSTER_HOME", "PETPARK_DAGSTER", "DAGSTER_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, "set by enter_home")
-
-
 @pytest.fixture
 def home(drawn_home, tmp_path):
     """A copy of it, to be changed."""

@@ -16,7 +16,6 @@ from petpark_assets.domain.recipes import find_recipe, override
 from petpark_assets.domain.workflow import forgetting, ingestion, label_issues
 
 SIDE = 16
-pytestmark = pytest.mark.usefixtures("_own_environment")
 RECIPE = override(find_recipe("demo"), {"resolution_px": SIDE})
 
 
@@ -33,12 +32,6 @@ class Oracle:
             raise KeyboardInterrupt
         is_red = images[is_asked][..., 0].mean(axis=(1, 2)) > images[is_asked][..., 1].mean(axis=(1, 2)) + 60
         return np.where(is_red, 0.97 - 0.94 * labels[is_asked], 0.1 + 0.8 * labels[is_asked]).astype(np.float32)
-
-
-@pytest.fixture
-def _own_environment(monkeypatch, tmp_path):
-    """Verbs set the home of their process, which is the tests' own here."""
-    monkeypatch.setenv("PETPARK_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
