@@ -9,7 +9,10 @@ Not here: decoding (images.py).
 """
 
 import functools
+import math
+import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +31,17 @@ _BLOCK = 8
 _CHUNK = 2**19
 """Levels that are floating point at a time: they stay in the cache."""
 
+_KEPT_BYTES = 32 * 2**20
+"""More is asked for anew each time: a strip of a panorama must not stay in every thread."""
+_kept = threading.local()
+
 
 @dataclass(frozen=True)
 class _Taps:
     """How one direction is squeezed."""
 
-    precision: int
-    """Weights are shares of 2**precision."""
+    dtype: type[np.floating]
+    """Holds every sum exactly."""
     blocks: tuple[tuple[int, int, Levels], ...]
     """First output, first input, weights [outputs, inputs]."""
 
@@ -54,61 +61,81 @@ def resize_all(photos: Pixels, resolution_px: int) -> Pixels:
     squeezed = np.empty((count, resolution_px, resolution_px, 3), np.uint8)
     step = max(1, _CHUNK // (3 * height * width))
     for start in range(0, count, step):
-        squeezed[start : start + step] = _resize_together(photos[start : start + step], resolution_px)
+        _resize_together(photos[start : start + step], squeezed[start : start + step])
     return squeezed
 
 
-def _resize_together(photos: Pixels, resolution_px: int) -> Levels:
-    """Photos [N, H, W, 3], all at a time if they are small, to levels [N, R, R, 3]."""
+def _resize_together(photos: Pixels, squeezed: Pixels) -> None:
+    """Photos [N, H, W, 3], all at a time if they are small, to [N, R, R, 3]."""
     count, height, width, _ = photos.shape
-    across, down = _taps(width, resolution_px), _taps(height, resolution_px)
-    narrow = np.empty((count, 3, height, resolution_px), _dtype(down))
+    size = squeezed.shape[1]
+    down = _taps(height, size, 1)
+    narrow = kept_memory("narrow", (count, height, size, 3), down.dtype)
     step = max(1, _CHUNK // (3 * width * count))
     for top in range(0, height, step):
-        planes = photos[:, top : top + step].transpose(0, 3, 1, 2).astype(_dtype(across), order="C")
-        narrow[:, :, top : top + step] = _squeeze_across(planes, across, resolution_px)
-    return _squeeze_down(narrow, down, resolution_px).transpose(0, 2, 3, 1)
+        rows = slice(top, top + step)
+        _squeeze_across(photos[:, rows], narrow[:, rows])
+    squeezed.reshape(count, size, -1)[:] = _squeeze_down(narrow.reshape(count, height, -1), down, size)
 
 
-def _squeeze_across(planes: Levels, taps: _Taps, resolution_px: int) -> Levels:
-    """[N, 3, H, W] to [N, 3, H, R]."""
-    *shape, width = planes.shape
-    if width == resolution_px:
-        return planes
-    lines = planes.reshape(-1, width)
-    sums = np.empty((len(lines), resolution_px), planes.dtype)
+def _squeeze_across(photos: Pixels, narrow: Levels) -> None:
+    """[N, H, W, 3] to [N, H, R, 3], the three channels of a line as they lie, or each as a line of its own."""
+    *shape, width, _ = photos.shape
+    size = narrow.shape[2]
+    if width == size:
+        narrow[:] = photos
+        return
+    taps, num_parts = _taps(width, size, 3), 1
+    if taps.dtype is np.float64:  # three times the products would cost more here
+        taps, num_parts = _taps(width, size, 1), 3
+    lines = kept_memory("lines", (num_parts, *shape, 3 * width // num_parts), taps.dtype)
+    lines[:] = np.moveaxis(photos.reshape(*shape, -1, num_parts), -1, 0)
+    sums = kept_memory("across", (num_parts, *shape, 3 * size // num_parts), taps.dtype)
+    flat, flat_sums = lines.reshape(-1, lines.shape[-1]), sums.reshape(-1, sums.shape[-1])
     for output, start, weights in taps.blocks:
-        window = lines[:, start : start + weights.shape[1]]
-        np.matmul(window, weights.T, out=sums[:, output : output + len(weights)])
-    return _to_levels(sums, taps.precision).reshape(*shape, resolution_px)
+        window = flat[:, start : start + weights.shape[1]]
+        np.matmul(window, weights.T, out=flat_sums[:, output : output + len(weights)])
+    narrow.reshape(*shape, -1, num_parts)[:] = np.moveaxis(_to_levels(sums), 0, -1)
 
 
-def _squeeze_down(planes: Levels, taps: _Taps, resolution_px: int) -> Levels:
-    """[N, 3, H, R] to [N, 3, R, R]."""
-    if planes.shape[2] == resolution_px:
-        return planes
-    sums = np.empty((*planes.shape[:2], resolution_px, resolution_px), planes.dtype)
+def _squeeze_down(narrow: Levels, taps: _Taps, num_outputs: int) -> Levels:
+    """[N, inputs, line] to [N, outputs, line]."""
+    if narrow.shape[1] == num_outputs:
+        return narrow
+    sums = kept_memory("down", (len(narrow), num_outputs, narrow.shape[2]), taps.dtype)
     for output, start, weights in taps.blocks:
-        window = planes[:, :, start : start + weights.shape[1]]
-        np.matmul(weights, window, out=sums[:, :, output : output + len(weights)])
-    return _to_levels(sums, taps.precision)
+        window = narrow[:, start : start + weights.shape[1]]
+        np.matmul(weights, window, out=sums[:, output : output + len(weights)])
+    return _to_levels(sums)
 
 
-def _to_levels(sums: Levels, precision: int) -> Levels:
-    """Sums of weighted levels, rounded to levels; changes its argument."""
-    sums += 2.0 ** (precision - 1)
-    sums *= 2.0**-precision
-    np.floor(sums, out=sums)
-    return np.clip(sums, 0, 255, out=sums)
+def _to_levels(sums: Levels) -> Levels:
+    """Weighted levels rounded to levels; changes its argument. None leaves 0 to 255: weights have a sum of 1."""
+    sums += sums.dtype.type(0.5)
+    return np.floor(sums, out=sums)
 
 
-def _dtype(taps: _Taps) -> type[np.floating]:
-    return np.float32 if taps.precision <= _EXACT_IN_FLOAT32 else np.float64
+def kept_memory(name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> Any:
+    """An array of a shape, in the memory that this thread had under this name before: its content is of no meaning.
+
+    New memory is handed over by the system page by page as it is written to, which took longer than squeezing.
+    """
+    size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    known = _kept.__dict__.get(name)
+    if known is None or known.size < size_bytes:
+        known = np.empty(size_bytes, np.uint8)
+        if size_bytes <= _KEPT_BYTES:
+            _kept.__dict__[name] = known
+    return known[:size_bytes].view(dtype).reshape(shape)
 
 
 @functools.lru_cache(maxsize=256)
-def _taps(size_px: int, resolution_px: int) -> _Taps:
-    """Of a line of `size_px` levels: triangles as wide as two outputs, cut off at the ends, each with a sum of 1."""
+def _taps(size_px: int, resolution_px: int, num_channels: int) -> _Taps:
+    """Of a line of `size_px` pixels: triangles as wide as two outputs, cut off at the ends, each with a sum of 1.
+
+    Of several channels side by side each has zeros for the others: three times the products of a small photo take less
+    time than to part its channels, and to put them together again.
+    """
     scale = size_px / resolution_px
     reach = max(scale, 1.0)
     windows = [_triangle(scale * (output + 0.5), reach, size_px) for output in range(resolution_px)]
@@ -120,9 +147,10 @@ def _taps(size_px: int, resolution_px: int) -> _Taps:
         start = part[0][0]
         matrix = np.zeros((len(part), max(first + len(weights) for first, weights in part) - start), dtype)
         for row, (first, weights) in zip(matrix, part, strict=True):
-            row[first - start : first - start + len(weights)] = np.floor(weights * 2**precision + 0.5)
-        blocks.append((output, start, matrix))
-    return _Taps(precision=precision, blocks=tuple(blocks))
+            row[first - start : first - start + len(weights)] = np.floor(weights * 2**precision + 0.5) / 2**precision
+        each = np.kron(matrix, np.eye(num_channels, dtype=dtype))
+        blocks.append((output * num_channels, start * num_channels, each))
+    return _Taps(dtype=dtype, blocks=tuple(blocks))
 
 
 def _triangle(center: float, reach: float, size_px: int) -> tuple[int, npt.NDArray[np.float64]]:

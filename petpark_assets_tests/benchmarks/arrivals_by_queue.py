@@ -72,7 +72,8 @@ def _prepare(folder: Path) -> None:
     objects = [LakeObject(key=name, size_bytes=1024, fingerprint="x-1024-y", etag="x") for name in sorted(names)]
     sha256 = files.sha256(bytes(1024))
     lake, book = ingestion.look_at(home, uri)
-    fingerprints.remember(home.cache, lake, objects, [sha256] * len(objects))
+    nothing = fingerprints.SCHEMA.empty_table()
+    fingerprints.remember(home.cache, lake, nothing, [(item, sha256) for item in objects])
     table = catalogue.build_table(list(_rows(objects, sha256)), num_ignored=0, previous_manifest=None)
     manifest = catalogue.write_manifest(home.store, "v0001", table)
     assert manifest is not None

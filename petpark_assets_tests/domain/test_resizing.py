@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from petpark_assets.domain import resizing
 from petpark_assets.domain.lake.squeezing import squeeze
 from petpark_assets.domain.resizing import resize
 
@@ -70,6 +72,26 @@ def test_torch_in_a_long_job_and_numpy_in_a_short_one_give_the_same_bytes(resolu
         assert np.array_equal(squares[2], square)
         by_pillow = Image.fromarray(pixels).resize((resolution_px, resolution_px), Image.Resampling.BILINEAR)
         assert np.abs(square.astype(int) - np.asarray(by_pillow)).max() <= 1
+
+
+def test_threads_that_squeeze_at_once_do_not_write_over_each_other():
+    """Each uses its own memory again and again, for photos of all sizes."""
+    photos = [noise(50 + 37 * (seed % 7), 60 + 53 * (seed % 5), seed=seed) for seed in range(60)]
+    expected = [resize(pixels, 32) for pixels in photos]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert all(map(np.array_equal, pool.map(lambda pixels: resize(pixels, 32), photos), expected))
+
+
+def test_a_panorama_leaves_no_memory_behind():
+    """A server's threads live for months."""
+
+    def kept_bytes():
+        resize(noise(65_000, 20), 224)
+        return sum(kept.nbytes for kept in vars(resizing._kept).values())
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(kept_bytes).result() < 5 * resizing._KEPT_BYTES
 
 
 def test_a_processor_without_vector_instructions_gives_the_same_bytes():

@@ -19,8 +19,8 @@ FILE_NAME = "lake_fingerprints.arrow"
 NO_IMAGE = "no image"
 """In place of a sha256: neither the name nor the first bytes are an image's."""
 
-
-_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "fingerprint", "content")])
+SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "fingerprint", "content")])
+"""A row for each Entry."""
 _LAKE = b"lake"
 
 
@@ -58,35 +58,26 @@ def stamp(cache: Path) -> str:
     return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
 
 
-def recall(cache: Path, lake: Lake, objects: Iterable[LakeObject]) -> dict[str, str]:
-    """By key, of the objects whose fingerprint proves that they are as they were, the sha256, or NO_IMAGE."""
+def recall(cache: Path, lake: Lake, objects: Iterable[LakeObject]) -> pa.Table:
+    """The entries, of SCHEMA, of those objects whose fingerprint proves that they are as they were."""
     kept = _load(cache / FILE_NAME, lake)
     asked = [item for item in objects if item.is_settled and item.problem is None]
-    keys = [item.key for item in asked]
-    places = pc.index_in(pa.array(keys, pa.string()), kept["key"])
+    places = pc.index_in(pa.array([item.key for item in asked], pa.string()), kept["key"])
     fingerprints = pa.array([item.fingerprint for item in asked], pa.string())
     is_same = pc.equal(fingerprints, kept["fingerprint"].take(places))  # null, and so not so, where nothing was kept
-    contents = pc.if_else(is_same, kept["content"].take(places), pa.scalar(None, pa.string())).to_pylist()
-    return {key: content for key, content in zip(keys, contents, strict=True) if content is not None}
+    return kept.take(places.filter(is_same))
 
 
-def remember(
-    cache: Path,
-    lake: Lake,
-    objects: Sequence[LakeObject],
-    sha256s: Sequence[str | None],
-    ignored: Sequence[LakeObject] = (),
-) -> None:
-    """Keep by key the sha256 of all objects that were read, and which are no images, if they had settled before.
+def remember(cache: Path, lake: Lake, recalled: pa.Table, read: Sequence[tuple[LakeObject, str | None]]) -> None:
+    """Keep what was recalled, and what objects that had settled before were found to have when they were read now.
 
-    Objects, whose sha256s these are, and ignored ones are sorted by key. Written only when it changes.
+    That is a sha256, or NO_IMAGE; None could not be read. Written only when it changes.
     """
-    read = zip(objects, sha256s, strict=True)
-    kept = [(item.key, item.fingerprint, sha256) for item, sha256 in read if item.is_settled and sha256 is not None]
-    others = [(item.key, item.fingerprint, NO_IMAGE) for item in ignored if item.is_settled]
-    columns = zip(*kept, *others, strict=True) if kept or others else [()] * len(_SCHEMA)
-    table = pa.table([pa.array(column, pa.string()) for column in columns], schema=_SCHEMA)
-    table = table.sort_by("key") if others else table
+    found = [(item.key, item.fingerprint, content) for item, content in read if item.is_settled and content is not None]
+    columns = zip(*found, strict=True) if found else [()] * len(SCHEMA)
+    new = pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
+    still = recalled.filter(pc.invert(pc.is_in(recalled["key"], pa.array([item.key for item, _ in read], pa.string()))))
+    table = pa.concat_tables([still, new]).sort_by("key")
     if not table.equals(_load(cache / FILE_NAME, lake)):
         with files.replacing(cache / FILE_NAME) as file:
             noted = table.replace_schema_metadata({_LAKE: lake.identity.encode()})
@@ -94,13 +85,13 @@ def remember(
 
 
 def _load(path: Path, lake: Lake) -> pa.Table:
-    """A table of _SCHEMA. A file that is none of ours, or another lake's, is as good as none."""
+    """A table of SCHEMA. A file that is none of ours, or another lake's, is as good as none."""
     try:
         table = feather.read_table(path, memory_map=False)
     except (OSError, pa.ArrowException):
-        return _SCHEMA.empty_table()
-    return table.replace_schema_metadata(None) if _is_of(table.schema, lake) else _SCHEMA.empty_table()
+        return SCHEMA.empty_table()
+    return table.replace_schema_metadata(None) if _is_of(table.schema, lake) else SCHEMA.empty_table()
 
 
 def _is_of(schema: pa.Schema, lake: Lake) -> bool:
-    return bool(schema.equals(_SCHEMA)) and (schema.metadata or {}).get(_LAKE) == lake.identity.encode()
+    return bool(schema.equals(SCHEMA)) and (schema.metadata or {}).get(_LAKE) == lake.identity.encode()

@@ -7,7 +7,7 @@ Not here: listing and reading (survey.py, inspection.py), what becomes of each p
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,11 @@ from petpark_assets.domain.lake import (
     tombstones,
 )
 from petpark_assets.domain.lake.catalogue import ACCEPTED
+from petpark_assets.domain.lake.inspection import Inspector
 from petpark_assets.domain.lake.judgement import AssignSplits
-from petpark_assets.domain.lake.labels import LabelBook
+from petpark_assets.domain.lake.labels import Judgement, LabelBook
 from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
-from petpark_assets.domain.lake.memory import collecting_no_garbage, keeping_memory
+from petpark_assets.domain.lake.memory import collecting_no_garbage, keeping_memory, passing_over_what_is_there
 from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import Lake
@@ -92,34 +93,32 @@ def new_dataset_version(
         before_commit()
         return _result(unchanged, inspection.SCHEMA.empty_table(), started, is_new=False)
     survey.refuse_one_class(lake, listing, book)
-    lake_now = survey.read_new(
-        inspection.Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px),
-        listing,
-        _needless(store, originals, cache),
-        map_shards=map_shards,
-        on_progress=on_progress,
-    )
-    with ThreadPoolExecutor(1, thread_name_prefix="remember") as beside:  # it waits for the disk
+    with passing_over_what_is_there(), ThreadPoolExecutor(2, thread_name_prefix="beside") as beside:
+        known = history.read_history(store, cache)
+        inspector = Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px)
+        inspector = inspection.informed(inspector, known, tombstones.forgotten(store))
+        lake_now = survey.read_new(inspector, listing, map_shards=map_shards, on_progress=on_progress)
+        # Both wait for the disk.
         remembered = beside.submit(survey.remember, cache, lake, lake_now)
+        refused = beside.submit(_refuse_lost, store, originals, lake_now.inspected)
+        judgements = book.judge_all(lake_now.keys, lake_now.sha256s)
+        refused.result()
 
         def commit_may_begin() -> None:
             before_commit()
             remembered.result()  # where the disk is full, no version is made
 
-        _refuse_lost(store, originals, lake_now.inspected)
         removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s if sha256])
         is_new, raw_images = _commit(
-            lake_now, store, cache, book, assign_splits, before_commit=commit_may_begin, before_version=before_version
+            lake_now,
+            judgements,
+            store,
+            cache,
+            assign_splits,
+            before_commit=commit_may_begin,
+            before_version=before_version,
         )
     return _result(raw_images, lake_now.inspected, started, is_new=is_new)
-
-
-def _needless(store: files.Store, originals: OriginalStore, cache: Path) -> frozenset[str]:
-    """sha256s of bytes that need no decoding: of what is known, and still kept, or must not be."""
-    known = history.read_history(store, cache)
-    wanted = known["sha256"].filter(pc.is_valid(known["format"]))
-    lost = originals.missing(wanted)  # a disk may lose them, and the lake may still have them
-    return frozenset(known["sha256"].to_pylist()).difference(lost) | tombstones.forgotten(store)
 
 
 def _refuse_lost(store: files.Store, originals: OriginalStore, inspected: pa.Table) -> None:
@@ -203,16 +202,15 @@ def verify(store: files.Store, version: str) -> RawImages:
 @collecting_no_garbage()
 def _commit(
     lake_now: Survey,
+    judgements: Sequence[Judgement],
     store: files.Store,
     cache: Path,
-    book: LabelBook,
     assign_splits: AssignSplits,
     *,
     before_commit: Callable[[], None],
     before_version: Callable[[str], None],
 ) -> tuple[bool, RawImages]:
     """Take the next number, unless the newest version says the same; judged again whenever another writer took it."""
-    judgements = book.judge_all(lake_now.keys, lake_now.sha256s)
     for _ in range(MAX_RACES):
         versions = catalogue.list_versions(store)
         newest = versions[-1] if versions else None
@@ -230,15 +228,16 @@ def _commit(
             inputs=inputs,
         )
         before_version(inputs)
-        with ThreadPoolExecutor(2, thread_name_prefix="fold") as beside:  # all three are Arrow's work
+        with ThreadPoolExecutor(2, thread_name_prefix="fold") as beside:  # all of it is Arrow's work
             folding = beside.submit(history.fold, known, finished)
-            seen = beside.submit(sightings.with_next, store, cache, versions, finished)
+            seeing = beside.submit(sightings.with_next, store, cache, versions, finished)
             manifest = catalogue.write_manifest(store, version, finished)
-        if manifest is not None:
-            # The next ingestion, and whoever asks for a photo, need not read it.
-            history.keep(cache, folding.result(), store, [*versions, version], manifest)
-            sightings.keep(cache, seen.result(), store, [*versions, version], manifest)
-            return True, catalogue.raw_images(finished, version, manifest)
+            if manifest is not None:
+                # The next ingestion, and whoever asks for a photo, need not read it.
+                sighted = beside.submit(sightings.keep, cache, seeing.result(), store, [*versions, version], manifest)
+                history.keep(cache, folding.result(), store, [*versions, version], manifest)
+                sighted.result()
+                return True, catalogue.raw_images(finished, version, manifest)
     raise TransientError(
         f"other ingestions took the next version {MAX_RACES} times in a row: run the same command again"
     )

@@ -28,7 +28,8 @@ from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.photo_tables import Fragment
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import FolderLake, Lake, LakeObject
-from petpark_assets.domain.lake.squeezing import is_torch_worth_it, kept_memory, squeeze
+from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
+from petpark_assets.domain.resizing import kept_memory
 
 OnProgress = Callable[[int, int], None]
 
@@ -148,8 +149,10 @@ class _Drawing:
         self.originals: dict[str, bytes] = {}
         self._by_torch = by_torch
         self._waiting: list[images.Pixels] = []
-        self._pixels = kept_memory("pixels", (capacity, resolution_px, resolution_px, 3))
-        self._thumbnails = kept_memory("thumbnails", (capacity, images.THUMBNAIL_PX, images.THUMBNAIL_PX, 3))
+        self._pixels: images.Pixels = kept_memory("pixels", (capacity, resolution_px, resolution_px, 3))
+        self._thumbnails: images.Pixels = kept_memory(
+            "thumbnails", (capacity, images.THUMBNAIL_PX, images.THUMBNAIL_PX, 3)
+        )
 
     def add(self, sha256: str, photo: images.DecodedPhoto) -> int:
         """Draw a photo, now or with the next ones of its size; returns its place."""
@@ -237,21 +240,29 @@ class Redrawer:
         return self.pixels.write(sha256s, drawn, self.resolution_px)
 
 
+def informed(inspector: Inspector, known: pa.Table, forgotten: frozenset[str]) -> Inspector:
+    """An inspector that has been told what is known, and what is stored already: by one look at each table, at once.
+
+    `known` has sha256 and format, null where bytes cannot be decoded; `forgotten` are sha256s too.
+    """
+    looks = inspector.originals.stored, partial(inspector.pixels.stored, inspector.resolution_px)
+    with ThreadPoolExecutor(len(looks), thread_name_prefix="stored") as pool:
+        originals, pixels = pool.map(lambda look: look(), looks)
+    needless = known["sha256"]
+    lost = inspector.originals.missing(needless.filter(pc.is_valid(known["format"])), originals)
+    if lost:  # a disk may lose them, and the lake may still have them
+        needless = needless.filter(pc.invert(pc.is_in(needless, pa.array(lost))))
+    kept, drawn = (stored.filter(pc.invert(pc.is_in(stored, needless))).to_pylist() for stored in (originals, pixels))
+    return dataclasses.replace(
+        inspector, known=forgotten.union(needless.to_pylist()), kept=frozenset(kept), drawn=frozenset(drawn)
+    )
+
+
 def inspect(
     inspector: Inspector, objects: Sequence[LakeObject], map_shards: MapShards, on_progress: OnProgress
 ) -> Iterator[pa.Table]:
     """Read objects in their order: tables of SCHEMA. Originals and pixels are stored, to last, when this ends."""
-    known = pa.array(inspector.known, pa.string())
-    tables = inspector.originals.stored, partial(inspector.pixels.stored, inspector.resolution_px)
-    with ThreadPoolExecutor(len(tables), thread_name_prefix="stored") as pool:
-        kept, drawn = pool.map(lambda stored: _unknown(stored(), known), tables)
-    inspector = dataclasses.replace(
-        inspector,
-        kept=kept,
-        drawn=drawn,
-        by_torch=is_torch_worth_it(len(objects)),
-        taken=set(),
-    )
+    inspector = dataclasses.replace(inspector, by_torch=is_torch_worth_it(len(objects)), taken=set())
     shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
     num_done = 0
     with _committing(inspector.originals, inspector.pixels, inspector.resolution_px) as commit:
@@ -303,11 +314,6 @@ def _committing(
         commit_waiting()
     originals.tidy()
     pixels.tidy(resolution_px)
-
-
-def _unknown(stored: pa.Array, known: pa.Array) -> frozenset[str]:
-    """The photos that are stored though nobody knows them; mostly none."""
-    return frozenset(stored.filter(pc.invert(pc.is_in(stored, known))).to_pylist())
 
 
 def _shards(items: Sequence[Shard], sizes_bytes: Sequence[int], resolution_px: int) -> list[Sequence[Shard]]:

@@ -98,10 +98,11 @@ class OriginalStore:
         """The sha256s of all photos in the table, strings, some perhaps twice."""
         return self._table.sha256s(self._table.open()).drop_null()
 
-    def missing(self, sha256s: Sequence[str] | pa.ChunkedArray) -> list[str]:
-        """Those that are not kept, in their order, each once."""
+    def missing(self, sha256s: Sequence[str] | pa.ChunkedArray, stored: pa.Array | None = None) -> list[str]:
+        """Those that are not kept, in their order, each once; `stored` is what a look at the table has just found."""
         wanted = pc.unique(sha256s if isinstance(sha256s, pa.ChunkedArray) else pa.array(sha256s, pa.string()))
-        absent: list[str] = wanted.filter(pc.invert(pc.is_in(wanted, self.stored()))).to_pylist()
+        stored = self.stored() if stored is None else stored
+        absent: list[str] = wanted.filter(pc.invert(pc.is_in(wanted, stored))).to_pylist()
         if len(absent) <= _FEW:
             return [sha256 for sha256 in absent if not self._store.exists(key_of_before(sha256))]
         before = set(self._store.list_keys(FOLDER_OF_BEFORE))

@@ -4,20 +4,15 @@ Importing torch takes 2 s and 0.5 GB, which pays from some thousand photos on. N
 holds the two together).
 """
 
-import math
 import sys
-import threading
 from collections.abc import Sequence
 
 import numpy as np
 
-from petpark_assets.domain.resizing import Pixels, resize_all
+from petpark_assets.domain.resizing import Pixels, kept_memory, resize_all
 
 PAYS_FROM = 5000
 """Photos in a job: fewer are done before torch is imported."""
-
-
-_kept = threading.local()
 
 
 def is_torch_worth_it(num_photos: int) -> bool:
@@ -43,17 +38,3 @@ def squeeze(photos: Sequence[Pixels], squares: Sequence[Pixels], *, by_torch: bo
         size = square.shape[1:3]
         small = functional.interpolate(stack, size=size, mode="bilinear", antialias=True, align_corners=False)
         square[:] = small.permute(0, 2, 3, 1).numpy()
-
-
-def kept_memory(name: str, shape: tuple[int, ...]) -> Pixels:
-    """uint8 of a shape, in the memory that this thread had under this name before: its content is of no meaning.
-
-    New memory of some megabytes for each dozen photos was handed over by the system page by page.
-    """
-    size = math.prod(shape)
-    known = getattr(_kept, name, None)
-    if known is None or known.size < size:
-        known = np.empty(size, np.uint8)
-        setattr(_kept, name, known)
-    kept: Pixels = known[:size].reshape(shape)
-    return kept

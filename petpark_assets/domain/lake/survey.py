@@ -3,7 +3,6 @@
 Not here: how one photo is read (inspection.py), what a version makes of it all (ingest.py).
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +35,10 @@ class Listing:
     ignored: Sequence[LakeObject]
     known: Mapping[str, str | None]
     """sha256 by key, of those that have not changed since they were read; None for what cannot be read anyway."""
+    recalled: pa.Table
+    """What was read of those and of ignored ones: fingerprints.SCHEMA."""
+    sniffed: Sequence[LakeObject]
+    """Ignored ones whose first bytes were read now."""
 
     @property
     def is_all_known(self) -> bool:
@@ -55,22 +58,25 @@ class Survey:
     ignored: Sequence[LakeObject]
     inspected: pa.Table
     """What was read now: inspection.SCHEMA."""
+    read: Sequence[tuple[LakeObject, str | None]]
+    """Which objects those are, and ignored ones: what fingerprints.remember is to be told of them."""
+    recalled: pa.Table
+    """What had been read of others before: fingerprints.SCHEMA."""
 
 
 def list_lake(lake: Lake, cache: Path) -> Listing:
     """The lake's objects, images by name or by their first bytes. Raises InvalidInput on a lake without photos."""
     objects = lake.list_objects()
     recalled = fingerprints.recall(cache, lake, objects)
-    seen, ignored = _sort_out(lake, objects, recalled)
+    known: dict[str, str | None] = dict(zip(recalled["key"].to_pylist(), recalled["content"].to_pylist(), strict=True))
+    seen, ignored = _sort_out(lake, objects, known)
     if not seen:
         raise InvalidInput(
             f"the lake {lake.uri} has no photos ({len(objects)} other files): put them into cat/ and dog/ in it"
         )
-    known: dict[str, str | None] = {**recalled}  # of those seen: to ask each of them took 0.1 s of 100,000
-    for item in ignored:
-        known.pop(item.key, None)
+    sniffed = [item for item in ignored if known.pop(item.key, None) is None]
     known |= {item.key: None for item in seen if inspection.refuse_unread(item) is not None}
-    return Listing(objects=seen, ignored=ignored, known=known)
+    return Listing(objects=seen, ignored=ignored, known=known, recalled=recalled, sniffed=sniffed)
 
 
 def inputs_digest(
@@ -85,11 +91,11 @@ def inputs_digest(
     """
     each_once = {id(one): one for one in judgements}  # most photos share one of a few
     said = {at: f"{one.label}\0{one.source}\0{one.claims}\0{one.reason}" for at, one in each_once.items()}
-    digest = hashlib.sha256()
-    for item, sha256, judgement in zip(objects, sha256s, judgements, strict=True):
-        is_forgotten = sha256 in forgotten
-        digest.update(f"{item.key}\0{sha256}\0{is_forgotten}\0{item.problem}\0{said[id(judgement)]}\n".encode())
-    return digest.hexdigest()
+    lines = (
+        f"{item.key}\0{sha256}\0{sha256 in forgotten}\0{item.problem}\0{said[id(judgement)]}\n"
+        for item, sha256, judgement in zip(objects, sha256s, judgements, strict=True)
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def refuse_one_class(lake: Lake, listing: Listing, book: LabelBook) -> None:
@@ -113,36 +119,36 @@ def refuse_one_class(lake: Lake, listing: Listing, book: LabelBook) -> None:
 
 
 def read_new(
-    inspector: Inspector,
-    listing: Listing,
-    needless: frozenset[str],
-    *,
-    map_shards: MapShards,
-    on_progress: Callable[[int, int], None],
+    inspector: Inspector, listing: Listing, *, map_shards: MapShards, on_progress: Callable[[int, int], None]
 ) -> Survey:
     """Read what must be read; new photos have pixels and originals when this returns.
 
-    `needless` are the sha256s of bytes that need no decoding: their facts are known, or they must be forgotten.
     What was read is not remembered yet (`remember`).
     """
-    todo = [item for item in listing.objects if listing.known.get(item.key) not in needless]  # None never is
-    inspector = dataclasses.replace(inspector, known=needless)
+    todo = [item for item in listing.objects if listing.known.get(item.key) not in inspector.known]  # None never is
     tables = list(inspection.inspect(inspector, todo, map_shards, on_progress))
     inspected = pa.concat_tables(tables) if tables else inspection.SCHEMA.empty_table()
-    read = dict(zip(inspected["key"].to_pylist(), inspected["sha256"].to_pylist(), strict=True))
-    known = {**listing.known, **read}
+    found = inspected["sha256"].to_pylist()
+    known = {**listing.known, **dict(zip(inspected["key"].to_pylist(), found, strict=True))}
     keys = [item.key for item in listing.objects]
-    sha256s = [known[key] for key in keys]
-    return Survey(objects=listing.objects, keys=keys, sha256s=sha256s, ignored=listing.ignored, inspected=inspected)
+    return Survey(
+        objects=listing.objects,
+        keys=keys,
+        sha256s=[known[key] for key in keys],
+        ignored=listing.ignored,
+        inspected=inspected,
+        read=[*zip(todo, found, strict=True), *((item, fingerprints.NO_IMAGE) for item in listing.sniffed)],
+        recalled=listing.recalled,
+    )
 
 
 def remember(cache: Path, lake: Lake, lake_now: Survey) -> None:
     """Keep what was read of each file, so that no other look reads it again while it stays as it is."""
-    fingerprints.remember(cache, lake, lake_now.objects, lake_now.sha256s, lake_now.ignored)
+    fingerprints.remember(cache, lake, lake_now.recalled, lake_now.read)
 
 
 def _sort_out(
-    lake: Lake, objects: Sequence[LakeObject], recalled: Mapping[str, str]
+    lake: Lake, objects: Sequence[LakeObject], recalled: Mapping[str, str | None]
 ) -> tuple[list[LakeObject], list[LakeObject]]:
     """Images, by name or by their first bytes, and other files. First bytes are read once, of many at a time."""
     is_seen = [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from petpark_assets.domain import files, images
 from petpark_assets.domain.errors import CorruptData, TransientError
-from petpark_assets.domain.lake import catalogue, inspection, signatures
+from petpark_assets.domain.lake import catalogue, history, inspection, signatures
 from petpark_assets.domain.lake.inspection import Inspector, Redrawer, inspect, redraw
 from petpark_assets.domain.lake.mapping import map_in_threads
 from petpark_assets.domain.lake.originals import OriginalStore
@@ -50,7 +50,8 @@ def inspector(folder, tmp_path):
 
 
 def inspect_all(inspector, map_shards=map_in_threads, on_progress=lambda _done, _total: None):
-    """All rows of its lake."""
+    """All rows of its lake, of which no version knows anything but what the inspector was told."""
+    inspector = inspection.informed(inspector, history.SCHEMA.empty_table(), inspector.known)
     tables = inspect(inspector, inspector.lake.list_objects(), map_shards, on_progress)
     return pa.concat_tables([inspection.SCHEMA.empty_table(), *tables]).to_pylist()
 
