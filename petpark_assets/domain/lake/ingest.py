@@ -93,25 +93,22 @@ def new_dataset_version(
         before_commit()
         return _result(unchanged, inspection.SCHEMA.empty_table(), started, is_new=False)
     survey.refuse_one_class(lake, listing, book)
-    with passing_over_what_is_there(), ThreadPoolExecutor(2, thread_name_prefix="beside") as beside:
+    with passing_over_what_is_there(), ThreadPoolExecutor(1, thread_name_prefix="remember") as beside:
         known = history.read_history(store, cache)
         inspector = Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px)
         inspector = inspection.informed(inspector, known, tombstones.forgotten(store))
         lake_now = survey.read_new(inspector, listing, map_shards=map_shards, on_progress=on_progress)
-        # Both wait for the disk.
-        remembered = beside.submit(survey.remember, cache, lake, lake_now)
-        refused = beside.submit(_refuse_lost, store, originals, lake_now.inspected)
-        judgements = book.judge_all(lake_now.keys, lake_now.sha256s)
-        refused.result()
+        remembered = beside.submit(survey.remember, cache, lake, lake_now)  # it waits for the disk
 
         def commit_may_begin() -> None:
             before_commit()
             remembered.result()  # where the disk is full, no version is made
 
+        _refuse_lost(store, originals, lake_now.inspected)
         removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s if sha256])
         is_new, raw_images = _commit(
             lake_now,
-            judgements,
+            book.judge_all(lake_now.keys, lake_now.sha256s),
             store,
             cache,
             assign_splits,
@@ -216,27 +213,29 @@ def _commit(
         newest = versions[-1] if versions else None
         version = catalogue.version_name(int(newest[1:]) + 1 if newest else 1)
         known, forgotten = history.read_history(store, cache), tombstones.forgotten(store)
-        table = judgement.judge(lake_now, known, judgements, forgotten, version=version, assign_splits=assign_splits)
-        before_commit()
-        if newest is not None and _is_said_by(store, newest, table):
-            return False, verify(store, newest)
-        inputs = survey.inputs_digest(lake_now.objects, lake_now.sha256s, judgements, forgotten)
-        finished = catalogue.finish(
-            table,
-            num_ignored=len(lake_now.ignored),
-            previous_manifest=None if newest is None else catalogue.manifest_sha256(store, newest),
-            inputs=inputs,
-        )
-        before_version(inputs)
-        with ThreadPoolExecutor(2, thread_name_prefix="fold") as beside:  # all of it is Arrow's work
-            folding = beside.submit(history.fold, known, finished)
-            seeing = beside.submit(sightings.with_next, store, cache, versions, finished)
+        with ThreadPoolExecutor(2, thread_name_prefix="commit") as beside:  # on idle processors: mostly Arrow's work
+            digesting = beside.submit(survey.inputs_digest, lake_now.objects, lake_now.sha256s, judgements, forgotten)
+            table = judgement.judge(
+                lake_now, known, judgements, forgotten, version=version, assign_splits=assign_splits
+            )
+            folding = beside.submit(history.fold, known, table)
+            seeing = beside.submit(sightings.with_next, store, cache, versions, table)
+            before_commit()
+            if newest is not None and _is_said_by(store, newest, table):
+                return False, verify(store, newest)
+            finished = catalogue.finish(
+                table,
+                num_ignored=len(lake_now.ignored),
+                previous_manifest=None if newest is None else catalogue.manifest_sha256(store, newest),
+                inputs=digesting.result(),
+            )
+            before_version(digesting.result())
             manifest = catalogue.write_manifest(store, version, finished)
             if manifest is not None:
                 # The next ingestion, and whoever asks for a photo, need not read it.
-                sighted = beside.submit(sightings.keep, cache, seeing.result(), store, [*versions, version], manifest)
+                keeping = beside.submit(sightings.keep, cache, seeing.result(), store, [*versions, version], manifest)
                 history.keep(cache, folding.result(), store, [*versions, version], manifest)
-                sighted.result()
+                keeping.result()
                 return True, catalogue.raw_images(finished, version, manifest)
     raise TransientError(
         f"other ingestions took the next version {MAX_RACES} times in a row: run the same command again"

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -245,17 +244,29 @@ def informed(inspector: Inspector, known: pa.Table, forgotten: frozenset[str]) -
 
     `known` has sha256 and format, null where bytes cannot be decoded; `forgotten` are sha256s too.
     """
-    looks = inspector.originals.stored, partial(inspector.pixels.stored, inspector.resolution_px)
-    with ThreadPoolExecutor(len(looks), thread_name_prefix="stored") as pool:
-        originals, pixels = pool.map(lambda look: look(), looks)
-    needless = known["sha256"]
-    lost = inspector.originals.missing(needless.filter(pc.is_valid(known["format"])), originals)
-    if lost:  # a disk may lose them, and the lake may still have them
-        needless = needless.filter(pc.invert(pc.is_in(needless, pa.array(lost))))
-    kept, drawn = (stored.filter(pc.invert(pc.is_in(stored, needless))).to_pylist() for stored in (originals, pixels))
-    return dataclasses.replace(
-        inspector, known=forgotten.union(needless.to_pylist()), kept=frozenset(kept), drawn=frozenset(drawn)
-    )
+    sha256s, wanted = known["sha256"], known["sha256"].filter(pc.is_valid(known["format"]))
+
+    def look_at_originals() -> tuple[frozenset[str], list[str]]:
+        stored = inspector.originals.stored()
+        return _besides(stored, sha256s), inspector.originals.missing(wanted, stored)
+
+    def look_at_pixels() -> tuple[frozenset[str], pa.Array]:
+        stored = inspector.pixels.stored(inspector.resolution_px)
+        return _besides(stored, sha256s), stored
+
+    with ThreadPoolExecutor(2, thread_name_prefix="stored") as pool:
+        looks = pool.submit(look_at_originals), pool.submit(look_at_pixels)
+        needless = forgotten.union(sha256s.to_pylist())
+        (kept, lost), (drawn, squares) = looks[0].result(), looks[1].result()
+    if lost:  # a disk may lose photos that the lake still has: they are read again, but not drawn twice
+        needless = needless.difference(lost) | forgotten
+        drawn = drawn.union(squares.filter(pc.is_in(squares, pa.array(lost))).to_pylist())
+    return dataclasses.replace(inspector, known=needless, kept=kept, drawn=drawn)
+
+
+def _besides(stored: pa.Array, known: pa.ChunkedArray) -> frozenset[str]:
+    """The photos that are stored though no version has them; mostly none."""
+    return frozenset(stored.filter(pc.invert(pc.is_in(stored, known))).to_pylist())
 
 
 def inspect(
