@@ -42,6 +42,8 @@ class _Taps:
 
     dtype: type[np.floating]
     """Holds every sum exactly."""
+    num_channels: int
+    """Side by side in each line."""
     blocks: tuple[tuple[int, int, Levels], ...]
     """First output, first input, weights [outputs, inputs]."""
 
@@ -85,9 +87,8 @@ def _squeeze_across(photos: Pixels, narrow: Levels) -> None:
     if width == size:
         narrow[:] = photos
         return
-    taps, num_parts = _taps(width, size, 3), 1
-    if taps.dtype is np.float64:  # three times the products would cost more here
-        taps, num_parts = _taps(width, size, 1), 3
+    taps = _taps(width, size, 3)
+    num_parts = 3 // taps.num_channels
     lines = kept_memory("lines", (num_parts, *shape, 3 * width // num_parts), taps.dtype)
     lines[:] = np.moveaxis(photos.reshape(*shape, -1, num_parts), -1, 0)
     sums = kept_memory("across", (num_parts, *shape, 3 * size // num_parts), taps.dtype)
@@ -134,13 +135,14 @@ def _taps(size_px: int, resolution_px: int, num_channels: int) -> _Taps:
     """Of a line of `size_px` pixels: triangles as wide as two outputs, cut off at the ends, each with a sum of 1.
 
     Of several channels side by side each has zeros for the others: three times the products of a small photo take less
-    time than to part its channels, and to put them together again.
+    time than to part its channels, and to put them together again. Of larger ones, in float64, they take more: the taps
+    are then of one channel.
     """
     scale = size_px / resolution_px
     reach = max(scale, 1.0)
     windows = [_triangle(scale * (output + 0.5), reach, size_px) for output in range(resolution_px)]
     precision = _precision(max(float(weights.max()) for _, weights in windows))
-    dtype = np.float32 if precision <= _EXACT_IN_FLOAT32 else np.float64
+    dtype, num_channels = (np.float32, num_channels) if precision <= _EXACT_IN_FLOAT32 else (np.float64, 1)
     blocks = []
     for output in range(0, resolution_px, _BLOCK):
         part = windows[output : output + _BLOCK]
@@ -150,7 +152,7 @@ def _taps(size_px: int, resolution_px: int, num_channels: int) -> _Taps:
             row[first - start : first - start + len(weights)] = np.floor(weights * 2**precision + 0.5) / 2**precision
         each = np.kron(matrix, np.eye(num_channels, dtype=dtype))
         blocks.append((output * num_channels, start * num_channels, each))
-    return _Taps(dtype=dtype, blocks=tuple(blocks))
+    return _Taps(dtype=dtype, num_channels=num_channels, blocks=tuple(blocks))
 
 
 def _triangle(center: float, reach: float, size_px: int) -> tuple[int, npt.NDArray[np.float64]]:

@@ -94,6 +94,13 @@ def test_a_panorama_leaves_no_memory_behind():
         assert pool.submit(kept_bytes).result() < 5 * resizing._KEPT_BYTES
 
 
+def test_weights_of_a_large_photo_are_kept_once_and_not_for_three_channels():
+    """Photos have hundreds of widths, and those of each are kept: of three channels they are nine times as large."""
+    taps = resizing._taps(4000, 96, 3)
+    assert (taps.dtype, taps.num_channels) == (np.float64, 1)
+    assert sum(weights.nbytes for *_, weights in taps.blocks) < 2**19
+
+
 def test_a_processor_without_vector_instructions_gives_the_same_bytes():
     """Two machines with one lake must come to one version, and to equal pixels under one sha256."""
     script = """
