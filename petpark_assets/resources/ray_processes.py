@@ -42,7 +42,8 @@ def end(processes: list[Any], patience_s: float = 3) -> None:
     """Wait for processes that were told to go; kill those that stay, as they do after an interruption."""
     _, alive = psutil.wait_procs(processes, timeout=patience_s)
     for process in alive:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it went by itself after all
+            process.kill()
     psutil.wait_procs(alive, timeout=3)
 
 

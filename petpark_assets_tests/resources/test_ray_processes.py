@@ -1,11 +1,13 @@
 """Who waits for a Ray cluster learns in time that it is gone: Ray itself would end the process without a word."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from petpark_assets.domain.errors import InvalidInput, TransientError
@@ -54,6 +56,23 @@ def test_whoever_waits_is_interrupted():
     ):
         time.sleep(30)
     assert time.monotonic() - began < 10
+
+
+def test_a_process_that_goes_just_before_it_is_killed_is_no_failure(monkeypatch: pytest.MonkeyPatch):
+    """Ray's daemons are still ending when our patience ends."""
+    stays = subprocess.Popen(["/bin/sleep", "60"])
+    goes = subprocess.Popen(["/bin/sleep", "60"])
+    processes, wait = [psutil.Process(goes.pid), psutil.Process(stays.pid)], psutil.wait_procs
+
+    def looked_a_moment_ago(waited: list[psutil.Process], timeout: float) -> tuple[list[psutil.Process], object]:
+        monkeypatch.setattr(psutil, "wait_procs", wait)
+        goes.kill()
+        goes.wait()
+        return [], waited
+
+    monkeypatch.setattr(psutil, "wait_procs", looked_a_moment_ago)
+    ray_processes.end(processes, patience_s=0)
+    assert stays.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_an_address_that_is_none_is_refused():
