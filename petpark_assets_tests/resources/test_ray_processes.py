@@ -62,7 +62,7 @@ def test_a_process_that_goes_just_before_it_is_killed_is_no_failure(monkeypatch:
     goes, stays = (psutil.Popen(["/bin/sleep", "60"]) for _ in range(2))
     wait = psutil.wait_procs
 
-    def looked_a_moment_ago(waited: list[psutil.Process], timeout: float) -> tuple[list[psutil.Process], object]:
+    def looked_a_moment_ago(waited: list[psutil.Process], **_: float) -> tuple[list[psutil.Process], object]:
         monkeypatch.setattr(psutil, "wait_procs", wait)
         goes.kill()
         goes.wait()
