@@ -1,6 +1,9 @@
 """An ingestion handles the process's memory in its own way, and hands it back as it was, in a server too."""
 
 import gc
+import platform
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -19,6 +22,32 @@ class Cycle:
 
     def __del__(self):
         Cycle.num_left -= 1
+
+
+COUNT_PAGES = """
+import resource, sys
+import numpy as np
+from petpark_assets.domain.lake.memory import keeping_memory
+if sys.argv[1] == "kept":
+    with keeping_memory():
+        pass
+np.ones(2**23, np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**23, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+"""How many pages 8 MiB are asked for when as many have just been freed."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has rules of its own")
+def test_a_block_that_was_freed_is_used_again():
+    """Else each page is cleared by the system, time and again; in a process of its own, since the rule is for good."""
+
+    def pages(manner: str) -> int:
+        command = [sys.executable, "-c", COUNT_PAGES, manner]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert pages("kept") < 100 < pages("not kept")
 
 
 def test_garbage_made_meanwhile_is_collected_and_what_was_there_afterwards():
