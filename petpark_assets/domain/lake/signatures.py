@@ -130,6 +130,7 @@ def view_map(view: View, part: Part = ALL, *, is_faded: bool = False) -> npt.NDA
     return np.ascontiguousarray(scaled[slice(*part)].T)
 
 
+@functools.cache  # most views cut as much at one side as at another
 def _cropped(start: float, end: float, is_faded: bool) -> npt.NDArray[np.float64]:
     """[16, 16]: how much of each order of a line is in each order of its part from `start` to 1 - `end`.
 
