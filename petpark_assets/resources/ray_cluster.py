@@ -16,6 +16,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +44,9 @@ SHARD_RETRIES = 3
 
 NUM_STARTS = 3
 """Ray gives its daemons 30 s to come up, a limit of its own that a busy machine of two cores can exceed."""
+
+START_PATIENCE_S = 90.0
+"""For one attempt. On the way Ray waits in other places, too, and in some for ever."""
 
 LONGEST_TEMPORARY_FOLDER = 40
 """A socket's path has at most 107 characters, of which Ray's own folders below ours take 62."""
@@ -199,7 +203,7 @@ def _start(folder: Path, num_cpus: int | None) -> None:
 
     for attempt in range(1, NUM_STARTS + 1):
         try:
-            with _signal_handlers_kept():
+            with _signal_handlers_kept(), ray_processes.interrupted_when(_overdue(START_PATIENCE_S)):
                 ray.init(
                     address="local",
                     num_cpus=num_cpus,
@@ -218,6 +222,12 @@ def _start(folder: Path, num_cpus: int | None) -> None:
                 ) from error
         else:
             return
+
+
+def _overdue(patience_s: float) -> Callable[[], str | None]:
+    """Tells when it was asked for longer than that."""
+    ends = time.monotonic() + patience_s
+    return lambda: f"Ray had not come up after {patience_s:.0f} s" if time.monotonic() > ends else None
 
 
 def _local_settings() -> dict[str, str]:

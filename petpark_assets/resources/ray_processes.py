@@ -67,17 +67,23 @@ def interrupted_when(find_trouble: Callable[[], str | None], every_s: float = WA
                 signal.pthread_kill(main_thread, SIGNAL)
                 return
 
-    before = signal.signal(SIGNAL, signal.default_int_handler)
+    def interrupt(_number: int, _frame: Any) -> None:
+        if not is_over.is_set():  # else it came too late, and would hit whoever cleans up
+            raise KeyboardInterrupt
+
+    before = signal.signal(SIGNAL, interrupt)
     watching = threading.Thread(target=watch, name="ray-watch", daemon=True)
-    watching.start()
     try:
-        yield
+        try:
+            watching.start()
+            yield
+        finally:
+            is_over.set()
     except BaseException as error:
         if found:
             raise TransientError(f"{found[0]}: run the same again, it goes on") from error
         raise
     finally:
-        is_over.set()
         watching.join()
         signal.signal(SIGNAL, before)
 

@@ -1,8 +1,10 @@
 """Who waits for a Ray cluster learns in time that it is gone: Ray itself would end the process without a word."""
 
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -55,6 +57,27 @@ def test_whoever_waits_is_interrupted():
     ):
         time.sleep(30)
     assert time.monotonic() - began < 10
+
+
+def test_who_fails_by_itself_at_the_very_moment_is_told_the_same(monkeypatch: pytest.MonkeyPatch):
+    """When a server of Ray's dies, its own calls fail, too: the interruption then comes while that is cleaned up."""
+    handler, is_found, kill = signal.getsignal(ray_processes.SIGNAL), threading.Event(), signal.pthread_kill
+
+    def kill_late(*to_whom: int) -> None:
+        is_found.set()
+        time.sleep(0.2)
+        kill(*to_whom)
+
+    def fail() -> None:
+        is_found.wait()
+        raise ConnectionError
+
+    monkeypatch.setattr(signal, "pthread_kill", kill_late)
+    trouble = ray_processes.interrupted_when(lambda: "the head is away", every_s=0.01)
+    with pytest.raises(TransientError, match="the head is away") as raised, trouble:
+        fail()
+    assert isinstance(raised.value.__cause__, ConnectionError)
+    assert signal.getsignal(ray_processes.SIGNAL) is handler
 
 
 def test_a_process_that_goes_just_before_it_is_killed_is_no_failure(monkeypatch: pytest.MonkeyPatch):
