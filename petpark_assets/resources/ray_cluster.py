@@ -46,7 +46,7 @@ NUM_STARTS = 3
 """Ray gives its daemons 30 s to come up, a limit of its own that a busy machine of two cores can exceed."""
 
 START_PATIENCE_S = 90.0
-"""For one attempt. On the way Ray waits in other places, too, and in some for ever."""
+"""For one attempt: Ray waits for more than its daemons, and not all of that has a limit that we know of."""
 
 LONGEST_TEMPORARY_FOLDER = 40
 """A socket's path has at most 107 characters, of which Ray's own folders below ours take 62."""
