@@ -109,9 +109,12 @@ def _commit() -> str:
 
 
 def _hardware() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return f"{len(models)} cores, {models[0]}, no GPU used"
+    """Clouds call all processors of one maker alike: how wide they compute tells them apart."""
+    lines = [line.partition(": ") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    models = [value for name, _, value in lines if name.startswith("model name")]
+    flags = next((value.split() for name, _, value in lines if name.startswith("flags")), [])
+    width = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "neither AVX2 nor AVX-512"
+    return f"{len(models)} cores, {models[0]} ({width}), no GPU used"
 
 
 if __name__ == "__main__":
