@@ -21,7 +21,7 @@ from petpark_assets.checks.report import model_satisfies
 from petpark_assets.definitions import build_defs
 from petpark_assets.domain.attempts import Attempt, new_attempt
 from petpark_assets.domain.errors import PermanentError, PetparkError, refused_by_disk
-from petpark_assets.domain.files import has_record, named_disk_errors
+from petpark_assets.domain.files import alone, has_record, named_disk_errors
 from petpark_assets.domain.home import Home
 from petpark_assets.domain.lake.labels import settled
 from petpark_assets.domain.lake.sources import open_lake
@@ -142,6 +142,26 @@ def _run_job(
     return result
 
 
+def make_databases(environment: Environment) -> None:
+    """Make Dagster's where there are none and they are files: beside their place, then renamed.
+
+    One that a full disk or a kill left without some of its tables Dagster fills up as it would an old one: indexes are
+    missing for good, and a later upgrade would move data that is not there. Raises TransientError on a full disk.
+    """
+    folder = environment.home / "dagster"
+    if environment.name == PRODUCTION or folder.exists():
+        return
+    begun = folder.with_name(f".{folder.name}.part")
+    with _clear_disk_errors(environment.home), alone(environment.home / "cache" / "dagster.lock"):
+        shutil.rmtree(begun, ignore_errors=True)
+        try:
+            DagsterSqliteStorage.from_local(str(begun)).dispose()
+            if not folder.exists():  # another may have made it while we waited
+                begun.rename(folder)
+        finally:
+            shutil.rmtree(begun, ignore_errors=True)
+
+
 @contextmanager
 def _clear_disk_errors(home: Path) -> Iterator[None]:
     """What the disk with Dagster's databases refuses, in one line."""
@@ -182,34 +202,13 @@ def _alone(environment: Environment) -> Iterator[dg.DagsterInstance]:
     """
     busy = f"another petpark builds in the home {environment.home}: wait for its end"
     with open_here(environment).alone("launch", busy) as locks_since:
-        if environment.name != PRODUCTION:
-            _make_databases(environment.home / "dagster")
+        make_databases(environment)
         instance = dg.DagsterInstance.get()
         for run in instance.get_runs(dg.RunsFilter(tags=IN_PROCESS, statuses=[dg.DagsterRunStatus.STARTED])):
             if _is_lost(instance, run, locks_since):
                 instance.report_run_failed(run, "the process that ran it is gone")
                 instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         yield instance
-
-
-def _make_databases(folder: Path) -> None:
-    """Make Dagster's where there are none: beside their place, then renamed.
-
-    One that a full disk or a kill left without some of its tables Dagster fills up as it would an old one: indexes are
-    missing for good, and a later upgrade would move data that is not there.
-    """
-    if folder.exists():
-        return
-    begun = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(begun, ignore_errors=True)
-    try:
-        DagsterSqliteStorage.from_local(str(begun)).dispose()
-        begun.rename(folder)
-    except OSError:
-        if not folder.exists():  # otherwise `petpark dev` has just made its own
-            raise
-    finally:
-        shutil.rmtree(begun, ignore_errors=True)
 
 
 def _is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun, locks_since: datetime | None) -> bool:

@@ -113,6 +113,13 @@ def schemas(folder: Path) -> dict[str, list]:
     return found
 
 
+def undisturbed_schemas(folder: Path) -> dict[str, list]:
+    """The same of those that are made where there is room."""
+    home = folder / "undisturbed"
+    launch.make_databases(Environment(name="ci", home=home, actor="tester", photos=None, ray_address=None))
+    return schemas(folder / "undisturbed/dagster")
+
+
 def test_a_full_disk_is_one_line_and_with_room_the_same_command_goes_on(
     lake: Path, small_home, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
@@ -139,5 +146,26 @@ def test_a_full_disk_is_one_line_and_with_room_the_same_command_goes_on(
     resize(100_000)
     assert ingest()[0] == 0
     assert list_versions(open_home(home, actor="reader").store) == ["v0001"]
-    launch._make_databases(tmp_path / "undisturbed")
-    assert schemas(home / "dagster") == schemas(tmp_path / "undisturbed")
+    assert schemas(home / "dagster") == undisturbed_schemas(tmp_path)
+
+
+def test_the_ui_begins_no_databases_on_a_full_disk(
+    small_home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """A person's first command may be `petpark dev`: Dagster would go on with half of them for ever."""
+    home, resize = small_home
+    monkeypatch.setattr(cli, "_run_until_stopped", lambda _arguments: 0)
+
+    def dev() -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.app(["dev", "--reports-port", "0", "--home", str(home)], prog_name="petpark")
+        return ended.value.code, capfd.readouterr().err
+
+    resize(120)
+    code, told = dev()
+    assert (code, told.count("\n")) == (1, 1)
+    assert told.startswith(f"petpark: no space left on the disk while writing {home}/dagster")
+    assert not [path.name for path in home.iterdir() if "dagster" in path.name]
+    resize(100_000)
+    assert dev()[0] == 0
+    assert schemas(home / "dagster") == undisturbed_schemas(tmp_path)
