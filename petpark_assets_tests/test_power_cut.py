@@ -5,7 +5,6 @@ started again, and nobody touches anything.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from petpark_assets_tests.killing import kill
 from petpark_assets_tests.receivers import web_receiver
 from petpark_assets_tests.test_ui import GRAPH, LAUNCH, LOADED_S, SMALL, ask, free_port, launch, processes_of, stop
 
@@ -85,8 +85,7 @@ def test_a_build_whose_machine_lost_power_is_ended_told_and_made_again(tmp_path:
         with dev(home, web.url) as url:
             launch(url, "new_dataset_version", {"resources": {"recipe": {"config": SMALL}}, **lake})
             run_id = begin_build(url)
-            for pid in processes_of(home):
-                os.kill(pid, signal.SIGKILL)
+            kill(*processes_of(home))
         with dev(home, web.url) as url:
             assert runs(url)[run_id][0] == "STARTED"
             (told,) = wait_for(lambda: list(web.taken), RECOVERED_S)

@@ -22,6 +22,7 @@ import pytest
 from petpark_assets.domain.lake.drawn import draw_lake
 from petpark_assets.resources.environments import PROJECT_FOLDER
 from petpark_assets_tests.conftest import TEST_FOLDER
+from petpark_assets_tests.killing import kill
 
 pytestmark = pytest.mark.timeout(700)
 
@@ -112,8 +113,7 @@ def stop(process, home):
     while (left := processes_of(home)) and time.monotonic() < deadline:
         process.poll()
         time.sleep(0.2)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
+    kill(*left)
     process.wait(timeout=STOPPED_S)
     return left
 

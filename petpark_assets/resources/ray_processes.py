@@ -90,7 +90,7 @@ def interrupted_when(find_trouble: Callable[[], str | None], every_s: float = WA
 
 def servers_of(folder: Path) -> Callable[[], str | None]:
     """Tells when one of the two servers of the Ray that lives in a folder has ended."""
-    names = {process: process.name() for process in found_in(folder) if process.name() in {"raylet", "gcs_server"}}
+    names = {process: name for process in found_in(folder) if (name := _name(process)) in {"raylet", "gcs_server"}}
 
     def find_trouble() -> str | None:
         ended = [name for server, name in names.items() if not _is_running(server)]
@@ -155,6 +155,14 @@ def heeding_signals() -> Iterator[None]:
             signal.signal(number, handler)
         if received:
             signal.raise_signal(received[0])
+
+
+def _name(process: Any) -> str:
+    """Empty where it has ended since it was found, as idle workers do."""
+    try:
+        return str(process.name())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _is_running(process: Any) -> bool:

@@ -5,7 +5,6 @@ Not here: what is done to them (crashes.py, memory.py).
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import dagster as dg
 
 from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets_tests.killing import kill
 
 LEAKING_PREFIXES = ("PETPARK_", "DAGSTER_", "AWS_", "RAY_ADDRESS", "MLFLOW_")
 """Settings of the person's shell that would lead these processes elsewhere."""
@@ -80,11 +80,9 @@ class Services:
             self.revive()
             yield self
         finally:
-            for pid in (process.pid for process in self.running.values()):
-                os.kill(pid, signal.SIGKILL)
+            kill(*(process.pid for process in self.running.values()))
             while left := processes_of(self.home):
-                for pid in left:
-                    os.kill(pid, signal.SIGKILL)
+                kill(*left)
             for process in self.running.values():
                 process.wait()
 

@@ -24,6 +24,7 @@ import pytest
 
 from infra.production.ceph import S3Server
 from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets_tests.killing import kill
 
 READY_S = 500
 """Until all parts answer: a minute on idle cores."""
@@ -157,8 +158,7 @@ class Park:
             return self.process.wait(STOPPED_S)
         finally:
             self.left = self.processes() | {pid: line for pid, line in known.items() if _line(pid) == line}
-            for pid in self.left:
-                os.kill(pid, signal.SIGKILL)
+            kill(*self.left)
 
 
 def _listeners(pids: Collection[int]) -> set[str]:

@@ -21,6 +21,7 @@ import pytest
 from infra.production import parts
 from infra.production.processes import end
 from petpark_assets.resources.environments import PROJECT_FOLDER
+from petpark_assets_tests.killing import kill
 from petpark_assets_tests.production.conftest import MARK, SETTINGS, Park
 
 HOME_BYTES = 200 * 1024**2
@@ -96,9 +97,7 @@ class OpenPark(Park):
         deadline = time.monotonic() + PATIENCE_S
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.5)
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(*left)
         return list(left.values())
 
 

@@ -1,5 +1,6 @@
 """Claims about our local Ray: nobody else reaches it, and nothing of it is left, however the run ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -61,10 +62,12 @@ def test_it_is_private_while_it_runs_and_gone_without_a_trace_afterwards(tmp_pat
         folder = Path(ray._private.worker._global_node.temp_dir)
         where = ray.get(ray.remote(lambda: __import__("petpark_assets").__file__).remote())
         # Other tests' children are not Ray's: servers, and multiprocessing's tracker.
-        children = psutil.Process().children(recursive=True)
-        started = [child for child in children if child.create_time() > began - 1]
-        processes = [child for child in started if "multiprocessing" not in " ".join(child.cmdline())]
-        listening = {c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+        processes, listening = [], set()
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                if child.create_time() > began - 1 and "multiprocessing" not in " ".join(child.cmdline()):
+                    listening |= {c.laddr.ip for c in child.net_connections() if c.status == psutil.CONN_LISTEN}
+                    processes.append(child)
 
     assert signal.getsignal(signal.SIGTERM) is handler
     assert Path(where).parent == Path(ray_cluster.__file__).parents[1]

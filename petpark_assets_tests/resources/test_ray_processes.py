@@ -47,6 +47,21 @@ def test_a_lost_node_of_this_machine_is_named(tmp_path: Path):
         assert find_trouble() == f"this machine's node of the Ray cluster at {address} was lost"
 
 
+def test_a_worker_that_ends_while_servers_are_looked_for_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ray starts workers ahead, and ends idle ones."""
+    program = tmp_path / "gcs_server"
+    shutil.copy("/bin/sleep", program)
+    ended, server = psutil.Popen(["/bin/sleep", "60"]), psutil.Popen([program, "60"])
+    ended.kill()
+    ended.wait()
+    monkeypatch.setattr(ray_processes, "found_in", lambda _folder: [ended, server])
+    find_trouble = ray_processes.servers_of(tmp_path)
+    assert find_trouble() is None
+    server.kill()
+    server.wait()
+    assert str(find_trouble()).startswith("Ray's gcs_server ended")
+
+
 def test_whoever_waits_is_interrupted():
     """Ray's own calls would go on waiting."""
     began = time.monotonic()

@@ -1,10 +1,11 @@
 """Claims about a search that is killed: with real SIGKILLs of its driver, of a trial and of Ray, nothing is lost."""
 
+import contextlib
 import os
 import signal
 
 import pytest
-from psutil import Process
+from psutil import NoSuchProcess, Process
 
 from petpark_assets.domain.model import trial
 from petpark_assets.domain.model.proposals import Tried, propose
@@ -42,8 +43,11 @@ def pid_of(victim, servers):
     """A server of Ray's, or the process of the only trial that runs: the worker that is no idle one."""
     if victim != "trial":
         return servers[victim]
-    workers = Process(servers["raylet"]).children()
-    return next(worker.pid for worker in workers if "ImplicitFunc" in " ".join(worker.cmdline()))
+    for worker in Process(servers["raylet"]).children():
+        with contextlib.suppress(NoSuchProcess):  # an idle one that has just ended
+            if "ImplicitFunc" in " ".join(worker.cmdline()):
+                return worker.pid
+    raise AssertionError("no trial runs")
 
 
 def trained(seen):
