@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 refused or failed with a named reason, 2 wrong usage, 130 stopped. Never a traceback.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -162,12 +163,17 @@ def _run_until_stopped(arguments: list[str]) -> int:
     command = [sys.executable, "-m", "dagster", *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script that starts us with & ignores it for us too
     process = subprocess.Popen(command, cwd=PROJECT_FOLDER, start_new_session=True)  # noqa: S603 - our own words only
+
+    def end_all() -> None:
+        with contextlib.suppress(ProcessLookupError):  # they have just ended by themselves
+            os.killpg(process.pid, signal.SIGINT)
+
     for ending in (signal.SIGTERM, signal.SIGHUP):  # also when the terminal is closed
-        signal.signal(ending, lambda *_: os.killpg(process.pid, signal.SIGINT))
+        signal.signal(ending, lambda *_: end_all())
     try:
         return process.wait()
     except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGINT)
+        end_all()
         return process.wait()
 
 
