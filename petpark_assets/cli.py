@@ -84,12 +84,14 @@ def dev(
 ) -> None:
     """Open the Dagster UI with its daemon on this home, and serve the home's reports, on 127.0.0.1 only."""
     environment = enter(home, as_json=False)
-    from petpark_assets import launch
     from petpark_assets.resources.reports import serve_reports
 
     reports = serve_reports(environment.home / "reports", reports_port)
     with answering(as_json=False, errors_folder=environment.home), reports as url:
-        launch.make_databases(environment)
+        if not (environment.home / "dagster").exists():
+            from petpark_assets import launch  # loads Dagster
+
+            launch.make_databases(environment)
         enter_home(environment.home, reports_url=url, ui_url=f"http://127.0.0.1:{port}")
         terminal.print(f"Dagster UI: http://127.0.0.1:{port}   reports: {url}   (Ctrl-C stops both)")
         code = _run_until_stopped(["dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)])

@@ -46,7 +46,7 @@ NUM_STARTS = 3
 """Ray gives its daemons 30 s to come up, a limit of its own that a busy machine of two cores can exceed."""
 
 START_PATIENCE_S = 90.0
-"""For one attempt: Ray waits for more than its daemons, and not all of that has a limit that we know of."""
+"""For one attempt, as far as Ray waits in Python: it is interrupted when it comes back to that."""
 
 LONGEST_TEMPORARY_FOLDER = 40
 """A socket's path has at most 107 characters, of which Ray's own folders below ours take 62."""
@@ -213,6 +213,8 @@ def _start(folder: Path, num_cpus: int | None) -> None:
                     object_store_memory=OBJECT_STORE_BYTES,
                     _temp_dir=str(folder),
                 )
+        except TransientError:  # it was interrupted: with half a Ray in it this process would be aborted by a second
+            raise
         except Exception as error:  # Ray raises plain ones here
             ray_processes.end(ray_processes.found_in(folder), patience_s=0)
             if attempt == NUM_STARTS:

@@ -24,6 +24,9 @@ CLUSTER_WATCH_S = 2.0
 HEAD_AWAY_S = 20.0
 """For a cluster's head to come back: with its state kept in Redis Ray goes on then. Its own patience is 60 s."""
 
+SERVERS = ("raylet", "gcs_server")
+"""Processes that a Ray cannot do without, by their names."""
+
 SIGNAL = signal.SIGUSR2
 """What interrupts the main thread in whatever it waits for. Not SIGINT, which is ignored where a script used &."""
 
@@ -84,16 +87,18 @@ def interrupted_when(find_trouble: Callable[[], str | None], every_s: float = WA
             raise TransientError(f"{found[0]}: run the same again, it goes on") from error
         raise
     finally:
-        watching.join()
+        if watching.ident is not None:  # it was started
+            watching.join()
         signal.signal(SIGNAL, before)
 
 
 def servers_of(folder: Path) -> Callable[[], str | None]:
     """Tells when one of the two servers of the Ray that lives in a folder has ended."""
-    names = {process: name for process in found_in(folder) if (name := _name(process)) in {"raylet", "gcs_server"}}
+    names = {process: name for process in found_in(folder) if (name := _name(process)) in SERVERS}
 
     def find_trouble() -> str | None:
-        ended = [name for server, name in names.items() if not _is_running(server)]
+        ended = [name for name in SERVERS if name not in names.values()]  # before we looked for it
+        ended += [name for server, name in names.items() if not _is_running(server)]
         return f"Ray's {ended[0]} ended by itself or was killed (too little memory?)" if ended else None
 
     return find_trouble

@@ -49,17 +49,19 @@ def test_a_lost_node_of_this_machine_is_named(tmp_path: Path):
 
 def test_a_worker_that_ends_while_servers_are_looked_for_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Ray starts workers ahead, and ends idle ones."""
-    program = tmp_path / "gcs_server"
-    shutil.copy("/bin/sleep", program)
-    ended, server = psutil.Popen(["/bin/sleep", "60"]), psutil.Popen([program, "60"])
-    ended.kill()
-    ended.wait()
-    monkeypatch.setattr(ray_processes, "found_in", lambda _folder: [ended, server])
+    servers = {name: shutil.copy("/bin/sleep", tmp_path / name) for name in ray_processes.SERVERS}
+    worker, raylet, head = (psutil.Popen([program, "60"]) for program in ("/bin/sleep", *servers.values()))
+    monkeypatch.setattr(ray_processes, "found_in", lambda _folder: [worker, raylet, head])
+    worker.kill()
+    worker.wait()
     find_trouble = ray_processes.servers_of(tmp_path)
     assert find_trouble() is None
-    server.kill()
-    server.wait()
-    assert str(find_trouble()).startswith("Ray's gcs_server ended")
+    raylet.kill()
+    raylet.wait()
+    assert str(find_trouble()).startswith("Ray's raylet ended")
+    assert str(ray_processes.servers_of(tmp_path)()).startswith("Ray's raylet ended")  # before anybody looked
+    head.kill()
+    head.wait()
 
 
 def test_whoever_waits_is_interrupted():
@@ -92,6 +94,19 @@ def test_who_fails_by_itself_at_the_very_moment_is_told_the_same(monkeypatch: py
     with pytest.raises(TransientError, match="the head is away") as raised, trouble:
         fail()
     assert isinstance(raised.value.__cause__, ConnectionError)
+    assert signal.getsignal(ray_processes.SIGNAL) is handler
+
+
+def test_a_watch_that_cannot_be_begun_says_so_and_leaves_no_handler(monkeypatch: pytest.MonkeyPatch):
+    """Where a machine gives no more threads, that is what a person must read."""
+    handler = signal.getsignal(ray_processes.SIGNAL)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new"), ray_processes.interrupted_when(lambda: None):
+        pass
     assert signal.getsignal(ray_processes.SIGNAL) is handler
 
 

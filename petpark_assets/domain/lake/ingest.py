@@ -218,11 +218,11 @@ def _commit(
             table = judgement.judge(
                 lake_now, known, judgements, forgotten, version=version, assign_splits=assign_splits
             )
-            folding = beside.submit(history.fold, known, table)
-            seeing = beside.submit(sightings.with_next, store, cache, versions, table)
             before_commit()
             if newest is not None and _is_said_by(store, newest, table):
                 return False, verify(store, newest)
+            folding = beside.submit(history.fold, known, table)
+            seeing = beside.submit(sightings.with_next, store, cache, versions, table)
             finished = catalogue.finish(
                 table,
                 num_ignored=len(lake_now.ignored),

@@ -21,7 +21,7 @@ def keeping_memory() -> Iterator[None]:
     Arrow's own pool gives it back to the system within milliseconds, page by page, and then asks for it anew, which is
     cleared each time: a tenth of the time that a thousand new photos take on a lake of 100,000. So does glibc with
     blocks of more than 128 KiB, Lance's of a shard's pixels among them, until one that is as large was freed: some 3 %
-    of the time of a first ingestion.
+    of the time of a first ingestion. That rule of glibc's holds for the rest of the process.
     """
     np.empty(_LARGEST_KEPT_BYTES, np.uint8)  # and freed at once
     before = pa.default_memory_pool()

@@ -38,7 +38,7 @@ class Listing:
     recalled: pa.Table
     """What was read of those and of ignored ones: fingerprints.SCHEMA."""
     sniffed: Sequence[LakeObject]
-    """Ignored ones whose first bytes were read now."""
+    """Ignored ones of which nothing was known: whose first bytes were read now, or which lead nowhere."""
 
     @property
     def is_all_known(self) -> bool:

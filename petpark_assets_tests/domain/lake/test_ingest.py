@@ -229,6 +229,20 @@ def test_an_unchanged_lake_makes_no_version_and_reads_nothing(lake, tmp_path):
 
 
 @pytest.mark.usefixtures("_settled")
+def test_a_touched_lake_reads_only_the_newest_manifest(lake, tmp_path, monkeypatch):
+    """What a new version needs is not made for none: without its cache a home has hundreds of manifests to read."""
+    for number in range(3):
+        put(lake, f"cat/new-{number}.png", photo(50 + number))
+        run(lake, tmp_path / "home")
+    (tmp_path / "home/cache" / sightings.FILE_NAME).unlink()
+    put(lake, "cat/new-0.png", photo(50))
+    read, real = [], catalogue.read_manifest
+    monkeypatch.setattr(catalogue, "read_manifest", lambda *told, **more: read.append(told[1]) or real(*told, **more))
+    assert not run(lake, tmp_path / "home").is_new
+    assert {*read} == {"v0003"}
+
+
+@pytest.mark.usefixtures("_settled")
 def test_one_more_photo_is_one_photos_work(lake, tmp_path):
     """A lake of 100,000 grows by a few photos a day."""
     first = run(lake, tmp_path / "home")
