@@ -1,7 +1,7 @@
 """The package as a folder: what is in it, the sums that seal it, and their check.
 
     model.onnx             a uint8 photo of any size in, probabilities out
-    model.int8.onnx        the same with 8 bit convolutions; only where it lost next to nothing on the validation part
+    model.int8.onnx        the same with 8 bit convolutions; only where it loses next to nothing
     labels.json            the classes in the order of the outputs, and when an answer counts as unknown
     preprocessing.json     what the model does to a photo before the network
     report.html .json      the exam on the test side, without photos

@@ -103,7 +103,8 @@ def _quantise(
 ) -> tuple[bytes | None, dict[str, Any]]:
     """The model with 8 bit convolutions, None where it is not close enough, and what was found about it.
 
-    The validation part alone decides. What is shipped is then measured on the test side too, to be recorded.
+    The validation part chooses it. The exam can only take it away again, as it can the whole model: a package must not
+    promise what its own report denies.
     """
     from petpark_assets.domain.package import export, int8
 
@@ -122,6 +123,7 @@ def _quantise(
         found["same_tensors"] = int8.compare(own_bytes["reported_accuracy"], tensors, len(whole))
         from_bytes = export.accuracy_from_bytes(small, side.sha256s, side.labels, home.originals.read_all)
         found["own_bytes"] = int8.compare(own_bytes["accuracy_from_bytes"], from_bytes, len(whole))
+        is_kept = all(part["is_close"] for part in found.values())
     return quantised if is_kept else None, {"is_kept": is_kept, **found}
 
 
