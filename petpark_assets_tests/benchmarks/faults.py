@@ -11,17 +11,20 @@ import dataclasses
 import io
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -54,15 +57,53 @@ MOST_SIDE_PX = 400
 Stores = tuple[files.Store, OriginalStore, PixelStore]
 
 CHILD = """
+import pickle
 import sys
-from pathlib import Path
 import lance
-from petpark_assets_tests.benchmarks.faults import run
+import petpark_assets_tests.benchmarks.faults
 print("ready", flush=True)
-sys.stdin.readline()
-run(Path(sys.argv[1]), Path(sys.argv[2]))
+pickle.load(sys.stdin.buffer)()
 """
 """One ingestion in a process of its own, which waits until it is told to start: imports are nothing to be killed in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A lake and a store of its own."""
+
+    ingest: Callable[[], ingest.IngestResult]
+    """From the one into the other; can be pickled."""
+    open: Callable[[], Stores]
+
+
+Sites = Callable[[str], Site]
+"""By name; all are of the same lake."""
+
+
+def in_folders(folder: Path, num_photos: int) -> Sites:
+    """Sites below a folder, of a lake that is drawn there."""
+    lake = folder / "lake"
+    draw_lake(lake, num_images=num_photos)
+    return lambda name: Site(ingest=partial(run, lake, folder / name), open=partial(open_home, folder / name))
+
+
+def in_buckets(folder: Path, server: S3Server, num_photos: int) -> Sites:
+    """Sites in two buckets; their caches are in this folder."""
+    draw_lake(folder / "lake", num_images=num_photos)
+    buckets = [f"faults-{uuid.uuid4().hex[:12]}-{part}" for part in ("lake", "store")]
+    for bucket in buckets:
+        server.client().create_bucket(Bucket=bucket)
+    drawn = [path for path in (folder / "lake").rglob("*") if path.is_file()]
+    upload(server, buckets[0], {path.relative_to(folder / "lake").as_posix(): path for path in drawn})
+
+    def site(name: str) -> Site:
+        uri, access = f"s3://{buckets[1]}/{name}", server.access()
+        return Site(
+            ingest=partial(run_on_s3, f"s3://{buckets[0]}", uri, access, folder / name),
+            open=partial(open_bucket, uri, access, folder / "look"),
+        )
+
+    return site
 
 
 def run(lake: Path, home: Path) -> ingest.IngestResult:
@@ -98,50 +139,48 @@ def _ingest(lake: Lake, stores: Stores, cache: Path) -> ingest.IngestResult:
     )
 
 
-def kill_at_random(folder: Path, *, num_kills: int, num_photos: int, seed: int = 0) -> dict[str, Any]:
+def kill_at_random(sites: Sites, *, num_kills: int, seed: int = 0) -> dict[str, Any]:
     """Kill ingestions of one home with SIGKILL, then let one finish; its catalogue must be that of a quiet run.
 
     After each kill no version may be there that is not whole. Returns at which share of a run's time kills fell.
     """
-    lake, dice = folder / "lake", random.Random(seed)  # noqa: S311 - drawn to be repeated, not secret
-    draw_lake(lake, num_images=num_photos)
-    with _child(lake, folder / "quiet") as child:
+    dice = random.Random(seed)  # noqa: S311 - drawn to be repeated, not secret
+    with _child(sites("quiet")) as child:
         started = time.perf_counter()
-        _start(child)
-        assert child.wait() == 0
-    seconds = time.perf_counter() - started
-    shares, num_early, home = [], 0, folder / "home-0"
+        child.start()
+        assert child.process.wait() == 0
+    seconds, expected = time.perf_counter() - started, contents(sites("quiet").open())
+    shares, num_early, killed = [], 0, [sites("home-0")]
     for number in range(num_kills):
-        with _child(lake, home) as child:
-            _start(child)
+        with _child(killed[-1]) as child:
+            child.start()
             share = dice.random()
             time.sleep(share * seconds)
-            child.send_signal(signal.SIGKILL)
-            is_killed = child.wait() == -signal.SIGKILL
+            child.process.send_signal(signal.SIGKILL)
+            is_killed = child.process.wait() == -signal.SIGKILL
         num_early += is_killed
         shares.append(round(share, 3))
-        assert_whole_or_nothing(open_home(home))
+        assert_whole_or_nothing(killed[-1].open())
         if not is_killed or number % 5 == 4:  # up to five kills on top of each other; what is finished stays finished
-            home = folder / f"home-{number + 1}"
-    for home in sorted(folder.glob("home-*")):
-        run(lake, home)
-        assert contents(open_home(home)) == contents(open_home(folder / "quiet"))
+            killed.append(sites(f"home-{number + 1}"))
+    for site in killed:
+        site.ingest()
+        assert contents(site.open()) == expected
     return {"num_kills": num_kills, "num_while_running": num_early, "shares_of_a_run": shares}
 
 
-def run_two_at_once(folder: Path, *, num_rounds: int, num_photos: int) -> dict[str, Any]:
+def run_two_at_once(sites: Sites, *, num_rounds: int) -> dict[str, Any]:
     """Two ingestions of one lake into one home, started together: one version, as if there had been one of them."""
-    lake = folder / "lake"
-    draw_lake(lake, num_images=num_photos)
-    run(lake, folder / "quiet")
+    sites("quiet").ingest()
+    expected = contents(sites("quiet").open())
     for number in range(num_rounds):
-        home = folder / f"home-{number}"
-        with _child(lake, home) as first, _child(lake, home) as second:
-            _start(first)
-            _start(second)
-            assert (first.wait(), second.wait()) == (0, 0)
-        assert catalogue.list_versions(files.LocalStore(home / "store")) == ["v0001"]
-        assert contents(open_home(home)) == contents(open_home(folder / "quiet"))
+        site = sites(f"two-{number}")
+        with _child(site) as first, _child(site) as second:
+            first.start()
+            second.start()
+            assert (first.process.wait(), second.process.wait()) == (0, 0)
+        assert list(expected["manifests"]) == ["v0001"]
+        assert contents(site.open()) == expected
     return {"num_rounds": num_rounds}
 
 
@@ -317,24 +356,23 @@ def contents(stores: Stores) -> dict[str, Any]:
 class _child:  # noqa: N801 - used like a function
     """A process that is ready to ingest; gone at the end of the block."""
 
-    def __init__(self, lake: Path, home: Path) -> None:
-        self._command = [sys.executable, "-c", CHILD, str(lake), str(home)]
+    def __init__(self, site: Site) -> None:
+        self._site = site
 
-    def __enter__(self) -> "subprocess.Popen[str]":
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-        return self._process
+    def __enter__(self) -> Self:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, "-c", CHILD], **pipes)  # type: ignore[call-overload]
+        assert self.process.stdout.readline() == b"ready\n"
+        return self
+
+    def start(self) -> None:
+        """Not by the command line, which everybody on a machine can read: there may be keys in it."""
+        pickle.dump(self._site.ingest, self.process.stdin)
+        self.process.stdin.flush()
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-def _start(child: "subprocess.Popen[str]") -> None:
-    assert child.stdin is not None
-    child.stdin.write("\n")
-    child.stdin.flush()
+        self.process.kill()
+        self.process.communicate()
 
 
 def some_photos(folder: Path, num_photos: int) -> list[Path]:
@@ -356,13 +394,17 @@ def main() -> None:
         with start_ceph(folder / "ceph", "faults", "petpark-faults-key") as ceph, ceph.serving() as server:
             ceph.add_user()
             bad_network = ingest_over_a_bad_network(folder / "s3", server, photos)
+            kills_on_s3 = kill_at_random(in_buckets(folder / "kills-on-s3", server, 600), num_kills=30, seed=1)
+            two_on_s3 = run_two_at_once(in_buckets(folder / "two-on-s3", server, 200), num_rounds=10)
         result = {
             **describe_run("python -m petpark_assets_tests.benchmarks.faults"),
-            "kills": kill_at_random(folder / "kills", num_kills=30, num_photos=600),
+            "kills": kill_at_random(in_folders(folder / "kills", 600), num_kills=30),
+            "kills_on_s3": kills_on_s3,
             "is_real": bool(named),
             "bad_network": bad_network,
             "damaged": ingest_damaged(folder / "damaged", num_mutations=1000, photos=photos if named else ()),
-            "two_at_once": run_two_at_once(folder / "two", num_rounds=10, num_photos=200),
+            "two_at_once": run_two_at_once(in_folders(folder / "two", 200), num_rounds=10),
+            "two_at_once_on_s3": two_on_s3,
         }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(f"everything survived: {RESULT}")  # noqa: T201 - its answer

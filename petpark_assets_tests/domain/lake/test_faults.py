@@ -12,13 +12,13 @@ from petpark_assets_tests.originals import damage, read_original
 
 def test_a_killed_ingestion_leaves_nothing_half_done_and_the_next_is_as_if_nothing_had_been(tmp_path):
     """Machines lose power; a catalogue that depended on when would be audited in vain."""
-    tried = faults.kill_at_random(tmp_path, num_kills=5, num_photos=120)
+    tried = faults.kill_at_random(faults.in_folders(tmp_path, 120), num_kills=5)
     assert tried["num_while_running"] >= 1
 
 
 def test_two_ingestions_at_once_make_one_version(tmp_path):
     """A sensor and a person may start together; half of each would be a version that nobody made."""
-    faults.run_two_at_once(tmp_path, num_rounds=1, num_photos=60)
+    faults.run_two_at_once(faults.in_folders(tmp_path, 60), num_rounds=1)
 
 
 def test_damaged_photos_of_every_format_are_counted_and_none_stops_it(tmp_path):

@@ -63,3 +63,14 @@ def test_failing_slow_and_cut_requests_change_nothing(quiet, lake_uri, s3_server
         assert len(proxy.spoilt) > 2
     assert local.contents(local.open_bucket(uri, access, tmp_path / "quiet")) == quiet
     assert num_runs <= 3
+
+
+def test_an_ingestion_into_a_bucket_that_is_killed_is_as_if_nothing_had_been(s3_server, tmp_path):
+    """There is no rename there, and no lock of the system's that ends with a process."""
+    tried = local.kill_at_random(local.in_buckets(tmp_path, s3_server, 120), num_kills=3)
+    assert tried["num_while_running"] >= 1
+
+
+def test_two_ingestions_at_once_into_a_bucket_make_one_version(s3_server, tmp_path):
+    """Two machines share nothing but the bucket."""
+    local.run_two_at_once(local.in_buckets(tmp_path, s3_server, 60), num_rounds=1)
