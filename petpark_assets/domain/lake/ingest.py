@@ -93,19 +93,24 @@ def new_dataset_version(
         before_commit()
         return _result(unchanged, inspection.SCHEMA.empty_table(), started, is_new=False)
     survey.refuse_one_class(lake, listing, book)
-    with passing_over_what_is_there(), ThreadPoolExecutor(1, thread_name_prefix="remember") as beside:
+    with passing_over_what_is_there(), ThreadPoolExecutor(1, thread_name_prefix="store") as beside:
         known = history.read_history(store, cache)
         inspector = Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px)
         inspector = inspection.informed(inspector, known, tombstones.forgotten(store))
-        lake_now = survey.read_new(inspector, listing, map_shards=map_shards, on_progress=on_progress)
-        remembered = beside.submit(survey.remember, cache, lake, lake_now)  # it waits for the disk
+        lake_now, finish = survey.read_new(inspector, listing, map_shards=map_shards, on_progress=on_progress)
+
+        def store_photos() -> None:
+            finish()
+            survey.remember(cache, lake, lake_now)
+            _refuse_lost(store, originals, lake_now.inspected)
+            removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s if sha256])
+
+        stored = beside.submit(store_photos)  # it waits for the disk, so photos are judged meanwhile
 
         def commit_may_begin() -> None:
+            stored.result()  # a version must not be there before its photos are
             before_commit()
-            remembered.result()  # where the disk is full, no version is made
 
-        _refuse_lost(store, originals, lake_now.inspected)
-        removal.delete_again(store, originals, pixels, [sha256 for sha256 in lake_now.sha256s if sha256])
         is_new, raw_images = _commit(
             lake_now,
             book.judge_all(lake_now.keys, lake_now.sha256s),

@@ -31,6 +31,7 @@ from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
 from petpark_assets.domain.resizing import kept_memory
 
 OnProgress = Callable[[int, int], None]
+Finish = Callable[[], None]
 
 SHARD_ROWS = 512
 """Photos that a worker takes at a time, at most: their pixels are one file of the table. Fewer ..."""
@@ -271,17 +272,19 @@ def _besides(stored: pa.Array, known: pa.ChunkedArray) -> frozenset[str]:
 
 def inspect(
     inspector: Inspector, objects: Sequence[LakeObject], map_shards: MapShards, on_progress: OnProgress
-) -> Iterator[pa.Table]:
-    """Read objects in their order: tables of SCHEMA. Originals and pixels are stored, to last, when this ends."""
+) -> tuple[list[pa.Table], Finish]:
+    """Read objects in their order: tables of SCHEMA, and what is still to be done for their photos to last."""
     inspector = dataclasses.replace(inspector, by_torch=is_torch_worth_it(len(objects)), taken=set())
     shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
+    tables: list[pa.Table] = []
     num_done = 0
-    with _committing(inspector.originals, inspector.pixels, inspector.resolution_px) as commit:
+    with _storing(inspector.originals, inspector.pixels, inspector.resolution_px) as stored:
         for inspected in map_shards(inspector, shards):
-            commit(inspected.originals, inspected.pixels)
+            stored.add(inspected.originals, inspected.pixels)
+            tables.append(inspected.table)
             num_done += inspected.table.num_rows
             on_progress(num_done, len(objects))
-            yield inspected.table
+    return tables, stored.finish
 
 
 def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on_progress: OnProgress) -> None:
@@ -289,42 +292,56 @@ def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on
     redrawer = dataclasses.replace(redrawer, by_torch=is_torch_worth_it(len(sha256s)))
     shards = _shards(sha256s, [0] * len(sha256s), redrawer.resolution_px)
     num_done = 0
-    with _committing(redrawer.originals, redrawer.pixels, redrawer.resolution_px) as commit:
+    with _storing(redrawer.originals, redrawer.pixels, redrawer.resolution_px) as stored:
         for shard, fragments in zip(shards, map_shards(redrawer, shards), strict=True):
-            commit([], fragments)
+            stored.add([], fragments)
             num_done += len(shard)
             on_progress(num_done, len(sha256s))
+    stored.finish()
 
 
 @contextlib.contextmanager
-def _committing(
-    originals: OriginalStore, pixels: PixelStore, resolution_px: int
-) -> Iterator[Callable[[Sequence[Fragment], Sequence[Fragment]], None]]:
-    """Makes what it is handed part of the tables, now and then and at the end, also when that is a failure."""
-    kept: list[Fragment] = []
-    drawn: list[Fragment] = []
-    last = time.monotonic()
-
-    def commit_waiting() -> None:
-        nonlocal last
-        originals.commit(kept)
-        kept.clear()  # at once: where the next one fails, these are not to be committed again
-        pixels.commit(drawn, resolution_px)
-        drawn.clear()
-        last = time.monotonic()
-
-    def commit(of_originals: Sequence[Fragment], of_pixels: Sequence[Fragment]) -> None:
-        kept.extend(of_originals)
-        drawn.extend(of_pixels)
-        if time.monotonic() > last + COMMIT_EVERY_S:
-            commit_waiting()
-
+def _storing(originals: OriginalStore, pixels: PixelStore, resolution_px: int) -> Iterator["_Stored"]:
+    """What is done when a failure or a person stops the work is kept; else whoever does it has to finish."""
+    stored = _Stored(originals, pixels, resolution_px)
     try:
-        yield commit
-    finally:
-        commit_waiting()
-    originals.tidy()
-    pixels.tidy(resolution_px)
+        yield stored
+    except BaseException:
+        stored.commit()
+        raise
+
+
+class _Stored:
+    """Makes what workers wrote a part of the tables: now and then, and when it is finished."""
+
+    def __init__(self, originals: OriginalStore, pixels: PixelStore, resolution_px: int) -> None:
+        self._originals = originals
+        self._pixels = pixels
+        self._resolution_px = resolution_px
+        self._kept: list[Fragment] = []
+        self._drawn: list[Fragment] = []
+        self._last = time.monotonic()
+
+    def add(self, of_originals: Sequence[Fragment], of_pixels: Sequence[Fragment]) -> None:
+        """What a worker wrote."""
+        self._kept.extend(of_originals)
+        self._drawn.extend(of_pixels)
+        if time.monotonic() > self._last + COMMIT_EVERY_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """All of it so far."""
+        self._originals.commit(self._kept)
+        self._kept.clear()  # at once: where the next one fails, these are not to be committed again
+        self._pixels.commit(self._drawn, self._resolution_px)
+        self._drawn.clear()
+        self._last = time.monotonic()
+
+    def finish(self) -> None:
+        """The rest, which waits for the disk."""
+        self.commit()
+        self._originals.tidy()
+        self._pixels.tidy(self._resolution_px)
 
 
 def _shards(items: Sequence[Shard], sizes_bytes: Sequence[int], resolution_px: int) -> list[Sequence[Shard]]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from petpark_assets.domain import images
 from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.lake import fingerprints, inspection
-from petpark_assets.domain.lake.inspection import Inspector
+from petpark_assets.domain.lake.inspection import Finish, Inspector
 from petpark_assets.domain.lake.labels import Judgement, LabelBook
 from petpark_assets.domain.lake.mapping import MapShards
 from petpark_assets.domain.lake.sources import Lake, LakeObject
@@ -120,18 +120,18 @@ def refuse_one_class(lake: Lake, listing: Listing, book: LabelBook) -> None:
 
 def read_new(
     inspector: Inspector, listing: Listing, *, map_shards: MapShards, on_progress: Callable[[int, int], None]
-) -> Survey:
-    """Read what must be read; new photos have pixels and originals when this returns.
+) -> tuple[Survey, Finish]:
+    """Read what must be read. Until what is returned second was called, originals and pixels do not last.
 
     What was read is not remembered yet (`remember`).
     """
     todo = [item for item in listing.objects if listing.known.get(item.key) not in inspector.known]  # None never is
-    tables = list(inspection.inspect(inspector, todo, map_shards, on_progress))
+    tables, finish = inspection.inspect(inspector, todo, map_shards, on_progress)
     inspected = pa.concat_tables(tables) if tables else inspection.SCHEMA.empty_table()
     found = inspected["sha256"].to_pylist()
     known = {**listing.known, **dict(zip(inspected["key"].to_pylist(), found, strict=True))}
     keys = [item.key for item in listing.objects]
-    return Survey(
+    survey = Survey(
         objects=listing.objects,
         keys=keys,
         sha256s=[known[key] for key in keys],
@@ -140,6 +140,7 @@ def read_new(
         read=[*zip(todo, found, strict=True), *((item, fingerprints.NO_IMAGE) for item in listing.sniffed)],
         recalled=listing.recalled,
     )
+    return survey, finish
 
 
 def remember(cache: Path, lake: Lake, lake_now: Survey) -> None:

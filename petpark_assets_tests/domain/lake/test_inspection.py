@@ -52,7 +52,8 @@ def inspector(folder, tmp_path):
 def inspect_all(inspector, map_shards=map_in_threads, on_progress=lambda _done, _total: None):
     """All rows of its lake, of which no version knows anything but what the inspector was told."""
     inspector = inspection.informed(inspector, history.SCHEMA.empty_table(), inspector.known)
-    tables = inspect(inspector, inspector.lake.list_objects(), map_shards, on_progress)
+    tables, finish = inspect(inspector, inspector.lake.list_objects(), map_shards, on_progress)
+    finish()
     return pa.concat_tables([inspection.SCHEMA.empty_table(), *tables]).to_pylist()
 
 
