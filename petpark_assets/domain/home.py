@@ -179,10 +179,10 @@ def _open_store(
         remote = S3Store(uri, access, root / "cache" / "store")
         options = storage_options(access)
         lock = partial(alone, "originals") if alone else partial(files.alone, root / "originals.lock")
-        return remote, OriginalStore(remote, options, lock), PixelStore(f"{remote.uri}/pixels.lance", options)
+        return remote, OriginalStore(remote, options, lock), PixelStore(f"{remote.uri}/pixels.lance", options, lock)
     local = LocalStore(Path(uri) if uri else root / "store")
     lock = partial(alone, "originals") if alone else partial(files.alone, local.root / ".originals.lock")
-    return local, OriginalStore(local, None, lock), PixelStore(local.root / "pixels.lance")
+    return local, OriginalStore(local, None, lock), PixelStore(local.root / "pixels.lance", None, lock)
 
 
 def open_ledger(root: Path, actor: str, url: str | None) -> tuple[Ledger, Alone]:

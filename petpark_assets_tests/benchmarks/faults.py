@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -119,13 +119,18 @@ def run_on_s3(lake_uri: str, store_uri: str, access: S3Access, cache: Path) -> i
 def open_home(home: Path) -> Stores:
     """A home's store, its originals and its pixels."""
     store = files.LocalStore(home / "store")
-    return store, OriginalStore(store), PixelStore(store.root / "pixels.lance")
+    return _with_photos(store, store.root / ".originals.lock", None)
 
 
 def open_bucket(uri: str, access: S3Access, cache: Path) -> Stores:
     """A store in a bucket, its originals and its pixels."""
-    store, options = S3Store(uri, access, cache / "store"), storage_options(access)
-    return store, OriginalStore(store, options), PixelStore(f"{store.uri}/pixels.lance", options)
+    return _with_photos(S3Store(uri, access, cache / "store"), cache / "originals.lock", storage_options(access))
+
+
+def _with_photos(store: files.Store, lock: Path, options: Mapping[str, str] | None) -> Stores:
+    """As in a home."""
+    alone = partial(files.alone, lock)
+    return store, OriginalStore(store, options, alone), PixelStore(f"{store.uri}/pixels.lance", options, alone)
 
 
 def _ingest(lake: Lake, stores: Stores, cache: Path) -> ingest.IngestResult:
@@ -170,7 +175,10 @@ def kill_at_random(sites: Sites, *, num_kills: int, seed: int = 0) -> dict[str, 
 
 
 def run_two_at_once(sites: Sites, *, num_rounds: int) -> dict[str, Any]:
-    """Two ingestions of one lake into one home, started together: one version, as if there had been one of them."""
+    """Two ingestions of one lake into one home, started together: one version, as if there had been one of them.
+
+    Nor is a photo stored twice.
+    """
     sites("quiet").ingest()
     expected = contents(sites("quiet").open())
     for number in range(num_rounds):
@@ -340,11 +348,12 @@ def assert_whole_or_nothing(stores: Stores) -> None:
 
 
 def contents(stores: Stores) -> dict[str, Any]:
-    """What must be the same after any history, byte for byte: versions, originals and pixels."""
+    """What must be the same after any history, byte for byte: versions, originals and pixels, each once."""
     store, originals, pixels = stores
     assert_whole_or_nothing(stores)
-    kept = originals.stored().unique().to_pylist()
-    drawn = sorted(pixels.stored(RESOLUTION_PX).unique().to_pylist())
+    kept, drawn = originals.stored().to_pylist(), sorted(pixels.stored(RESOLUTION_PX).to_pylist())
+    assert len(kept) == len(set(kept))
+    assert len(drawn) == len(set(drawn))
     squares = zip(drawn, pixels.read(drawn, RESOLUTION_PX), strict=True)
     return {
         "manifests": {version: catalogue.manifest_sha256(store, version) for version in catalogue.list_versions(store)},

@@ -32,7 +32,12 @@ from petpark_assets.domain.lake.inspection import Inspector
 from petpark_assets.domain.lake.judgement import AssignSplits
 from petpark_assets.domain.lake.labels import Judgement, LabelBook
 from petpark_assets.domain.lake.mapping import MapShards, map_in_threads
-from petpark_assets.domain.lake.memory import collecting_no_garbage, keeping_memory, passing_over_what_is_there
+from petpark_assets.domain.lake.memory import (
+    collecting_no_garbage,
+    give_back_what_is_free,
+    keeping_memory,
+    passing_over_what_is_there,
+)
 from petpark_assets.domain.lake.originals import OriginalStore
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import Lake
@@ -98,6 +103,7 @@ def new_dataset_version(
         inspector = Inspector(lake=lake, originals=originals, pixels=pixels, resolution_px=resolution_px)
         inspector = inspection.informed(inspector, known, tombstones.forgotten(store))
         lake_now, finish = survey.read_new(inspector, listing, map_shards=map_shards, on_progress=on_progress)
+        give_back_what_is_free()
 
         def store_photos() -> None:
             finish()
@@ -223,6 +229,7 @@ def _commit(
             table = judgement.judge(
                 lake_now, known, judgements, forgotten, version=version, assign_splits=assign_splits
             )
+            give_back_what_is_free()
             before_commit()
             if newest is not None and _is_said_by(store, newest, table):
                 return False, verify(store, newest)

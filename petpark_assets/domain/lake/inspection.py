@@ -24,7 +24,7 @@ from petpark_assets.domain.images import UnreadablePhoto
 from petpark_assets.domain.lake import catalogue, signatures
 from petpark_assets.domain.lake.mapping import MapShards, Shard
 from petpark_assets.domain.lake.originals import OriginalStore
-from petpark_assets.domain.lake.photo_tables import Fragment
+from petpark_assets.domain.lake.photo_tables import Fragment, num_rows
 from petpark_assets.domain.lake.pixels import PixelStore
 from petpark_assets.domain.lake.sources import FolderLake, Lake, LakeObject
 from petpark_assets.domain.lake.squeezing import is_torch_worth_it, squeeze
@@ -80,6 +80,9 @@ class Inspector:
     kept: frozenset[str] = frozenset()
     drawn: frozenset[str] = frozenset()
     """Others whose bytes, or pixels, are stored already, by an ingestion that did not come to its end."""
+    num_kept: int = 0
+    num_drawn: int = 0
+    """Photos whose bytes, and pixels, were stored when these were looked up."""
     by_torch: bool = False
     """See squeezing.py."""
     taken: set[str] = field(default_factory=set)
@@ -247,22 +250,24 @@ def informed(inspector: Inspector, known: pa.Table, forgotten: frozenset[str]) -
     """
     sha256s, wanted = known["sha256"], known["sha256"].filter(pc.is_valid(known["format"]))
 
-    def look_at_originals() -> tuple[frozenset[str], list[str]]:
-        stored = inspector.originals.stored()
-        return _besides(stored, sha256s), inspector.originals.missing(wanted, stored)
+    def look_at_originals() -> tuple[frozenset[str], list[str], int]:
+        stored = pc.unique(inspector.originals.stored())
+        return _besides(stored, sha256s), inspector.originals.missing(wanted, stored), len(stored)
 
     def look_at_pixels() -> tuple[frozenset[str], pa.Array]:
-        stored = inspector.pixels.stored(inspector.resolution_px)
+        stored = pc.unique(inspector.pixels.stored(inspector.resolution_px))
         return _besides(stored, sha256s), stored
 
     with ThreadPoolExecutor(2, thread_name_prefix="stored") as pool:
         looks = pool.submit(look_at_originals), pool.submit(look_at_pixels)
         needless = forgotten.union(sha256s.to_pylist())
-        (kept, lost), (drawn, squares) = looks[0].result(), looks[1].result()
+        (kept, lost, num_kept), (drawn, squares) = looks[0].result(), looks[1].result()
     if lost:  # a disk may lose photos that the lake still has: they are read again, but not drawn twice
         needless = needless.difference(lost) | forgotten
         drawn = drawn.union(squares.filter(pc.is_in(squares, pa.array(lost))).to_pylist())
-    return dataclasses.replace(inspector, known=needless, kept=kept, drawn=drawn)
+    return dataclasses.replace(
+        inspector, known=needless, kept=kept, drawn=drawn, num_kept=num_kept, num_drawn=len(squares)
+    )
 
 
 def _besides(stored: pa.Array, known: pa.ChunkedArray) -> frozenset[str]:
@@ -278,7 +283,7 @@ def inspect(
     shards = _shards(objects, [item.size_bytes for item in objects], inspector.resolution_px)
     tables: list[pa.Table] = []
     num_done = 0
-    with _storing(inspector.originals, inspector.pixels, inspector.resolution_px) as stored:
+    with _storing(inspector, num_kept=inspector.num_kept, num_drawn=inspector.num_drawn) as stored:
         for inspected in map_shards(inspector, shards):
             stored.add(inspected.originals, inspected.pixels)
             tables.append(inspected.table)
@@ -289,10 +294,12 @@ def inspect(
 
 def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on_progress: OnProgress) -> None:
     """Store pixels of known photos."""
+    if not sha256s:
+        return
     redrawer = dataclasses.replace(redrawer, by_torch=is_torch_worth_it(len(sha256s)))
     shards = _shards(sha256s, [0] * len(sha256s), redrawer.resolution_px)
     num_done = 0
-    with _storing(redrawer.originals, redrawer.pixels, redrawer.resolution_px) as stored:
+    with _storing(redrawer, num_kept=None, num_drawn=0) as stored:
         for shard, fragments in zip(shards, map_shards(redrawer, shards), strict=True):
             stored.add([], fragments)
             num_done += len(shard)
@@ -301,9 +308,12 @@ def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on
 
 
 @contextlib.contextmanager
-def _storing(originals: OriginalStore, pixels: PixelStore, resolution_px: int) -> Iterator["_Stored"]:
-    """What is done when a failure or a person stops the work is kept; else whoever does it has to finish."""
-    stored = _Stored(originals, pixels, resolution_px)
+def _storing(work: "Inspector | Redrawer", *, num_kept: int | None, num_drawn: int) -> Iterator["_Stored"]:
+    """What is done when a failure or a person stops the work is kept; else whoever does it has to finish.
+
+    Originals and pixels were so many before; None is as many as there are.
+    """
+    stored = _Stored(work, num_kept, num_drawn)
     try:
         yield stored
     except BaseException:
@@ -314,10 +324,12 @@ def _storing(originals: OriginalStore, pixels: PixelStore, resolution_px: int) -
 class _Stored:
     """Makes what workers wrote a part of the tables: now and then, and when it is finished."""
 
-    def __init__(self, originals: OriginalStore, pixels: PixelStore, resolution_px: int) -> None:
-        self._originals = originals
-        self._pixels = pixels
-        self._resolution_px = resolution_px
+    def __init__(self, work: "Inspector | Redrawer", num_kept: int | None, num_drawn: int) -> None:
+        self._originals = work.originals
+        self._pixels = work.pixels
+        self._resolution_px = work.resolution_px
+        self._num_kept = num_kept
+        self._num_drawn = num_drawn
         self._kept: list[Fragment] = []
         self._drawn: list[Fragment] = []
         self._last = time.monotonic()
@@ -331,6 +343,9 @@ class _Stored:
 
     def commit(self) -> None:
         """All of it so far."""
+        if self._num_kept is not None:
+            self._num_kept += num_rows(self._kept)
+        self._num_drawn += num_rows(self._drawn)
         self._originals.commit(self._kept)
         self._kept.clear()  # at once: where the next one fails, these are not to be committed again
         self._pixels.commit(self._drawn, self._resolution_px)
@@ -340,8 +355,8 @@ class _Stored:
     def finish(self) -> None:
         """The rest, which waits for the disk."""
         self.commit()
-        self._originals.tidy()
-        self._pixels.tidy(self._resolution_px)
+        self._originals.tidy(self._num_kept)
+        self._pixels.tidy(self._resolution_px, self._num_drawn)
 
 
 def _shards(items: Sequence[Shard], sizes_bytes: Sequence[int], resolution_px: int) -> list[Sequence[Shard]]:

@@ -20,6 +20,7 @@ from petpark_assets.domain.errors import InvalidInput
 from petpark_assets.domain.lake import catalogue, groups, history, likeness
 from petpark_assets.domain.lake.catalogue import ACCEPTED, DUPLICATE, QUARANTINED
 from petpark_assets.domain.lake.labels import Judgement
+from petpark_assets.domain.lake.memory import give_back_what_is_free
 from petpark_assets.domain.lake.survey import Survey
 from petpark_assets.domain.records import LABELS
 
@@ -222,6 +223,7 @@ def _place_groups(
     new = new.take(pc.sort_indices(sha256s.take(new)))
     stack = np.concatenate([history.stack(settled["signature"]), history.stack(signatures.take(new))])
     pairs = likeness.near_duplicates(stack, np.arange(len(stack)) >= settled.num_rows)
+    give_back_what_is_free()
     group_of, bridged = regroup(settled, sha256s.take(new), pairs)
     names, now = pa.array(group_of.keys(), pa.string()), pa.array(group_of.values(), pa.string())
     group = pc.coalesce(now.take(pc.index_in(sha256s, names)), before, sha256s)

@@ -2,7 +2,8 @@
 
 One append-only table (photo_tables.py) in the store. Not a file a photo: opening a new file took a third of an
 ingestion's time, and on S3 it was half of the requests. Homes of before have files (`key_of_before`): these are read,
-and go when a photo is forgotten; none is written any more. Two writers may store the same photo: the rows are equal.
+and go when a photo is forgotten; none is written any more. Two writers at once may store the same photo: the rows are
+equal, and the second goes when one of them ends.
 In memory are a batch and 68 bytes for each photo stored. Not here: pixels (pixels.py).
 """
 
@@ -85,10 +86,10 @@ class OriginalStore:
             with self._alone():  # else they might be deleted when they have just become a part of the table
                 self._table.commit(fragments)
 
-    def tidy(self) -> None:
-        """Join what many small appends have left."""
+    def tidy(self, num_expected: int | None = 0) -> None:
+        """Drop what was stored twice, and join what many small appends have left; PhotoTable.tidy."""
         with self._alone():  # else a forgetting might delete what is joined, before it is a part of the table
-            self._table.tidy()
+            self._table.tidy(num_expected)
 
     def file_names(self) -> list[str]:
         """The files, below the store, whose copies are the table as it is now (photo_tables.py)."""

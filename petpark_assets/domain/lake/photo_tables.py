@@ -45,6 +45,8 @@ MANY_FRAGMENTS = 100
 """That are not whole: with more, reading would slow down."""
 NUM_SYNCED = 8
 """Files brought to the disk at a time: sixteen of 2 MB took 0.03 s, and one after the other 0.1."""
+RUNS_A_COMMIT = 500
+"""Runs of rows that are dropped by one condition: Lance takes it apart step by step, each on top of the last."""
 READERS_TIME = timedelta(days=1)
 """How long files stay that a compaction made needless, for readers who opened the table before."""
 
@@ -177,22 +179,48 @@ class PhotoTable:
             rows = _all_files(dataset)
         return [*sorted(rows), f"_versions/{_LAST_VERSION - dataset.version:020}.manifest"]
 
-    def tidy(self) -> bool:
-        """Join small fragments where there are many; returns whether it did. Safe beside readers and writers.
+    def tidy(self, num_expected: int | None = 0) -> None:
+        """Keep one row of each photo, and join small fragments where there are many. Safe beside readers and writers.
 
-        Where another changes the same fragments, it is left to them.
+        With no more rows than expected (None: as many as there are) no photo has two. Where another changes the same
+        fragments, it is left to them.
         """
         dataset = self.open()
-        small = [] if dataset is None else [item for item in dataset.get_fragments() if not _is_whole(item)]
-        if len(small) <= MANY_FRAGMENTS:
-            return False
-        stored = self._stored_files()
-        if not self._compact(dataset, [item for item in small if _files_of(item) <= stored]):
-            return False
-        with self._named_errors(), self._named_damage():
-            dataset.cleanup_old_versions(older_than=READERS_TIME)
-            self._sync_log()
-        return True
+        if dataset is None:
+            return
+        if num_expected is not None and dataset.count_rows() > num_expected:
+            self._drop_repeated(dataset)
+        fragments, stored = dataset.get_fragments(), self._stored_files()
+        small = [item for item in fragments if not _is_whole(item)]
+        wanted = small if len(small) > MANY_FRAGMENTS else []
+        wanted = [*wanted, *(item for item in fragments if item.num_deletions)]
+        wanted = [item for item in wanted if _files_of(item) <= stored]
+        if wanted and self._compact(dataset, wanted):
+            with self._named_errors(), self._named_damage():
+                dataset.cleanup_old_versions(older_than=READERS_TIME)
+                self._sync_log()
+
+    def _drop_repeated(self, dataset: Any) -> None:
+        """Of rows about one photo, which two writers at once may have stored, the first stays: readers take that.
+
+        None is dropped while a file is missing: its row may be another's first.
+        """
+        if self.sha256s(dataset).null_count:
+            return
+        with self._reading(), self._named_damage():
+            rows = dataset.to_table(columns=["sha256"], with_row_id=True)
+            codes = rows["sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
+            is_repeated = np.ones(len(codes), np.bool_)
+            is_repeated[np.unique(codes, return_index=True)[1]] = False
+            runs = _runs(np.sort(rows["_rowid"].to_numpy()[is_repeated]))
+            try:
+                for start in range(0, len(runs), RUNS_A_COMMIT):
+                    part = runs[start : start + RUNS_A_COMMIT]
+                    dataset.delete(" OR ".join(f"_rowid BETWEEN {first} AND {last}" for first, last in part))
+            except OSError as error:
+                if "onflict" not in str(error) and not _is_gone(error):
+                    raise
+        self._sync_log()
 
     def forget(self, sha256s: Sequence[str]) -> None:
         """Delete photos, and every file that may still hold bytes of their rows: of past versions, of cut-off writes.
@@ -361,6 +389,11 @@ class PhotoTable:
                 raise
 
 
+def num_rows(fragments: Iterable[Fragment]) -> int:
+    """How many photos they have."""
+    return sum(int(json.loads(fragment)["physical_rows"]) for fragment in fragments)
+
+
 def list_tables(root: str, options: Mapping[str, str]) -> list[str]:
     """Names of the tables below an address on S3, without their `.lance`."""
     import lance.namespace
@@ -405,6 +438,12 @@ def _sha256_column(rows: Any) -> pa.Array:
 
 def _all_files(dataset: Any) -> set[str]:
     return {name for fragment in dataset.get_fragments() for name in _files_of(fragment)}
+
+
+def _runs(numbers: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """The first and the last of each run of successive numbers, which rise."""
+    begins = np.flatnonzero(np.diff(numbers, prepend=-1) != 1)
+    return [(int(run[0]), int(run[-1])) for run in np.split(numbers, begins[1:]) if len(run)]
 
 
 def _files_of(fragment: Any) -> set[str]:

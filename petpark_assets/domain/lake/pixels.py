@@ -1,17 +1,19 @@
 """Pixels of photos, kept once whatever the number of versions: append-only tables, and local copies to train from.
 
 One table a resolution (`96px.lance`, photo_tables.py), so a resolution is dropped by deleting it. Rows are keyed by
-sha256; two writers may append the same photo: the rows are equal, so readers take either. In memory are a batch and
-68 bytes for each photo stored. Not here: decoding (images.py), or which photos belong to a version (catalogue.py).
+sha256; two writers at once may append the same photo: the rows are equal, and the second goes when one of them ends. In
+memory are a batch and 68 bytes for each photo stored. Not here: decoding (images.py), which photos a version has
+(catalogue.py).
 """
 
 import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +39,27 @@ class PixelStore:
     Nothing is made before something is stored. Workers elsewhere get a pickled copy, keys of S3 included.
     """
 
-    def __init__(self, root: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
-        """`storage_options` are Lance's, for S3 (s3.access.storage_options)."""
+    def __init__(
+        self,
+        root: str | Path,
+        storage_options: Mapping[str, str] | None = None,
+        alone: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """At this place.
+
+        Args:
+            root: The folder of the tables, or their address.
+            storage_options: Lance's, for S3 (s3.access.storage_options).
+            alone: Keeps others from tidying or deleting meanwhile, on whatever machine they are.
+        """
         is_remote = isinstance(root, str) and root.startswith("s3://")
         self.root = str(root).rstrip("/") if is_remote else str(Path(root).absolute())
         self._options = dict(storage_options or {})
+        self._alone = alone
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers only read and write, so they need no lock."""
+        return PixelStore, (self.root, self._options)
 
     def append(self, sha256s: Sequence[str], pixels: Pixels, resolution_px: int) -> None:
         """Add photos, pixels uint8 [N, R, R, 3] in the order of `sha256s`: all of them or, on any failure, none.
@@ -63,9 +81,10 @@ class PixelStore:
         """The second half of `append`, for many workers at once; without it, what they wrote was never there."""
         self._table(resolution_px).commit(fragments)
 
-    def tidy(self, resolution_px: int) -> None:
-        """Join what many small appends have left."""
-        self._table(resolution_px).tidy()
+    def tidy(self, resolution_px: int, num_expected: int | None = 0) -> None:
+        """Drop what was stored twice, and join what many small appends have left; PhotoTable.tidy."""
+        with self._alone():  # else two might each drop the row that the other keeps
+            self._table(resolution_px).tidy(num_expected)
 
     def resolutions(self) -> list[int]:
         """The resolutions at which anything is stored, in px, rising."""
@@ -118,8 +137,9 @@ class PixelStore:
 
         An ingestion that is at work meanwhile may fail, and is to be run again; so is this, on TransientError.
         """
-        for resolution_px in self.resolutions():
-            self._table(resolution_px).forget(sha256s)
+        with self._alone():
+            for resolution_px in self.resolutions():
+                self._table(resolution_px).forget(sha256s)
         self.delete_old_versions()
 
     def delete_old_versions(self) -> None:

@@ -91,11 +91,11 @@ def inputs_digest(
     """
     each_once = {id(one): one for one in judgements}  # most photos share one of a few
     said = {at: f"{one.label}\0{one.source}\0{one.claims}\0{one.reason}" for at, one in each_once.items()}
-    lines = (
-        f"{item.key}\0{sha256}\0{sha256 in forgotten}\0{item.problem}\0{said[id(judgement)]}\n"
-        for item, sha256, judgement in zip(objects, sha256s, judgements, strict=True)
-    )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for item, sha256, judgement in zip(objects, sha256s, judgements, strict=True):
+        line = f"{item.key}\0{sha256}\0{sha256 in forgotten}\0{item.problem}\0{said[id(judgement)]}\n"
+        digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def refuse_one_class(lake: Lake, listing: Listing, book: LabelBook) -> None:

@@ -209,12 +209,25 @@ def test_what_the_store_has_lost_and_the_lake_still_has_is_stored_again(lake, tm
 def test_no_version_is_made_of_photos_that_are_gone_since_they_were_stored(lake, tmp_path, monkeypatch):
     """A version lists nothing that it cannot be built of again: the same command, run again, makes it."""
     with monkeypatch.context() as patch:
-        patch.setattr(OriginalStore, "tidy", lambda _: lose_originals(tmp_path / "home"))
+        patch.setattr(OriginalStore, "tidy", lambda *_: lose_originals(tmp_path / "home"))
         with pytest.raises(TransientError, match=r"20 of 20 photos are gone since .* run the same"):
             run(lake, tmp_path / "home")
     assert catalogue.list_versions(files.LocalStore(tmp_path / "home/store")) == []
     assert run(lake, tmp_path / "home").dataset_version == "v0001"
     assert stores(tmp_path / "home")[1].missing([row["sha256"] for row in rows(tmp_path / "home").values()]) == []
+
+
+def test_photos_that_were_stored_twice_are_stored_once_after_the_next_ingestion(lake, tmp_path):
+    """Whatever left them so, two ingestions of which one was killed, say, or a release that did not look."""
+    run(lake, tmp_path / "home")
+    _, originals, pixels = stores(tmp_path / "home")
+    some = [row["sha256"] for row in rows(tmp_path / "home").values()][3:9]
+    originals.append(dict(originals.read_all(some)))
+    pixels.append(some, pixels.read(some, SIDE), SIDE)
+    put(lake, "cat/new.jpg", photo(99))
+    run(lake, tmp_path / "home")
+    for stored in (originals.stored(), pixels.stored(SIDE)):
+        assert len(stored) == len(stored.unique()) == 21
 
 
 @pytest.mark.usefixtures("_settled")

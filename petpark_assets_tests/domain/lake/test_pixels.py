@@ -338,6 +338,50 @@ def test_many_small_appends_are_joined_and_whole_ones_left_alone(tmp_path, monke
     assert np.array_equal(store.read(wanted, SIDE), expected)
 
 
+def test_what_two_writers_stored_is_kept_once(store):
+    """Pixels are most of a store: twice, whenever two ingestions ran at once, they would double it."""
+    store.append(*photos(5, 1, 2, 6, 0), SIDE)
+    store.append(*photos(7, 6), SIDE)
+    table = store._table(SIDE)
+    before = table.open()
+    store.tidy(SIDE)
+    assert sorted(store.stored(SIDE).to_pylist()) == sorted(photos(*range(8))[0])
+    assert np.array_equal(store.read(photos(*range(8))[0], SIDE), photos(*range(8))[1])
+    assert sum(item.physical_rows for item in fragments_of(store)) == 8  # nor are they in its files any more
+    assert table.take(before, [0]).flatten().to_pylist() == photos(0)[1].flatten().tolist()
+
+
+def test_nothing_is_looked_for_twice_in_a_table_of_the_expected_size(store, monkeypatch):
+    """A look takes 0.05 s for 100,000 photos, and hundreds of requests where they are on S3."""
+    monkeypatch.setattr(photo_tables.PhotoTable, "sha256s", None)
+    store.tidy(SIDE, 5)
+    with pytest.raises(TypeError):
+        store.tidy(SIDE, 4)
+
+
+def test_rows_are_dropped_in_runs_however_many(store, monkeypatch):
+    """The rows that two writers share may lie scattered."""
+    monkeypatch.setattr(photo_tables, "RUNS_A_COMMIT", 2)
+    scattered = [number for odd in range(11, 31, 2) for number in (odd, odd // 11)]
+    store.append(*photos(*dict.fromkeys([*scattered, *range(5)])), SIDE)
+    store.append(*photos(*[12, 11, 14, 13, 16, 15, 18, 17]), SIDE)
+    store.tidy(SIDE)
+    expected = {*scattered, *range(5), 12, 14, 16, 18}
+    assert sorted(store.stored(SIDE).to_pylist()) == sorted(photos(*expected)[0])
+
+
+def test_none_is_dropped_while_a_file_is_away(store, tmp_path):
+    """The first row of a photo may be in it: of two, the one that is there has to stay."""
+    store.append(*photos(0, 1, 2), SIDE)
+    path = Path(store.root) / f"{SIDE}px.lance" / "data" / fragments_of(store)[0].data_files()[0].path
+    path.rename(tmp_path / "away")
+    store.tidy(SIDE)
+    assert store.missing(photos(*range(5))[0], SIDE) == []
+    (tmp_path / "away").rename(path)
+    store.tidy(SIDE)
+    assert len(store.stored(SIDE)) == 5
+
+
 def fragments_of(store):
     """Lance's own list of the files of a table."""
     return store._table(SIDE).open().get_fragments()
