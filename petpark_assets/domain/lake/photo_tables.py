@@ -213,6 +213,8 @@ class PhotoTable:
             is_repeated = np.ones(len(codes), np.bool_)
             is_repeated[np.unique(codes, return_index=True)[1]] = False
             runs = _runs(np.sort(rows["_rowid"].to_numpy()[is_repeated]))
+            if not runs:
+                return
             try:
                 for start in range(0, len(runs), RUNS_A_COMMIT):
                     part = runs[start : start + RUNS_A_COMMIT]
@@ -442,8 +444,8 @@ def _all_files(dataset: Any) -> set[str]:
 
 def _runs(numbers: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
     """The first and the last of each run of successive numbers, which rise."""
-    begins = np.flatnonzero(np.diff(numbers, prepend=-1) != 1)
-    return [(int(run[0]), int(run[-1])) for run in np.split(numbers, begins[1:]) if len(run)]
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return [(int(run[0]), int(run[-1])) for run in runs if len(run)]
 
 
 def _files_of(fragment: Any) -> set[str]:
