@@ -188,9 +188,11 @@ class PhotoTable:
         dataset = self.open()
         if dataset is None:
             return
-        if num_expected is not None and dataset.count_rows() > num_expected:
+        stored = self._stored_files()
+        if num_expected is not None and dataset.count_rows() > num_expected and _all_files(dataset) <= stored:
             self._drop_repeated(dataset)
-        fragments, stored = dataset.get_fragments(), self._stored_files()
+            stored = self._stored_files()
+        fragments = dataset.get_fragments()
         small = [item for item in fragments if not _is_whole(item)]
         wanted = small if len(small) > MANY_FRAGMENTS else []
         wanted = [*wanted, *(item for item in fragments if item.num_deletions)]
@@ -203,10 +205,8 @@ class PhotoTable:
     def _drop_repeated(self, dataset: Any) -> None:
         """Of rows about one photo, which two writers at once may have stored, the first stays: readers take that.
 
-        None is dropped while a file is missing: its row may be another's first.
+        All files must be there: the first of two may be in one that is not.
         """
-        if self.sha256s(dataset).null_count:
-            return
         with self._reading(), self._named_damage():
             rows = dataset.to_table(columns=["sha256"], with_row_id=True)
             codes = rows["sha256"].combine_chunks().dictionary_encode().indices.to_numpy()

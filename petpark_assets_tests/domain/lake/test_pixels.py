@@ -353,7 +353,7 @@ def test_what_two_writers_stored_is_kept_once(store):
 
 def test_nothing_is_looked_for_twice_in_a_table_of_the_expected_size(store, monkeypatch):
     """A look takes 0.05 s for 100,000 photos, and hundreds of requests where they are on S3."""
-    monkeypatch.setattr(photo_tables.PhotoTable, "sha256s", None)
+    monkeypatch.setattr(photo_tables.PhotoTable, "_drop_repeated", None)
     store.tidy(SIDE, 5)
     with pytest.raises(TypeError):
         store.tidy(SIDE, 4)
