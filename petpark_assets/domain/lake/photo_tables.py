@@ -188,16 +188,14 @@ class PhotoTable:
         dataset = self.open()
         if dataset is None:
             return
-        stored = self._stored_files()
-        if num_expected is not None and dataset.count_rows() > num_expected and _all_files(dataset) <= stored:
+        if num_expected is not None and dataset.count_rows() > num_expected:
             self._drop_repeated(dataset)
-            stored = self._stored_files()
         fragments = dataset.get_fragments()
         small = [item for item in fragments if not _is_whole(item)]
         wanted = small if len(small) > MANY_FRAGMENTS else []
         wanted = [*wanted, *(item for item in fragments if item.num_deletions)]
-        wanted = [item for item in wanted if _files_of(item) <= stored]
-        if wanted and self._compact(dataset, wanted):
+        stored = self._stored_files() if wanted else set()
+        if wanted and self._compact(dataset, [item for item in wanted if _files_of(item) <= stored]):
             with self._named_errors(), self._named_damage():
                 dataset.cleanup_old_versions(older_than=READERS_TIME)
                 self._sync_log()
@@ -205,8 +203,10 @@ class PhotoTable:
     def _drop_repeated(self, dataset: Any) -> None:
         """Of rows about one photo, which two writers at once may have stored, the first stays: readers take that.
 
-        All files must be there: the first of two may be in one that is not.
+        None is dropped while a file is missing: its row may be the first.
         """
+        if not _all_files(dataset) <= self._stored_files():
+            return
         with self._reading(), self._named_damage():
             rows = dataset.to_table(columns=["sha256"], with_row_id=True)
             codes = rows["sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
