@@ -299,7 +299,7 @@ def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on
     redrawer = dataclasses.replace(redrawer, by_torch=is_torch_worth_it(len(sha256s)))
     shards = _shards(sha256s, [0] * len(sha256s), redrawer.resolution_px)
     num_done = 0
-    with _storing(redrawer, num_kept=None, num_drawn=0) as stored:
+    with _storing(redrawer, num_kept=0, num_drawn=0) as stored:
         for shard, fragments in zip(shards, map_shards(redrawer, shards), strict=True):
             stored.add([], fragments)
             num_done += len(shard)
@@ -308,10 +308,10 @@ def redraw(redrawer: Redrawer, sha256s: Sequence[str], map_shards: MapShards, on
 
 
 @contextlib.contextmanager
-def _storing(work: "Inspector | Redrawer", *, num_kept: int | None, num_drawn: int) -> Iterator["_Stored"]:
+def _storing(work: "Inspector | Redrawer", *, num_kept: int, num_drawn: int) -> Iterator["_Stored"]:
     """What is done when a failure or a person stops the work is kept; else whoever does it has to finish.
 
-    Originals and pixels were so many before; None is as many as there are.
+    At least so many photos' originals and pixels were there before.
     """
     stored = _Stored(work, num_kept, num_drawn)
     try:
@@ -324,7 +324,7 @@ def _storing(work: "Inspector | Redrawer", *, num_kept: int | None, num_drawn: i
 class _Stored:
     """Makes what workers wrote a part of the tables: now and then, and when it is finished."""
 
-    def __init__(self, work: "Inspector | Redrawer", num_kept: int | None, num_drawn: int) -> None:
+    def __init__(self, work: "Inspector | Redrawer", num_kept: int, num_drawn: int) -> None:
         self._originals = work.originals
         self._pixels = work.pixels
         self._resolution_px = work.resolution_px
@@ -343,8 +343,7 @@ class _Stored:
 
     def commit(self) -> None:
         """All of it so far."""
-        if self._num_kept is not None:
-            self._num_kept += num_rows(self._kept)
+        self._num_kept += num_rows(self._kept)
         self._num_drawn += num_rows(self._drawn)
         self._originals.commit(self._kept)
         self._kept.clear()  # at once: where the next one fails, these are not to be committed again

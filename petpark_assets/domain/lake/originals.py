@@ -86,7 +86,7 @@ class OriginalStore:
             with self._alone():  # else they might be deleted when they have just become a part of the table
                 self._table.commit(fragments)
 
-    def tidy(self, num_expected: int | None = 0) -> None:
+    def tidy(self, num_expected: int = 0) -> None:
         """Drop what was stored twice, and join what many small appends have left; PhotoTable.tidy."""
         with self._alone():  # else a forgetting might delete what is joined, before it is a part of the table
             self._table.tidy(num_expected)

@@ -179,16 +179,16 @@ class PhotoTable:
             rows = _all_files(dataset)
         return [*sorted(rows), f"_versions/{_LAST_VERSION - dataset.version:020}.manifest"]
 
-    def tidy(self, num_expected: int | None = 0) -> None:
+    def tidy(self, num_expected: int = 0) -> None:
         """Keep one row of each photo, and join small fragments where there are many. Safe beside readers and writers.
 
-        With no more rows than expected (None: as many as there are) no photo has two. Where another changes the same
+        With no more rows than expected no photo has two, and none is looked for. Where another changes the same
         fragments, it is left to them.
         """
         dataset = self.open()
         if dataset is None:
             return
-        if num_expected is not None and dataset.count_rows() > num_expected:
+        if dataset.count_rows() > num_expected:
             self._drop_repeated(dataset)
         fragments = dataset.get_fragments()
         small = [item for item in fragments if not _is_whole(item)]

@@ -81,7 +81,7 @@ class PixelStore:
         """The second half of `append`, for many workers at once; without it, what they wrote was never there."""
         self._table(resolution_px).commit(fragments)
 
-    def tidy(self, resolution_px: int, num_expected: int | None = 0) -> None:
+    def tidy(self, resolution_px: int, num_expected: int = 0) -> None:
         """Drop what was stored twice, and join what many small appends have left; PhotoTable.tidy."""
         with self._alone():  # else two might each drop the row that the other keeps
             self._table(resolution_px).tidy(num_expected)
